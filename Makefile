@@ -1,0 +1,67 @@
+# The front door: each target sets up what it needs and can be called first on a fresh machine that has Rust, Java 17 and
+# Maven. Everything it makes lies under target/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+export CARGO_TARGET_DIR := $(CURDIR)/target
+
+PACKAGES := target/setup/packages
+LIBS := target/kafka/libs
+KAFKA := $(LIBS)/.complete
+DENY_VERSION := 0.20.2
+DENY_ROOT := target/tools/cargo-deny-$(DENY_VERSION)
+DENY := $(DENY_ROOT)/bin/cargo-deny
+
+.PHONY: help setup kafka demo test check bench soak
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(PACKAGES) $(KAFKA) ## System packages (as root; otherwise says which) and Kafka's jars
+
+kafka: $(KAFKA) ## Kafka's own jars, into target/kafka/libs
+
+demo: $(PACKAGES) $(KAFKA) ## Redis, Kafka, a load and the mirror on this machine, killed in the middle and compared at the end
+	cargo build --release
+	target/release/lockgate demo --kafka-libs $(LIBS)
+
+test: $(PACKAGES) $(KAFKA) ## Alert rules, unit tests, and every test against real Redis and Kafka
+	promtool check rules --lint=all --lint-fatal config/prometheus/alerts.yml
+	promtool test rules tests/alerts/*.yml
+	cargo test --features failpoints
+
+check: $(PACKAGES) $(DENY) ## Format, lints, unit tests, documentation, dependencies and licences
+	cargo fmt --all --check
+	cargo clippy --all-targets --all-features -- -D warnings
+	cargo test --lib --all-features --quiet
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --all-features --quiet
+	.ci/deny $(DENY)
+
+bench: $(PACKAGES) $(KAFKA) ## The mirror against what producing and reading alone reach
+	cargo bench --bench mirror
+
+soak: $(PACKAGES) $(KAFKA) ## The long tests: crashes and faults by the hundred
+	LOCKGATE_SOAK=1 cargo test --features failpoints --test it -- --include-ignored
+
+$(PACKAGES): .ci/packages
+	@mkdir -p $(@D)
+	@.ci/packages
+	@touch $@
+
+# Copied beside and moved into place, so that an interrupted download leaves nothing that looks whole.
+$(KAFKA): tests/kafka/pom.xml | $(PACKAGES)
+	@mkdir -p target/kafka
+	@rm -rf $(LIBS).part
+	mvn -B -q -f tests/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(LIBS).part
+	@touch $(LIBS).part/.complete
+	@rm -rf $(LIBS)
+	@mv $(LIBS).part $(LIBS)
+
+# Unoptimised it is built in less than half the time, and two seconds a run are fast enough.
+$(DENY): | $(PACKAGES)
+	@echo "building cargo-deny $(DENY_VERSION) into target/tools: some minutes, once"
+	@CARGO_TARGET_DIR=target/tools/build CARGO_PROFILE_DEV_DEBUG=false cargo install cargo-deny \
+		--version $(DENY_VERSION) --locked --debug --quiet --root $(CURDIR)/$(DENY_ROOT)
+	@rm -rf target/tools/build

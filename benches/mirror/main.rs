@@ -1,0 +1,71 @@
+//! What the mirror reaches, as ratios to what Redis and Kafka reach on the same machine in the same run.
+//!
+//! Absolute figures move with the machine; each figure here stands beside its own ceiling, measured minutes apart on the
+//! same servers. Measured processes are children of this one, so that their processor time and memory are their own.
+//! `BENCH_ENTRIES` shortens a run; the figures to reach are for 1 000 000.
+//!
+//! Writes `target/bench/summary.json` and prints a table. It does not fail for a figure that falls short: it says so.
+
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
+
+#[path = "../../tests/it/harness/mod.rs"]
+mod harness;
+
+mod backlog;
+mod ceilings;
+mod idle;
+mod latency;
+mod measured;
+mod mirror;
+mod report;
+
+use harness::{KafkaCluster, RedisOptions, RedisServer};
+use measured::Stores;
+use report::Report;
+
+const PARTITIONS: i32 = 12;
+
+fn main() {
+    if ceilings::is_role() {
+        return ceilings::play_role();
+    }
+    // `cargo test --benches` runs this with `--test`: there is nothing to prove then.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let entries: u64 = std::env::var("BENCH_ENTRIES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1_000_000);
+    let redis = RedisServer::start(RedisOptions::default());
+    let kafka = KafkaCluster::start(1);
+    let stores = Stores {
+        redis: &redis,
+        kafka: &kafka,
+    };
+    let mut report = Report::new(entries);
+
+    println!("{entries} entries into one stream and into 16");
+    backlog::fill(&redis, 1, 1, entries);
+    backlog::fill(&redis, 2, 16, entries);
+
+    let produce = ceilings::produce(&stores, entries);
+    let read = ceilings::read(&stores, 1, entries);
+    let one = mirror::drain(&stores, 1, 1, 1, entries);
+    // The ceiling again, behind the mirror: what is compared is the better of the two, so a slow minute flatters nobody.
+    let produce = produce.better(ceilings::produce(&stores, entries));
+    let spread = mirror::drain(&stores, 2, 16, 4, entries);
+    report.throughput(&produce, &read, &one, &spread);
+
+    let idle = idle::run(&stores);
+    report.idle(&idle);
+
+    let alone = latency::transaction_alone(&stores);
+    report.latency("10/s", &alone, &latency::through_mirror(&stores, 10, 200));
+    report.latency(
+        "1000/s",
+        &alone,
+        &latency::through_mirror(&stores, 1_000, 5_000),
+    );
+    report.finish();
+}

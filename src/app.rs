@@ -1,0 +1,150 @@
+//! Wires every part, starts them, and stops them in the order of the data.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::checkpoint;
+use crate::config::Config;
+use crate::http::{self, Api};
+use crate::logging::LogLevel;
+use crate::metrics::Metrics;
+use crate::mirror::{Mirror, Shared, Throttle};
+use crate::routing::Routes;
+use crate::status::Board;
+use crate::streams::Redis;
+use crate::tasks::Tasks;
+use crate::topics::{Admin, Kafka};
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Asked to stop; all that was taken is committed.
+    Drained,
+    /// The grace time was over, or a second signal came, before everything was drained.
+    LeftSomething,
+}
+
+/// Runs the daemon until a signal stops it.
+///
+/// # Errors
+/// A listener or a client could not be made, or a task failed.
+pub async fn run(config: Config, routes: Routes, log_level: LogLevel) -> anyhow::Result<Ended> {
+    let routes = Arc::new(routes);
+    let instance = format!("{}-{}", hostname(), std::process::id());
+    let named = routes
+        .iter()
+        .map(|route| (route.name(), route.config().topic.as_str()));
+    let board = Arc::new(Board::new(&config.name, &instance, named));
+    let metrics = Arc::new(Metrics::new(Arc::clone(&board), &config.name).context("metrics")?);
+    let throttle = Arc::new(Throttle::new(config.throttle));
+    board.throttle(
+        config.throttle.entries_per_second,
+        config.throttle.bytes_per_second,
+    );
+    let smallest = routes
+        .iter()
+        .map(|route| route.max_message_bytes())
+        .min()
+        .unwrap_or(1 << 20);
+    let kafka = Kafka::new(&config.kafka)
+        .context("kafka")?
+        .with_smallest_limit(smallest)
+        .with_writers(config.shards.count);
+    let shared = Arc::new(Shared {
+        admin: Admin::new(&kafka).context("kafka")?,
+        migration: config.name.clone(),
+        checkpoints: checkpoint::topic(&config.name),
+        routes: Arc::clone(&routes),
+        redis: Redis::new(&config.redis).context("redis")?,
+        kafka,
+        shards: config.shards.clone(),
+        discovery_interval: config.redis.discovery_interval,
+        session_timeout: config.kafka.session_timeout,
+        throttle: Arc::clone(&throttle),
+        board: Arc::clone(&board),
+        metrics: Arc::clone(&metrics),
+    });
+
+    let listener = TcpListener::bind(config.http.listen)
+        .await
+        .with_context(|| {
+            format!(
+                "http.listen: cannot listen on {}; is another lockgate running there?",
+                config.http.listen
+            )
+        })?;
+    info!(
+        migration = %config.name, instance, version = env!("CARGO_PKG_VERSION"),
+        http = %listener.local_addr().context("http.listen")?, "starting"
+    );
+    let stop = CancellationToken::new();
+    let (mirror, lifts) = Mirror::new(shared);
+    let api = Api {
+        board: Arc::clone(&board),
+        metrics,
+        throttle,
+        lifts,
+        log_level,
+    };
+    let mut tasks = Tasks::new(board, stop.clone());
+    // The API outlives the mirror, so that draining can be watched.
+    let http_stop = CancellationToken::new();
+    let serving = tokio::spawn(http::serve(listener, api, http_stop.clone()));
+    tasks.start("mirror", mirror.run(stop.clone()));
+
+    let ended = until_drained(tasks, &stop, config.shutdown.grace).await;
+    http_stop.cancel();
+    // Connections that stay open do not hold the process.
+    let _ = tokio::time::timeout(Duration::from_secs(1), serving).await;
+    ended
+}
+
+async fn until_drained(
+    tasks: Tasks,
+    stop: &CancellationToken,
+    grace: Duration,
+) -> anyhow::Result<Ended> {
+    let mut terminate = signal(SignalKind::terminate()).context("signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+    let mut joined = Box::pin(tasks.join());
+    tokio::select! {
+        joined = &mut joined => {
+            joined?;
+            return Ok(Ended::Drained);
+        }
+        _ = terminate.recv() => info!("SIGTERM: draining"),
+        _ = interrupt.recv() => info!("SIGINT: draining"),
+    }
+    stop.cancel();
+    tokio::select! {
+        joined = &mut joined => {
+            joined?;
+            info!("drained and left the group");
+            Ok(Ended::Drained)
+        }
+        () = tokio::time::sleep(grace) => {
+            warn!(?grace, "the grace time is over; what is not committed is mirrored by the next owner");
+            Ok(Ended::LeftSomething)
+        }
+        _ = terminate.recv() => Ok(at_once()),
+        _ = interrupt.recv() => Ok(at_once()),
+    }
+}
+
+fn at_once() -> Ended {
+    warn!("second signal: leaving at once; what is not committed is mirrored by the next owner");
+    Ended::LeftSomething
+}
+
+fn hostname() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "localhost".to_owned())
+}

@@ -1,0 +1,151 @@
+//! The stored layout: made at the first start, changed by `lockgate shards resize`.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use super::{
+    Checkpoint, Error, LAYOUT_KEY, Layout, LayoutState, json, load, load_layout, put,
+    transactional_id, write,
+};
+use crate::entry::StreamRef;
+use crate::placement::{Shard, Topic};
+use crate::topics::{Kafka, Writer};
+
+/// The layout as stored, or a first one with `count` shards. Two instances that start at once cannot both make one:
+/// opening the layout's producer fences the other, and the layout is read again behind it.
+pub fn ensure_layout(
+    kafka: &Kafka,
+    migration: &str,
+    topic: &Topic,
+    count: u32,
+    timeout: Duration,
+) -> Result<Layout, Error> {
+    if let Some(layout) = load_layout(kafka, topic, timeout)? {
+        return Ok(layout);
+    }
+    let mut writer = Writer::open(kafka, &layout_id(migration), timeout)?;
+    if let Some(layout) = load_layout(kafka, topic, timeout)? {
+        return Ok(layout);
+    }
+    let layout = Layout {
+        v: 1,
+        version: 1,
+        count,
+        state: LayoutState::Stable,
+        target: None,
+    };
+    writer.begin()?;
+    put_layout(&mut writer, topic, &layout)?;
+    writer.commit(timeout)?;
+    Ok(layout)
+}
+
+/// Every checkpoint of the first `partitions` shards, and where it stands.
+pub fn read_all(
+    kafka: &Kafka,
+    topic: &Topic,
+    partitions: u32,
+    timeout: Duration,
+) -> Result<BTreeMap<StreamRef, Vec<(Shard, Checkpoint)>>, Error> {
+    let mut all: BTreeMap<StreamRef, Vec<(Shard, Checkpoint)>> = BTreeMap::new();
+    for shard in (0..partitions).map(Shard) {
+        for (stream, checkpoint) in load(kafka, topic, shard, timeout)?.checkpoints {
+            all.entry(stream).or_default().push((shard, checkpoint));
+        }
+    }
+    Ok(all)
+}
+
+/// Spreads the streams over `target` shards. The topic must have at least `target` partitions already.
+///
+/// `place` gives a stream's shard under a count. Exact whatever else runs: `resizing` is committed first, then every
+/// shard is fenced, so a worker's transaction either is complete before its checkpoint is read here or never happens;
+/// a worker that comes later reads `resizing` and waits. Safe to repeat after a crash at any point.
+pub fn resize(
+    kafka: &Kafka,
+    migration: &str,
+    topic: &Topic,
+    target: u32,
+    partitions: u32,
+    place: impl Fn(&StreamRef, u32) -> Shard,
+    timeout: Duration,
+) -> Result<Layout, Error> {
+    let mut writer = Writer::open(kafka, &layout_id(migration), timeout)?;
+    let before = load_layout(kafka, topic, timeout)?;
+    let (version, count) = before.map_or((0, target), |layout| (layout.version, layout.count));
+    let resizing = Layout {
+        v: 1,
+        version: version + 1,
+        count,
+        state: LayoutState::Resizing,
+        target: Some(target),
+    };
+    writer.begin()?;
+    put_layout(&mut writer, topic, &resizing)?;
+    writer.commit(timeout)?;
+
+    for shard in (0..partitions).map(Shard) {
+        drop(Writer::open(
+            kafka,
+            &transactional_id(migration, shard),
+            timeout,
+        )?);
+    }
+    let all = read_all(kafka, topic, partitions, timeout)?;
+    let stable = Layout {
+        v: 1,
+        version: version + 2,
+        count: target,
+        state: LayoutState::Stable,
+        target: None,
+    };
+    writer.begin()?;
+    let now_ms = now_ms();
+    for (stream, places) in &all {
+        let home = place(stream, target);
+        // A crash can leave no stream in two places (one transaction moves it); the greatest wins all the same.
+        let Some((_, checkpoint)) = places.iter().max_by_key(|(_, at)| (at.generation, at.id))
+        else {
+            continue;
+        };
+        if places.iter().any(|(shard, _)| *shard == home) && places.len() == 1 {
+            continue;
+        }
+        write(&mut writer, topic, home, stream, checkpoint, now_ms)?;
+        for (shard, _) in places.iter().filter(|(shard, _)| *shard != home) {
+            put(
+                &mut writer,
+                topic,
+                *shard,
+                &stream.checkpoint_key(),
+                None,
+                now_ms,
+            )?;
+        }
+    }
+    put_layout(&mut writer, topic, &stable)?;
+    writer.commit(timeout)?;
+    Ok(stable)
+}
+
+fn put_layout(writer: &mut Writer, topic: &Topic, layout: &Layout) -> Result<(), Error> {
+    Ok(put(
+        writer,
+        topic,
+        Shard(0),
+        LAYOUT_KEY,
+        Some(&json(layout)),
+        now_ms(),
+    )?)
+}
+
+fn layout_id(migration: &str) -> String {
+    format!("lockgate.{migration}.layout")
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,28 @@
+//! The exit codes that scripts rely on.
+
+use std::process::ExitCode;
+
+/// How a verb ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    Failed = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// The daemon does not answer.
+    NotReached = 3,
+    /// `--check`: something is halted or waits.
+    Troubled = 5,
+    /// `--check`: it cannot be told.
+    Unknown = 6,
+}
+
+/// For `--help`.
+pub const HELP: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 daemon not reached, \
+5 with --check: halted or waiting, 6 with --check: unknown";
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

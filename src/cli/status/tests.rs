@@ -1,0 +1,232 @@
+//! Screens as they should look, held to the letter.
+
+use super::*;
+use crate::status::Status;
+
+fn status(change: impl FnOnce(&mut serde_json::Value)) -> Status {
+    let mut json = serde_json::json!({
+        "schema": "lockgate.status/v1", "seq": 12, "as_of": "2026-03-12T14:04:00.120Z", "migration": "messages",
+        "version": "0.1.0", "instance": "a-1", "started_at": "2026-03-12T10:00:00.000Z", "ready": true,
+        "routes": [{
+            "name": "messages", "topic": "messages.v1", "streams": 2,
+            "streams_by_state": { "running": 2, "waiting": 0, "halted": 0 },
+            "mirrored_entries": 18_402_113, "mirrored_bytes": 9_000_000, "lag_entries": 3, "lag_seconds": 0.01,
+            "dead_letters": { "encode": 0 }, "gaps": { "trimmed": 0 }, "orphans": 0,
+            "trim_headroom_seconds": null, "stream_entries": 100
+        }],
+        "streams": [stream("msg:stream:0", 0), stream("msg:stream:1", 3)],
+        "shards": [shard(0), shard(1)],
+        "mirror": { "forward": {
+            "lag_entries": 3, "lag_seconds": 0.01, "rate": 812.4,
+            "shards": { "running": 2, "waiting": 0, "halted": 0 },
+            "dead_letters": 0, "gap_entries": 0, "takeovers": { "assigned": 2, "fenced": 0 }
+        } },
+        "trim": { "headroom_seconds": null, "says": "nothing trims, memory does not fill" },
+        "edges": {
+            "kafka": { "up": true, "since": "2026-03-12T10:00:00.000Z", "errors": {}, "last_error": null },
+            "redis": { "up": true, "since": "2026-03-12T10:00:00.000Z", "errors": {}, "last_error": null }
+        },
+        "redis": {
+            "version": "7.0.15", "role": "master", "used_memory_bytes": 38, "max_memory_bytes": 100,
+            "memory_used_ratio": 0.38, "maxmemory_policy": "noeviction", "evicted_keys": 0, "evicts_streams": false
+        },
+        "throttle": { "entries_per_second": null, "bytes_per_second": null, "throttled_seconds": {} },
+        "tasks": { "mirror": true }
+    });
+    change(&mut json);
+    serde_json::from_value(json).expect("a status")
+}
+
+fn state(name: &str, reason: Option<&str>) -> serde_json::Value {
+    serde_json::json!({ "name": name, "reason": reason, "since": "2026-03-12T13:41:02.000Z" })
+}
+
+fn stream(name: &str, lag: u64) -> serde_json::Value {
+    serde_json::json!({
+        "database": 1, "stream": name, "route": "messages", "topic": "messages.v1", "shard": 0,
+        "state": state("running", None), "began": null, "checkpoint": "1741356110123-0", "generation": 0,
+        "mirrored_entries": 10, "lag_entries": lag, "lag_seconds": 0.01, "gap_entries": 0, "orphans": 0,
+        "dead_letters": 0, "length": 50, "trim_headroom_seconds": null, "last_error": null
+    })
+}
+
+fn shard(number: u32) -> serde_json::Value {
+    serde_json::json!({
+        "shard": number, "state": state("running", None), "streams": 1, "lag_entries": 0, "lag_seconds": 0.0,
+        "checkpoint_at": "2026-03-12T14:03:59.000Z", "last_error": null
+    })
+}
+
+fn wait_for_kafka(json: &mut serde_json::Value) {
+    for shard in json["shards"].as_array_mut().expect("a list") {
+        shard["state"] = state("waiting", Some("kafka-unreachable"));
+    }
+    json["mirror"]["forward"]["shards"] =
+        serde_json::json!({ "running": 0, "waiting": 2, "halted": 0 });
+    json["mirror"]["forward"]["lag_entries"] = 48_211.into();
+    json["mirror"]["forward"]["lag_seconds"] = 250.4.into();
+    json["mirror"]["forward"]["rate"] = 0.into();
+    json["edges"]["kafka"] = serde_json::json!({
+        "up": false, "since": "2026-03-12T13:41:02.000Z", "errors": { "connect": 9 },
+        "last_error": "Kafka is out of reach: 127.0.0.1:9092/bootstrap: connection refused"
+    });
+}
+
+fn halt_one(json: &mut serde_json::Value) {
+    json["streams"][1]["state"] = state("halted", Some("entries-trimmed"));
+    json["streams"][1]["last_error"] =
+        "41 entries after 1741356110123-0 were trimmed before they were read".into();
+    json["shards"][0]["state"] = state("halted", Some("entries-trimmed"));
+    json["mirror"]["forward"]["shards"] =
+        serde_json::json!({ "running": 1, "waiting": 0, "halted": 1 });
+    json["mirror"]["forward"]["gap_entries"] = 41.into();
+    json["routes"][0]["streams_by_state"] =
+        serde_json::json!({ "running": 1, "waiting": 0, "halted": 1 });
+    json["routes"][0]["gaps"] = serde_json::json!({ "trimmed": 41 });
+}
+
+const PLAIN: Look = Look {
+    ascii: false,
+    color: false,
+    streams: false,
+    shards: false,
+};
+
+#[track_caller]
+fn looks(status: &Status, look: Look, expected: &str) {
+    let text = text(status, look);
+    assert_eq!(text, expected, "\n{text}");
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
+fn running() {
+    looks(&status(|_| ()), PLAIN, RUNNING);
+}
+
+#[test]
+fn waiting_for_kafka() {
+    looks(&status(wait_for_kafka), PLAIN, WAITING);
+}
+
+#[test]
+fn one_stream_halted() {
+    looks(&status(halt_one), PLAIN, HALTED);
+}
+
+#[test]
+fn streams_and_shards_in_ascii() {
+    looks(
+        &status(halt_one),
+        Look {
+            ascii: true,
+            streams: true,
+            shards: true,
+            color: false,
+        },
+        STREAMS,
+    );
+    let text = text(
+        &status(halt_one),
+        Look {
+            ascii: true,
+            streams: true,
+            shards: true,
+            color: false,
+        },
+    );
+    assert!(text.is_ascii());
+}
+
+#[test]
+fn what_is_not_known_is_a_question_mark() {
+    let unknown = status(|json| {
+        json["mirror"]["forward"]["lag_entries"] = serde_json::Value::Null;
+        json["mirror"]["forward"]["lag_seconds"] = serde_json::Value::Null;
+    });
+    assert!(text(&unknown, PLAIN).contains("lag ? entries, ? s"));
+    assert_eq!(verdict(&unknown), Exit::Unknown);
+}
+
+#[test]
+fn the_check_tells_trouble_from_ignorance() {
+    assert_eq!(verdict(&status(|_| ())), Exit::Done);
+    assert_eq!(verdict(&status(wait_for_kafka)), Exit::Troubled);
+    assert_eq!(verdict(&status(halt_one)), Exit::Troubled);
+    assert_eq!(
+        verdict(&status(|json| json["shards"] = serde_json::json!([]))),
+        Exit::Unknown
+    );
+}
+
+#[test]
+fn one_line_says_the_same() {
+    assert_eq!(
+        line(&status(|_| ()), false),
+        "RUNNING · 2 streams · 18,402,113 mirrored · lag 3 entries, 0.01 s"
+    );
+    assert_eq!(
+        line(&status(halt_one), true),
+        "HALTED | 1 of 2 streams | 18,402,113 mirrored | lag 3 entries, 0.01 s"
+    );
+}
+
+const RUNNING: &str = "\
+messages  RUNNING · 2 streams                                  14:04:00Z  seq 12
+FORWARD   lag 3 entries, 0.01 s · 812/s · 2 shards running · 0 dead letters
+STORES    redis up 7.0.15, memory 38 % · kafka up
+TRIM      nothing trims, memory does not fill
+ROUTE     messages → messages.v1 · 18,402,113 mirrored · lag 3 entries, 0.01 s
+          2 running
+";
+const WAITING: &str = "\
+messages  WAITING for kafka-unreachable · 2 of 2 shards        14:04:00Z  seq 12
+FORWARD   lag 48,211 entries, 4m10s · 0/s · 2 shards waiting · 0 dead letters
+STORES    redis up 7.0.15, memory 38 %
+          kafka DOWN since 13:41:02Z: Kafka is out of reach:
+          127.0.0.1:9092/bootstrap: connection refused
+TRIM      nothing trims, memory does not fill
+ROUTE     messages → messages.v1 · 18,402,113 mirrored · lag 3 entries, 0.01 s
+          2 running
+WAITING   shards 0, 1: kafka-unreachable, since 2026-03-12 13:41:02Z
+          do: bring Kafka back; nothing is lost while Redis holds the entries
+          (see TRIM)
+          see: lockgate runbook LockgateEdgeDown
+";
+const HALTED: &str = "\
+messages  HALTED · 1 of 2 streams                              14:04:00Z  seq 12
+FORWARD   lag 3 entries, 0.01 s · 812/s · shards: 1 running, 1 halted
+          0 dead letters · 41 LOST before they were read
+STORES    redis up 7.0.15, memory 38 % · kafka up
+TRIM      nothing trims, memory does not fill
+ROUTE     messages → messages.v1 · 18,402,113 mirrored · lag 3 entries, 0.01 s
+          1 halted, 1 running · LOST: 41 trimmed
+HALTED    msg:stream:1 in database 1: entries-trimmed, since 2026-03-12
+          13:41:02Z
+          41 entries after 1741356110123-0 were trimmed before they were read
+          do: stop what removes entries before they are mirrored; then count the
+          loss and go on: lockgate streams resume --database 1 'msg:stream:1'
+          --reason TEXT
+          see: lockgate runbook LockgateEntriesLost
+";
+const STREAMS: &str = "\
+messages  HALTED | 1 of 2 streams                              14:04:00Z  seq 12
+FORWARD   lag 3 entries, 0.01 s | 812/s | shards: 1 running, 1 halted
+          0 dead letters | 41 LOST before they were read
+STORES    redis up 7.0.15, memory 38 % | kafka up
+TRIM      nothing trims, memory does not fill
+ROUTE     messages -> messages.v1 | 18,402,113 mirrored | lag 3 entries, 0.01 s
+          1 halted, 1 running | LOST: 41 trimmed
+SHARD 0   halted 1 stream | lag 0 entries, 0 s | committed 14:03:59Z | entries-~
+SHARD 1   running 1 stream | lag 0 entries, 0 s | committed 14:03:59Z
+1/msg:stream:0         running lag 0 entries, 0.01 s | at 1741356110123-0
+1/msg:stream:1         halted  lag 3 entries, 0.01 s | at 1741356110123-0
+          entries-trimmed, since 2026-03-12 13:41:02Z
+          41 entries after 1741356110123-0 were trimmed before they were read
+          do: stop what removes entries before they are mirrored; then count the
+          loss and go on: lockgate streams resume --database 1 'msg:stream:1'
+          --reason TEXT
+          see: lockgate runbook LockgateEntriesLost
+";

@@ -1,0 +1,122 @@
+//! How the daemon works, apart from the two stores: shards, throttle, API, log, stopping.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+use super::text::exact_duration;
+
+/// How the work is divided and cut into transactions.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shards {
+    /// Shards at the first start; later `lockgate shards resize` changes it.
+    #[schemars(range(min = 1, max = 1024), extend("x-unit" = "shards"))]
+    pub count: u32,
+    /// A transaction closes at this many entries.
+    #[schemars(range(min = 1, max = 10_000_000), extend("x-unit" = "entries"))]
+    pub transaction_entries: usize,
+    /// ... or at this many bytes.
+    #[schemars(range(min = 1, max = 1_073_741_824), extend("x-unit" = "bytes"))]
+    pub transaction_bytes: usize,
+    /// ... or at this age. Less than `kafka.transaction_timeout`.
+    #[serde(with = "exact_duration")]
+    #[schemars(schema_with = "schema::duration", extend("x-min" = "1ms"))]
+    pub transaction_age: Duration,
+    /// Bytes of entries that may wait in memory per shard, between reading and producing.
+    #[schemars(range(min = 1, max = 1_073_741_824), extend("x-unit" = "bytes"))]
+    pub buffer_bytes: usize,
+}
+
+/// How fast the mirror may go. Absent: as fast as it can. Changeable while running.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Throttle {
+    /// Entries a second, of this instance.
+    #[schemars(range(min = 1), extend("x-unit" = "entries/s"))]
+    pub entries_per_second: Option<u32>,
+    /// Bytes of entries a second, of this instance.
+    #[schemars(range(min = 1), extend("x-unit" = "bytes/s"))]
+    pub bytes_per_second: Option<u32>,
+}
+
+/// The HTTP API.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Address to listen on: an IP address and a port.
+    #[schemars(schema_with = "schema::socket_address")]
+    pub listen: std::net::SocketAddr,
+    /// Permit an address beyond loopback although the API has no authentication.
+    pub allow_remote: bool,
+}
+
+/// Logging.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,lockgate::mirror=debug`.
+    pub level: String,
+    /// How a line is written.
+    pub format: LogFormat,
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Stopping.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shutdown {
+    /// How long draining may take after SIGTERM before the process leaves with a non-zero code.
+    #[serde(with = "exact_duration")]
+    #[schemars(schema_with = "schema::duration", extend("x-min" = "1ms"))]
+    pub grace: Duration,
+}
+
+impl Default for Shards {
+    fn default() -> Self {
+        Self {
+            count: 4,
+            transaction_entries: 50_000,
+            transaction_bytes: 32 << 20,
+            transaction_age: Duration::from_millis(500),
+            buffer_bytes: 4 << 20,
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: std::net::SocketAddr::from(([127, 0, 0, 1], 8474)),
+            allow_remote: false,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Human,
+        }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Lockgate: moves a running system from Redis Streams to Apache Kafka. The binary is `main.rs`; this library exists so
+//! that tests and benches reach the code. ARCHITECTURE.md is the map.
+
+pub mod app;
+pub mod backoff;
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod entry;
+pub mod failpoint;
+pub mod http;
+pub mod logging;
+pub mod metrics;
+pub mod mirror;
+pub mod placement;
+pub mod routing;
+pub mod runbooks;
+pub mod status;
+pub mod streams;
+pub mod tasks;
+pub mod topics;

@@ -1,0 +1,326 @@
+//! The families of one snapshot.
+
+use std::collections::BTreeMap;
+
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::Produced;
+use crate::status::{Reason, StateName, Status, StreamStatus};
+
+/// Kinds of `lockgate_edge_errors_total`.
+const EDGE_KINDS: [&str; 6] = ["connect", "timeout", "auth", "fenced", "refused", "other"];
+
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+    metrics: Vec<Metric>,
+}
+
+impl Family {
+    const fn new(name: &'static str, help: &'static str, kind: MetricType) -> Self {
+        Self {
+            name,
+            help,
+            kind,
+            metrics: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, labels: &[(&str, &str)], value: f64) -> &mut Self {
+        let mut pairs: Vec<LabelPair> = labels
+            .iter()
+            .map(|(name, value)| pair(name, value))
+            .collect();
+        pairs.sort_by(|a, b| a.name().cmp(b.name()));
+        let mut metric = Metric::from_label(pairs);
+        if self.kind == MetricType::COUNTER {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        self.metrics.push(metric);
+        self
+    }
+
+    fn add_known(&mut self, labels: &[(&str, &str)], value: Option<f64>) -> &mut Self {
+        if let Some(value) = value {
+            self.add(labels, value);
+        }
+        self
+    }
+}
+
+fn pair(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+fn gauge(name: &'static str, help: &'static str) -> Family {
+    Family::new(name, help, MetricType::GAUGE)
+}
+
+fn counter(name: &'static str, help: &'static str) -> Family {
+    Family::new(name, help, MetricType::COUNTER)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus counts in floating point"
+)]
+const fn float(value: u64) -> f64 {
+    value as f64
+}
+
+const fn flag(value: bool) -> f64 {
+    if value { 1.0 } else { 0.0 }
+}
+
+/// Every family of the snapshot that has a sample.
+pub fn of(status: &Status, produced: Produced) -> Vec<MetricFamily> {
+    let mut families = process(status);
+    families.extend(edges(status));
+    families.extend(routes(status));
+    families.extend(shards(status));
+    families.extend(produce(produced));
+    families.extend(redis(status));
+    families
+        .into_iter()
+        .filter(|family| !family.metrics.is_empty())
+        .map(finish)
+        .collect()
+}
+
+fn finish(family: Family) -> MetricFamily {
+    let mut finished = MetricFamily::default();
+    finished.set_name(family.name.to_owned());
+    finished.set_help(family.help.to_owned());
+    finished.set_field_type(family.kind);
+    finished.set_metric(family.metrics);
+    finished
+}
+
+fn process(status: &Status) -> Vec<Family> {
+    let mut build = gauge("lockgate_build_info", "1, with the version in its label");
+    build.add(&[("version", &status.version)], 1.0);
+    let mut ready = gauge(
+        "lockgate_ready",
+        "1 once the configuration is valid and listeners stand",
+    );
+    ready.add(&[], flag(status.ready));
+    let mut tasks = gauge("lockgate_task_up", "1 while the task lives");
+    for (task, up) in &status.tasks {
+        tasks.add(&[("task", task)], flag(*up));
+    }
+    vec![build, ready, tasks]
+}
+
+fn edges(status: &Status) -> Vec<Family> {
+    let mut up = gauge("lockgate_edge_up", "1 while the store answers");
+    let mut errors = counter(
+        "lockgate_edge_errors_total",
+        "Failed requests to a store, by kind",
+    );
+    for (edge, seen) in &status.edges {
+        up.add_known(&[("edge", edge)], seen.up.map(flag));
+        for kind in EDGE_KINDS {
+            let count = seen.errors.get(kind).copied().unwrap_or(0);
+            errors.add(&[("edge", edge), ("kind", kind)], float(count));
+        }
+    }
+    vec![up, errors]
+}
+
+fn routes(status: &Status) -> Vec<Family> {
+    let mut entries = counter(
+        "lockgate_mirror_entries_total",
+        "Entries mirrored, counted after the durable commit",
+    );
+    let mut bytes = counter(
+        "lockgate_mirror_bytes_total",
+        "Bytes of names and values of entries mirrored",
+    );
+    let mut headroom = gauge(
+        "lockgate_mirror_trim_headroom_seconds",
+        "Time until the oldest unmirrored entry is trimmed or memory is full, at today's pace; +Inf if neither",
+    );
+    let mut gaps = counter(
+        "lockgate_mirror_gap_entries_total",
+        "Entries that were gone before they were read",
+    );
+    let mut letters = counter(
+        "lockgate_mirror_dead_letters_total",
+        "Entries put into a dead-letter topic",
+    );
+    let mut orphans = counter(
+        "lockgate_mirror_orphan_entries_total",
+        "Entries that Kafka has and Redis lost in a failover",
+    );
+    let mut streams = gauge(
+        "lockgate_mirror_streams",
+        "Streams of this instance by state and, unless running, reason",
+    );
+    let mut held = gauge(
+        "lockgate_redis_stream_entries",
+        "Entries that the streams hold",
+    );
+    for route in &status.routes {
+        let name = route.name.as_str();
+        let forward = [("direction", "forward"), ("route", name)];
+        entries.add(&forward, float(route.mirrored_entries));
+        bytes.add(&forward, float(route.mirrored_bytes));
+        headroom.add(
+            &[("route", name)],
+            route.trim_headroom_seconds.unwrap_or(f64::INFINITY),
+        );
+        for (cause, count) in &route.gaps {
+            gaps.add(&[("route", name), ("cause", cause)], float(*count));
+        }
+        for (reason, count) in &route.dead_letters {
+            letters.add(&[("route", name), ("reason", reason)], float(*count));
+        }
+        orphans.add(&[("route", name)], float(route.orphans));
+        held.add_known(&[("route", name)], route.stream_entries.map(float));
+        for ((state, reason), count) in by_state(name, &status.streams) {
+            streams.add(
+                &[("route", name), ("state", state), ("reason", reason)],
+                float(count),
+            );
+        }
+    }
+    vec![
+        entries, bytes, headroom, gaps, letters, orphans, streams, held,
+    ]
+}
+
+/// Counts of streams for each state and reason that there can be, so that each series is there from the first scrape.
+fn by_state(route: &str, streams: &[StreamStatus]) -> BTreeMap<(&'static str, &'static str), u64> {
+    let mut counts = BTreeMap::from([((StateName::Running.as_str(), ""), 0)]);
+    for reason in Reason::ALL {
+        let state = if reason.halts() {
+            StateName::Halted
+        } else {
+            StateName::Waiting
+        };
+        counts.insert((state.as_str(), reason.as_str()), 0);
+    }
+    for stream in streams.iter().filter(|stream| stream.route == route) {
+        let reason = stream.state.reason.map_or("", Reason::as_str);
+        *counts
+            .entry((stream.state.name.as_str(), reason))
+            .or_default() += 1;
+    }
+    counts
+}
+
+fn shards(status: &Status) -> Vec<Family> {
+    let mut lag_entries = gauge(
+        "lockgate_mirror_lag_entries",
+        "Entries after the checkpoint",
+    );
+    let mut lag_seconds = gauge(
+        "lockgate_mirror_lag_seconds",
+        "Age of the oldest entry after the checkpoint, 0 if there is none",
+    );
+    let mut committed = gauge(
+        "lockgate_mirror_checkpoint_timestamp_seconds",
+        "Time of the last durable commit",
+    );
+    for shard in &status.shards {
+        let number = shard.shard.to_string();
+        let labels = [("direction", "forward"), ("shard", number.as_str())];
+        lag_entries.add_known(&labels, shard.lag_entries.map(float));
+        lag_seconds.add_known(&labels, shard.lag_seconds);
+        committed.add_known(
+            &labels,
+            shard.checkpoint_at.as_deref().and_then(unix_seconds),
+        );
+    }
+    let forward = &status.mirror.forward;
+    let mut states = gauge(
+        "lockgate_mirror_shards",
+        "Shards of this instance by state; one halted stream makes its shard halted",
+    );
+    for (state, count) in &forward.shards {
+        states.add(&[("direction", "forward"), ("state", state)], float(*count));
+    }
+    let mut takeovers = counter(
+        "lockgate_mirror_takeovers_total",
+        "Shards begun here, and shards that another instance took over",
+    );
+    for (cause, count) in &forward.takeovers {
+        takeovers.add(&[("cause", cause)], float(*count));
+    }
+    let mut throttled = counter(
+        "lockgate_mirror_throttled_seconds_total",
+        "Time for which reading was held back",
+    );
+    for (cause, seconds) in &status.throttle.throttled_seconds {
+        throttled.add(&[("cause", cause)], *seconds);
+    }
+    vec![
+        lag_entries,
+        lag_seconds,
+        committed,
+        states,
+        takeovers,
+        throttled,
+    ]
+}
+
+fn produce(produced: Produced) -> Vec<Family> {
+    let mut records = counter(
+        "lockgate_kafka_produce_records_total",
+        "Records answered by the broker, of committed transactions or not",
+    );
+    records.add(
+        &[("purpose", "mirror"), ("outcome", "acked")],
+        float(produced.acked),
+    );
+    records.add(
+        &[("purpose", "mirror"), ("outcome", "error")],
+        float(produced.errors),
+    );
+    let mut retries = counter(
+        "lockgate_kafka_produce_retries_total",
+        "Produce requests sent again",
+    );
+    retries.add(&[("purpose", "mirror")], float(produced.retries));
+    vec![records, retries]
+}
+
+fn redis(status: &Status) -> Vec<Family> {
+    let mut memory = gauge(
+        "lockgate_redis_memory_used_ratio",
+        "Used of the memory allowed; absent without maxmemory",
+    );
+    let mut evicted = counter(
+        "lockgate_redis_evicted_keys_total",
+        "Keys that Redis evicted",
+    );
+    let mut evicts = gauge(
+        "lockgate_redis_may_evict_streams",
+        "1 where maxmemory-policy may evict a whole stream",
+    );
+    if let Some(redis) = &status.redis {
+        memory.add_known(&[], redis.memory_used_ratio);
+        evicted.add(&[], float(redis.evicted_keys));
+        evicts.add(&[], flag(redis.evicts_streams));
+    }
+    vec![memory, evicted, evicts]
+}
+
+fn unix_seconds(rfc3339: &str) -> Option<f64> {
+    let time = humantime::parse_rfc3339(rfc3339).ok()?;
+    Some(
+        time.duration_since(std::time::SystemTime::UNIX_EPOCH)
+            .ok()?
+            .as_secs_f64(),
+    )
+}

@@ -1,0 +1,311 @@
+//! The forward mirror: Redis Streams into Kafka, exactly once, in order, onto the partition that the route gives.
+//!
+//! ```text
+//!   discovery ──streams──▶ shard ─▶ term ─▶ opening (fence, checkpoints, audit)
+//!   group ────assignment──▶  │         ├──▶ reader (one a database) ──batches──▶ writer (a thread)
+//!                            │         └──◀ ends: stopped, changed, failed, fenced
+//!   survey ──looks at streams that nobody reads just now──▶ board
+//! ```
+//!
+//! An instance runs a worker for each shard that the group assigns to it. Nothing here decides who owns a shard: the
+//! opening of the shard's transactional producer does.
+
+mod audit;
+mod dead_letter;
+mod discovery;
+mod gaps;
+mod lane;
+mod layout;
+mod memory;
+mod opening;
+mod places;
+mod reader;
+mod shard;
+mod shared;
+mod slot;
+mod survey;
+mod term;
+mod throttle;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use self::discovery::{Discovery, Streams};
+use self::layout::LayoutWatch;
+use self::memory::Memory;
+use self::shard::ShardWorker;
+use self::shared::KAFKA_TIMEOUT;
+use self::survey::Survey;
+use crate::backoff::Backoff;
+use crate::checkpoint::{self, Layout};
+use crate::placement::Shard;
+use crate::tasks::passed_on;
+use crate::topics::{self, Assignment, Membership, TopicSpec};
+
+pub use self::shard::Lift;
+pub use self::shared::Shared;
+pub use self::throttle::Throttle;
+
+/// How long a shard may drain before the group takes it away all the same.
+const LIFTS_QUEUED: usize = 16;
+
+/// The mirror of one instance.
+pub struct Mirror {
+    shared: Arc<Shared>,
+    lifts: mpsc::Receiver<Lift>,
+}
+
+/// What all shards watch.
+#[derive(Clone)]
+pub struct Seen {
+    streams: watch::Receiver<Option<Streams>>,
+    layout: watch::Receiver<Option<Layout>>,
+}
+
+struct Running {
+    stop: CancellationToken,
+    lifts: mpsc::Sender<Lift>,
+    task: JoinHandle<()>,
+}
+
+impl Mirror {
+    /// The sender lifts halts of streams, for whichever shard owns them here.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> (Self, mpsc::Sender<Lift>) {
+        let (sender, lifts) = mpsc::channel(LIFTS_QUEUED);
+        (Self { shared, lifts }, sender)
+    }
+
+    /// Mirrors until stopped; then drains, commits and leaves the group, so that others take over at once.
+    ///
+    /// # Errors
+    /// Kafka's client cannot be made from the configuration. Stores out of reach are waited for.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), topics::Error> {
+        let Some(()) = self.make_topic(&stop).await? else {
+            return Ok(());
+        };
+        let (discovery, streams) = Discovery::new(Arc::clone(&self.shared));
+        let (layout, layouts) = LayoutWatch::new(Arc::clone(&self.shared));
+        let mut helpers = JoinSet::new();
+        helpers.spawn(discovery.run(stop.clone()));
+        helpers.spawn(layout.run(stop.clone()));
+        helpers.spawn(Survey::new(Arc::clone(&self.shared)).run(stop.clone()));
+        let group = format!("lockgate.{}", self.shared.migration);
+        let membership = Arc::new(Membership::join(
+            &self.shared.kafka,
+            &group,
+            &self.shared.checkpoints,
+            self.shared.session_timeout,
+        )?);
+        self.shared.board.set_ready(true);
+        let seen = Seen {
+            streams,
+            layout: layouts,
+        };
+        self.supervise(&membership, &seen, &mut helpers, &stop)
+            .await;
+        if let Some(membership) = Arc::into_inner(membership) {
+            let left = tokio::task::spawn_blocking(move || membership.leave());
+            passed_on(left.await);
+        }
+        while let Some(helper) = helpers.join_next().await {
+            passed_on(helper);
+        }
+        Ok(())
+    }
+
+    /// Makes the checkpoint topic unless it is there. `None`: stopped before it could.
+    async fn make_topic(&self, stop: &CancellationToken) -> Result<Option<()>, topics::Error> {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        // Ready to go on: what is configured is valid, and stores out of reach are waited for.
+        self.shared.board.set_ready(true);
+        loop {
+            let made = tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                made = self.make_topic_once() => made,
+            };
+            match made {
+                Ok(()) => return Ok(Some(())),
+                Err(error @ topics::Error::Config { .. }) => return Err(error),
+                Err(error) => {
+                    self.shared.board.edge_error(
+                        "kafka",
+                        error.edge_kind(),
+                        error.to_string(),
+                        true,
+                    );
+                    warn!(%error, "the checkpoint topic cannot be read or made yet");
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                () = tokio::time::sleep(backoff.next()) => {}
+            }
+        }
+    }
+
+    async fn make_topic_once(&self) -> Result<(), topics::Error> {
+        let topic = &self.shared.checkpoints;
+        let admin = &self.shared.admin;
+        if admin.layouts(std::slice::from_ref(topic)).await?.is_empty() {
+            let brokers = admin.brokers().await?.len();
+            let spec = TopicSpec::checkpoints(topic.clone(), self.shared.shards.count)
+                .for_cluster(self.shared.kafka.config().replication_factor, brokers);
+            info!(%topic, partitions = spec.partitions, "making the checkpoint topic");
+            admin.create(&[spec]).await?;
+        }
+        let shared = Arc::clone(&self.shared);
+        let layout = tokio::task::spawn_blocking(move || {
+            checkpoint::ensure_layout(
+                &shared.kafka,
+                &shared.migration,
+                &shared.checkpoints,
+                shared.shards.count,
+                KAFKA_TIMEOUT,
+            )
+        });
+        let layout = passed_on(layout.await);
+        let layout = layout.map_err(|error| match error {
+            checkpoint::Error::Topics(error) => error,
+            error @ checkpoint::Error::Unreadable { .. } => topics::Error::Config {
+                cause: error.to_string(),
+            },
+        })?;
+        if layout.count != self.shared.shards.count {
+            warn!(
+                stored = layout.count,
+                configured = self.shared.shards.count,
+                "the stored shard count holds; to change it: lockgate shards resize"
+            );
+        }
+        Ok(())
+    }
+
+    async fn supervise(
+        mut self,
+        membership: &Arc<Membership>,
+        seen: &Seen,
+        helpers: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) {
+        let mut assignment = membership.assignment();
+        let mut look = tokio::time::interval(Duration::from_secs(1));
+        let mut running: BTreeMap<Shard, Running> = BTreeMap::new();
+        let now = assignment.borrow_and_update().clone();
+        self.follow(&now, &mut running, membership, seen).await;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = assignment.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    let now = assignment.borrow_and_update().clone();
+                    self.follow(&now, &mut running, membership, seen).await;
+                }
+                Some(helper) = helpers.join_next() => passed_on(helper),
+                Some(lift) = self.lifts.recv() => self.hand_on(lift, &running),
+                _ = look.tick() => pass_on_panics(&mut running).await,
+            }
+        }
+        let all: Vec<Shard> = running.keys().copied().collect();
+        release(&all, &mut running, membership, &self.shared).await;
+    }
+
+    /// Starts what is newly assigned, ends what was taken away. A shard that was lost because Kafka is out of reach keeps
+    /// its worker: it waits, and opening the producer anew will tell whose the shard is.
+    async fn follow(
+        &self,
+        now: &Assignment,
+        running: &mut BTreeMap<Shard, Running>,
+        membership: &Arc<Membership>,
+        seen: &Seen,
+    ) {
+        if now.lost {
+            warn!("the group could not be reached for a session's time; the shards wait");
+            return;
+        }
+        let gone: Vec<Shard> = running
+            .keys()
+            .filter(|shard| !now.shards.contains(shard))
+            .copied()
+            .collect();
+        release(&gone, running, membership, &self.shared).await;
+        for &shard in &now.shards {
+            running.entry(shard).or_insert_with(|| {
+                info!(%shard, "assigned");
+                let (sender, lifts) = mpsc::channel(LIFTS_QUEUED);
+                let stop = CancellationToken::new();
+                let worker = ShardWorker {
+                    shared: Arc::clone(&self.shared),
+                    shard,
+                    membership: Arc::clone(membership),
+                    seen: seen.clone(),
+                    lifts,
+                    memory: Memory::default(),
+                };
+                let task = tokio::spawn(worker.run(stop.clone()));
+                Running {
+                    stop,
+                    lifts: sender,
+                    task,
+                }
+            });
+        }
+    }
+
+    fn hand_on(&self, lift: Lift, running: &BTreeMap<Shard, Running>) {
+        let mut owner = None;
+        self.shared
+            .board
+            .stream(&lift.stream, |cell| owner = Some(cell.shard));
+        if let Some(worker) = owner.and_then(|shard| running.get(&shard))
+            && worker.lifts.try_send(lift).is_err()
+        {
+            warn!("a halt could not be lifted: too many at once; ask again");
+        }
+    }
+}
+
+/// A worker ends only when it is told to: one that ended by itself panicked, and so does the mirror, and the process ends.
+async fn pass_on_panics(running: &mut BTreeMap<Shard, Running>) {
+    let ended: Vec<Shard> = running
+        .iter()
+        .filter(|(_, worker)| worker.task.is_finished())
+        .map(|(shard, _)| *shard)
+        .collect();
+    for shard in ended {
+        if let Some(worker) = running.remove(&shard) {
+            passed_on(worker.task.await);
+        }
+    }
+}
+
+async fn release(
+    shards: &[Shard],
+    running: &mut BTreeMap<Shard, Running>,
+    membership: &Membership,
+    shared: &Shared,
+) {
+    for shard in shards {
+        if let Some(worker) = running.get(shard) {
+            worker.stop.cancel();
+        }
+    }
+    for shard in shards {
+        let Some(worker) = running.remove(shard) else {
+            continue;
+        };
+        passed_on(worker.task.await);
+        membership.released(*shard);
+        shared.board.disown_shard(*shard);
+        info!(%shard, "released");
+    }
+}

@@ -1,0 +1,368 @@
+//! Where a reader stands in one stream, and what a look at the stream makes of that.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::{error, warn};
+
+use super::gaps::{Finding, Mark, assess};
+use super::shared::Shared;
+use super::slot::{Gap, Slot};
+use crate::checkpoint::Position;
+use crate::config::OnTrouble;
+use crate::entry::{Entry, EntryId};
+use crate::status::{GapCause, Observation, Reason};
+use crate::streams::{Inspected, StreamState};
+
+/// What the first read of a stream takes an entry to weigh; it halves with each read until it meets the truth.
+const FIRST_GUESS_BYTES: usize = 64 << 10;
+
+pub struct Lane {
+    pub slot: Arc<Slot>,
+    pub mark: Mark,
+    pub generation: u32,
+    began: EntryId,
+    /// The last read brought its full share: more is likely there.
+    pub busy: bool,
+    pub halted: bool,
+    pub exact_at: Instant,
+    pub entry_bytes: usize,
+    forgiven: bool,
+    not_a_stream: bool,
+    absent: bool,
+    /// The last look could not tell whether something is missing.
+    pub open: bool,
+    /// Entries ever added, at the last look.
+    seen_added: Option<u64>,
+}
+
+/// What a look says about the entries in hand.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on with them, past this gap if there is one.
+    Go(Option<Gap>),
+    /// The stream began anew: the lane stands before its first entry, and what is in hand belongs to no position.
+    Anew(Gap),
+    /// Stop the stream where it stood.
+    Halt,
+}
+
+impl Lane {
+    #[must_use]
+    pub fn new(slot: Arc<Slot>, position: &Position) -> Self {
+        Self {
+            mark: Mark {
+                id: position.id,
+                added: position.entries_added,
+                exact: position.id,
+            },
+            generation: position.generation,
+            began: position.began,
+            busy: false,
+            halted: false,
+            exact_at: Instant::now(),
+            entry_bytes: FIRST_GUESS_BYTES,
+            forgiven: slot.forgiven,
+            not_a_stream: false,
+            absent: false,
+            open: false,
+            seen_added: None,
+            slot,
+        }
+    }
+
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position {
+            id: self.mark.id,
+            generation: self.generation,
+            entries_added: self.mark.added,
+            began: self.began,
+        }
+    }
+
+    /// Steps behind these entries.
+    pub fn advance(&mut self, entries: &[Entry]) {
+        if let Some(last) = entries.last() {
+            self.mark.id = last.id;
+            self.mark.added = self.mark.added.map(|added| added + entries.len() as u64);
+        }
+    }
+
+    /// Learns what entries of this stream weigh.
+    pub fn measure(&mut self, entries: &[Entry]) {
+        if entries.is_empty() {
+            return;
+        }
+        // A field costs its bytes and two vectors; small fields are mostly overhead.
+        let weight: usize = entries
+            .iter()
+            .map(|entry| entry.bytes() + 64 * entry.fields.len() + 64)
+            .sum();
+        self.entry_bytes = (weight / entries.len()).max(self.entry_bytes / 2);
+    }
+
+    /// Judges a look that followed a read of entries, which the lane has stepped behind already; `from` is the mark before
+    /// them. Where the stream has gone meanwhile and they are of the old one, they are good: what stands behind them is given.
+    pub fn judge_read(
+        &mut self,
+        shared: &Shared,
+        look: &Inspected,
+        from: Mark,
+    ) -> (Verdict, Option<Position>) {
+        let of_the_old = match look {
+            Inspected::Stream(state) if assess(state, &from, None) == Finding::Recreated => {
+                state.first.is_none_or(|first| first > self.mark.id)
+            }
+            Inspected::Stream(_) | Inspected::NotAStream(_) => {
+                return (self.judge(shared, look, None), None);
+            }
+            Inspected::Absent => true,
+        };
+        if !of_the_old {
+            self.mark = from;
+        }
+        let behind = self.position();
+        (self.judge(shared, look, None), of_the_old.then_some(behind))
+    }
+
+    /// Judges a look at this stream. `unread`: entries behind the mark, where the look counted them.
+    pub fn judge(&mut self, shared: &Shared, look: &Inspected, unread: Option<u64>) -> Verdict {
+        if self.halted && (!self.not_a_stream || matches!(look, Inspected::NotAStream(_))) {
+            if let Inspected::Stream(state) = look {
+                self.observe(shared, state);
+            }
+            return Verdict::Halt;
+        }
+        if self.halted {
+            self.halted = false;
+            self.not_a_stream = false;
+            shared
+                .board
+                .stream(&self.slot.stream, crate::status::StreamCell::running);
+        }
+        match look {
+            Inspected::Absent => self.judge_absent(shared),
+            Inspected::NotAStream(kind) => {
+                self.not_a_stream = true;
+                self.halt(shared, Reason::NotAStream, format!("the key holds a {kind}, not a stream; rename or remove it, or take it out of the route"))
+            }
+            Inspected::Stream(state) => {
+                self.absent = false;
+                self.observe(shared, state);
+                self.judge_stream(shared, state, unread)
+            }
+        }
+    }
+
+    fn observe(&mut self, shared: &Shared, state: &StreamState) {
+        let Some(entries_added) = state.entries_added else {
+            return;
+        };
+        self.seen_added = Some(entries_added);
+        let at_ms = super::shared::now_ms();
+        shared.board.stream(&self.slot.stream, |cell| {
+            cell.observe(Observation {
+                at_ms,
+                entries_added,
+                length: state.length,
+            });
+        });
+    }
+
+    fn judge_stream(
+        &mut self,
+        shared: &Shared,
+        state: &StreamState,
+        unread: Option<u64>,
+    ) -> Verdict {
+        match assess(state, &self.mark, unread) {
+            Finding::Level { added } => {
+                self.mark.added = Some(added);
+                let id = self.mark.id;
+                shared.board.stream(&self.slot.stream, |cell| {
+                    if cell.checkpoint == Some(id) {
+                        cell.added_at_checkpoint = Some(added);
+                    }
+                });
+                self.settle();
+                Verdict::Go(None)
+            }
+            Finding::Undetermined => {
+                // Without Redis's count no look ever will.
+                self.open = state.entries_added.is_some();
+                Verdict::Go(None)
+            }
+            Finding::Missing {
+                entries,
+                cause,
+                added,
+            } => {
+                let gap = Gap { cause, entries };
+                if !self.may_pass(shared, gap, false) {
+                    return Verdict::Halt;
+                }
+                self.mark.added = Some(added);
+                self.settle();
+                Verdict::Go(Some(gap))
+            }
+            Finding::Recreated => {
+                let history = state
+                    .entries_added
+                    .map(|added| added.saturating_sub(state.length));
+                self.began_anew(shared, GapCause::Recreated, history)
+            }
+        }
+    }
+
+    /// Whether this look is the first to find a stream gone that was there.
+    pub fn is_gone(&self, look: &Inspected) -> bool {
+        matches!(look, Inspected::Absent) && !self.absent && !self.halted && !self.is_untouched()
+    }
+
+    fn is_untouched(&self) -> bool {
+        self.mark.id == EntryId::ZERO && self.mark.added.unwrap_or(0) == 0
+    }
+
+    fn judge_absent(&mut self, shared: &Shared) -> Verdict {
+        if self.absent || self.is_untouched() {
+            self.absent = true;
+            let added = *self.mark.added.get_or_insert(0);
+            let seen = Observation {
+                at_ms: super::shared::now_ms(),
+                entries_added: added,
+                length: 0,
+            };
+            shared
+                .board
+                .stream(&self.slot.stream, |cell| cell.observe(seen));
+            self.settle();
+            return Verdict::Go(None);
+        }
+        let cause = if shared.redis_evicts() {
+            GapCause::Evicted
+        } else {
+            GapCause::Deleted
+        };
+        let verdict = self.began_anew(shared, cause, Some(0));
+        self.absent = !self.halted;
+        verdict
+    }
+
+    /// The stream was deleted, perhaps made again: what was unread is gone, ids and counts begin again, and the next
+    /// generation tells its entries from those of the same ids before.
+    fn began_anew(&mut self, shared: &Shared, cause: GapCause, history: Option<u64>) -> Verdict {
+        let mut unread = match (self.seen_added, self.mark.added) {
+            (Some(seen), Some(read)) => seen.saturating_sub(read),
+            _ => 0,
+        };
+        // Known from the term in which the stream halted; now there is nothing left to count.
+        shared.board.stream(&self.slot.stream, |cell| {
+            unread = unread.max(cell.gone_unread);
+        });
+        let gap = Gap {
+            cause,
+            entries: unread,
+        };
+        let passed = self.may_pass(shared, gap, true);
+        shared.board.stream(&self.slot.stream, |cell| {
+            cell.gone_unread = if passed { 0 } else { unread };
+        });
+        if !passed {
+            return Verdict::Halt;
+        }
+        self.generation += 1;
+        self.began = EntryId::ZERO;
+        self.mark = Mark {
+            id: EntryId::ZERO,
+            added: history,
+            exact: EntryId::ZERO,
+        };
+        self.seen_added = None;
+        self.settle();
+        Verdict::Anew(gap)
+    }
+
+    fn settle(&mut self) {
+        self.open = false;
+        // What the operator accepted is behind us, or there was nothing to accept.
+        self.forgiven = false;
+        self.mark.exact = self.mark.id;
+        self.exact_at = Instant::now();
+    }
+
+    /// `gone`: the whole stream is.
+    fn may_pass(&mut self, shared: &Shared, gap: Gap, gone: bool) -> bool {
+        let forgiven = std::mem::take(&mut self.forgiven);
+        if forgiven || self.slot.on_gap == OnTrouble::Record {
+            warn!(
+                stream = %self.slot.stream.name, database = %self.slot.stream.database, cause = gap.cause.as_str(),
+                entries = gap.entries, after = %self.mark.exact, accepted_by_operator = forgiven,
+                "entries were gone before they were read; counted, going on"
+            );
+            return true;
+        }
+        let reason = match gap.cause {
+            GapCause::Deleted if gone => Reason::StreamDeleted,
+            cause => Reason::of_gap(cause),
+        };
+        let text = self.explain(gap);
+        self.halt(shared, reason, text);
+        false
+    }
+
+    fn explain(&self, gap: Gap) -> String {
+        let what = match gap.cause {
+            GapCause::Trimmed => format!(
+                "{} entries after {} were trimmed before they were read",
+                gap.entries, self.mark.exact
+            ),
+            GapCause::Deleted | GapCause::Evicted => format!(
+                "at least {} entries after {} were {} before they were read",
+                gap.entries,
+                self.mark.exact,
+                if gap.cause == GapCause::Evicted {
+                    "evicted with their stream"
+                } else {
+                    "deleted"
+                }
+            ),
+            GapCause::Recreated => {
+                format!(
+                    "the stream was deleted and made anew; at least {} entries after {} were unread",
+                    gap.entries, self.mark.id
+                )
+            }
+            GapCause::Failover => format!("a failover lost history after {}", self.mark.exact),
+        };
+        format!(
+            "{what}; to count them and go on: lockgate streams resume --database {} '{}' --reason TEXT",
+            self.slot.stream.database, self.slot.stream.name
+        )
+    }
+
+    fn halt(&mut self, shared: &Shared, reason: Reason, text: String) -> Verdict {
+        if !self.halted {
+            error!(
+                stream = %self.slot.stream.name, database = %self.slot.stream.database, reason = reason.as_str(), runbook = reason.runbook(),
+                "{text}"
+            );
+        }
+        self.halted = true;
+        shared
+            .board
+            .stream(&self.slot.stream, |cell| cell.halted(reason, text));
+        Verdict::Halt
+    }
+
+    /// Shows that entries behind the checkpoint are in hand.
+    pub fn show_unmirrored(&self, shared: &Shared, entries: &[Entry]) {
+        let Some(first) = entries.first() else { return };
+        let now_ms = super::shared::now_ms();
+        shared.board.stream(&self.slot.stream, |cell| {
+            // Of an id that is no time only the time of reading is known.
+            cell.oldest_unmirrored_ms
+                .get_or_insert_with(|| first.id.plausible_time_ms(now_ms).unwrap_or(now_ms));
+        });
+    }
+}

@@ -1,0 +1,104 @@
+//! What a shard keeps from one term to the next: nothing that safety needs, only what would otherwise be found out again.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use super::places::Places;
+use super::writer::{self, Careful};
+use crate::config::Start;
+use crate::entry::StreamRef;
+use crate::placement::Topic;
+use crate::status::Reason;
+
+/// For how long a topic that refused is left alone before its streams are tried again.
+const BARRED_FOR: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+pub struct Memory {
+    pub careful: Option<Careful>,
+    pub poison: HashSet<writer::Place>,
+    /// Streams whose dead-letter topic refused them.
+    pub refused: HashMap<StreamRef, String>,
+    /// The topics as the term found them.
+    pub places: Places,
+    /// Topics that refused for authorisation.
+    barred: HashMap<Topic, (Instant, String)>,
+    /// Streams whose halt the operator has lifted, and where to begin if their checkpoint is lost.
+    pub lifted: HashMap<StreamRef, Option<Start>>,
+}
+
+impl Memory {
+    pub fn bar(&mut self, topic: Topic, error: String) {
+        self.barred
+            .insert(topic, (Instant::now() + BARRED_FOR, error));
+    }
+
+    pub fn barred(&self, topic: &Topic) -> Option<(Reason, String)> {
+        let (until, error) = self.barred.get(topic)?;
+        (*until > Instant::now()).then(|| (Reason::TopicUnauthorised, error.clone()))
+    }
+
+    /// When the next bar falls: the shard begins a new term then.
+    pub fn bars_fall_at(&self) -> Option<Instant> {
+        self.barred
+            .values()
+            .map(|(until, _)| *until)
+            .filter(|until| *until > Instant::now())
+            .min()
+    }
+
+    /// A transaction of `entries` was refused for one of its records: look for it in smaller steps, an eighth each time;
+    /// in a transaction of one it is found.
+    pub fn narrow(&mut self, places: Vec<writer::Place>, entries: usize) {
+        if entries <= 1 {
+            self.poison.extend(places);
+            return;
+        }
+        let careful = self.careful.get_or_insert_with(|| Careful {
+            limit: entries,
+            until: HashMap::new(),
+        });
+        careful.limit = (entries / 8).max(1);
+        for (stream, id) in places {
+            let until = careful.until.entry(stream).or_insert(id);
+            *until = (*until).max(id);
+        }
+    }
+
+    /// Forgets streams that are not mirrored now: they would keep their neighbours going in small steps for ever.
+    pub fn keep_careful(&mut self, is_mirrored: impl Fn(&StreamRef) -> bool) {
+        if let Some(careful) = &mut self.careful {
+            careful.until.retain(|stream, _| is_mirrored(stream));
+        }
+        self.careful = self
+            .careful
+            .take()
+            .filter(|careful| !careful.until.is_empty());
+    }
+
+    pub fn lift(&mut self, stream: StreamRef, from: Option<Start>) {
+        self.refused.remove(&stream);
+        self.lifted.insert(stream, from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Database, EntryId};
+
+    #[test]
+    fn steps_shrink_until_the_one_is_found() {
+        let place = (StreamRef::new(Database(0), "s"), EntryId::new(9, 0));
+        let mut memory = Memory::default();
+        let mut entries = 50_000;
+        let mut rounds = 0;
+        while memory.poison.is_empty() {
+            memory.narrow(vec![place.clone()], entries);
+            entries = memory.careful.as_ref().map_or(1, |careful| careful.limit);
+            rounds += 1;
+        }
+        assert!(memory.poison.contains(&place));
+        assert!(rounds <= 7, "{rounds} transactions fail at most");
+    }
+}

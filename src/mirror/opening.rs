@@ -1,0 +1,473 @@
+//! The opening of a term: whose the shard is, where each stream stands, and whether it may go on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tracing::{error, info, warn};
+
+use super::audit;
+use super::discovery::{Found, Streams, route_mark};
+use super::lane::Lane;
+use super::places;
+use super::shard::{ShardWorker, TermEnd};
+use super::shared::{KAFKA_TIMEOUT, Shared, now_ms};
+use super::slot::Slot;
+use crate::checkpoint::{self, Checkpoint, Layout, LayoutState, Loaded, Position};
+use crate::config::Start;
+use crate::entry::{Database, EntryId, StreamName, StreamRef};
+use crate::failpoint;
+use crate::placement::Shard;
+use crate::routing::{self, Binding};
+use crate::status::Reason;
+use crate::streams::{Connection, Inspected, Replication, Role};
+use crate::tasks::passed_on;
+use crate::topics::Writer;
+
+/// A term that may begin.
+pub struct Opened {
+    pub writer: Writer,
+    pub lanes: Vec<Lane>,
+    pub replids: BTreeMap<Database, String>,
+    pub layout: Layout,
+}
+
+/// A database's connection for the opening, and its history at that moment.
+pub struct Source {
+    pub connection: Connection,
+    pub replication: Replication,
+}
+
+/// A stream of the shard on its way into the term.
+pub struct Candidate {
+    pub slot: Arc<Slot>,
+    pub while_running: bool,
+    pub checkpoint: Option<Checkpoint>,
+    pub position: Option<Position>,
+    /// How it begins, where this term is its first.
+    pub began: Option<String>,
+}
+
+pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened, TermEnd> {
+    let shared = Arc::clone(&worker.shared);
+    let mut sources = connect(&shared, streams).await?;
+    let (writer, loaded, layout) = open_writer(&shared, worker.shard).await?;
+    if layout.state == LayoutState::Resizing {
+        return Err(TermEnd::Resizing);
+    }
+    let mut candidates = candidates(worker, streams, &loaded, layout.count);
+    let owned = candidates
+        .iter()
+        .map(|candidate| candidate.slot.stream.clone())
+        .collect();
+    shared.board.keep_streams(worker.shard, &owned);
+    places::keep_placeable(worker, &mut candidates).await?;
+    keep_started(worker, &mut candidates, &mut sources).await?;
+    keep_placement(worker, &mut candidates);
+    let writer = audit::keep_continuous(worker, writer, &mut candidates, &mut sources).await?;
+    let writer = first_checkpoints(worker, writer, &candidates, &mut sources).await?;
+    worker.memory.lifted.clear();
+    let replids = sources
+        .iter()
+        .map(|(database, source)| (*database, source.replication.replid.clone()))
+        .collect();
+    let lanes = candidates
+        .iter()
+        .map(|candidate| candidate.lane(&shared))
+        .collect();
+    Ok(Opened {
+        writer,
+        lanes,
+        replids,
+        layout,
+    })
+}
+
+async fn connect(
+    shared: &Shared,
+    streams: &Streams,
+) -> Result<BTreeMap<Database, Source>, TermEnd> {
+    let databases: BTreeSet<Database> = streams.keys().map(|stream| stream.database).collect();
+    let mut sources = BTreeMap::new();
+    for database in databases {
+        let mut connection = shared
+            .redis
+            .connect(database)
+            .await
+            .map_err(TermEnd::Redis)?;
+        let replication = connection.replication().await.map_err(TermEnd::Redis)?;
+        if replication.role != Role::Master {
+            return Err(TermEnd::Replica(connection.peer().at.clone()));
+        }
+        sources.insert(
+            database,
+            Source {
+                connection,
+                replication,
+            },
+        );
+    }
+    shared.board.edge_up("redis");
+    Ok(sources)
+}
+
+/// Opens the shard's producer, and *then* reads the checkpoints and the layout.
+async fn open_writer(
+    shared: &Arc<Shared>,
+    shard: Shard,
+) -> Result<(Writer, Loaded, checkpoint::Layout), TermEnd> {
+    let shared = Arc::clone(shared);
+    let opened = tokio::task::spawn_blocking(move || -> Result<_, checkpoint::Error> {
+        let mut id = checkpoint::transactional_id(&shared.migration, shard);
+        if failpoint::spoiled(failpoint::SPOIL_FENCE) {
+            id = format!("{id}.{}.{}", std::process::id(), now_ms());
+        }
+        let writer = Writer::open(&shared.kafka, &id, KAFKA_TIMEOUT)?;
+        failpoint::hit(failpoint::AFTER_OPEN);
+        let loaded = checkpoint::load(&shared.kafka, &shared.checkpoints, shard, KAFKA_TIMEOUT)?;
+        let layout = match &loaded.layout {
+            Some(layout) if shard.0 == 0 => layout.clone(),
+            _ => checkpoint::ensure_layout(
+                &shared.kafka,
+                &shared.migration,
+                &shared.checkpoints,
+                shared.shards.count,
+                KAFKA_TIMEOUT,
+            )?,
+        };
+        failpoint::hit(failpoint::AFTER_LOAD);
+        shared.board.edge_up("kafka");
+        Ok((writer, loaded, layout))
+    });
+    passed_on(opened.await).map_err(TermEnd::Checkpoint)
+}
+
+/// The streams that the layout gives to this shard.
+fn candidates(
+    worker: &ShardWorker,
+    streams: &Streams,
+    loaded: &Loaded,
+    count: u32,
+) -> Vec<Candidate> {
+    let mine = streams
+        .iter()
+        .filter(|(stream, _)| routing::shard_of(stream, count) == worker.shard);
+    mine.enumerate()
+        .map(|(index, (stream, found))| {
+            let slot = Arc::new(slot(worker, index, stream, found));
+            let checkpoint = loaded.checkpoints.get(stream).cloned();
+            worker
+                .shared
+                .show_owned(&slot, worker.shard, checkpoint.as_ref());
+            let position = checkpoint.as_ref().map(Checkpoint::position);
+            Candidate {
+                slot,
+                while_running: found.while_running,
+                checkpoint,
+                position,
+                began: None,
+            }
+        })
+        .collect()
+}
+
+fn slot(worker: &ShardWorker, index: usize, stream: &StreamRef, found: &Found) -> Slot {
+    let route = found.binding.route();
+    Slot {
+        index,
+        stream: stream.clone(),
+        on_gap: route.config().on_gap,
+        forgiven: worker.memory.lifted.contains_key(stream),
+        route_hash: format!("{:016x}", route.hash()),
+        placement_hash: placement_hash(&found.binding),
+        binding: found.binding.clone(),
+    }
+}
+
+/// Changes with what decides where a stream's records go, and with nothing else.
+fn placement_hash(binding: &Binding) -> String {
+    let config = binding.route().config();
+    let decides = (
+        binding.topic().as_str(),
+        config.partitions,
+        &config.key,
+        &config.partition,
+    );
+    let text = serde_json::to_vec(&decides).expect("plain configuration serialises");
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&text))
+}
+
+/// Drops streams whose checkpoint is lost, gives those that are new their first position.
+async fn keep_started(
+    worker: &mut ShardWorker,
+    candidates: &mut Vec<Candidate>,
+    sources: &mut BTreeMap<Database, Source>,
+) -> Result<(), TermEnd> {
+    let key = worker.shared.started_key();
+    for (database, source) in sources {
+        let new: Vec<usize> = (0..candidates.len())
+            .filter(|&at| {
+                candidates[at].slot.stream.database == *database
+                    && candidates[at].checkpoint.is_none()
+            })
+            .collect();
+        for some in new.chunks(500) {
+            let names: Vec<StreamName> = some
+                .iter()
+                .map(|&at| candidates[at].slot.stream.name.clone())
+                .collect();
+            let started = source
+                .connection
+                .started(&key, &names)
+                .await
+                .map_err(TermEnd::Redis)?;
+            let looks = source
+                .connection
+                .inspect(&names)
+                .await
+                .map_err(TermEnd::Redis)?;
+            for ((&at, started), look) in some.iter().zip(started).zip(looks) {
+                candidates[at].begin(worker, started, &look);
+            }
+        }
+    }
+    candidates.retain(|candidate| candidate.position.is_some());
+    Ok(())
+}
+
+impl Candidate {
+    fn begin(&mut self, worker: &ShardWorker, started: bool, look: &Inspected) {
+        let stream = &self.slot.stream;
+        let lifted = worker.memory.lifted.get(stream);
+        let start = match (started, lifted) {
+            (true, Some(Some(start))) => *start,
+            (true, _) => {
+                let text = format!(
+                    "its mirror has begun before, but Kafka holds no checkpoint of it; to begin again (what is mirrored twice is \
+                     up to you): lockgate streams resume --database {} '{}' --from earliest|latest|ID --reason TEXT",
+                    stream.database, stream.name
+                );
+                halt(worker, &self.slot, Reason::CheckpointLost, text);
+                return;
+            }
+            (false, Some(Some(start))) => *start,
+            (false, _) if self.while_running => Start::Earliest,
+            (false, _) => self.slot.binding.route().config().start,
+        };
+        self.began = Some(if self.while_running {
+            format!("{start} (found while running)")
+        } else {
+            start.to_string()
+        });
+        self.position = Some(first_position(start, look));
+    }
+
+    /// A first one, or one that makes the operator's word on a changed placement last.
+    fn needs_checkpoint(&self) -> bool {
+        self.checkpoint
+            .as_ref()
+            .is_none_or(|checkpoint| checkpoint.placement_hash != self.slot.placement_hash)
+    }
+
+    fn lane(&self, shared: &Shared) -> Lane {
+        let position = self.position.clone().unwrap_or_default();
+        shared.board.stream(&self.slot.stream, |cell| {
+            cell.checkpoint = Some(position.id);
+            cell.generation = position.generation;
+            cell.added_at_checkpoint = position.entries_added;
+            cell.began = self.began.clone().or(cell.began.take());
+        });
+        Lane::new(Arc::clone(&self.slot), &position)
+    }
+}
+
+/// Where a stream begins. What was trimmed before that is history, not a gap.
+fn first_position(start: Start, look: &Inspected) -> Position {
+    let Inspected::Stream(state) = look else {
+        let id = if let Start::After(id) = start {
+            id
+        } else {
+            EntryId::ZERO
+        };
+        return Position {
+            id,
+            generation: 0,
+            entries_added: (id == EntryId::ZERO).then_some(0),
+            began: id,
+        };
+    };
+    let (id, entries_added) = match start {
+        Start::Earliest => (
+            EntryId::ZERO,
+            state
+                .entries_added
+                .map(|added| added.saturating_sub(state.length)),
+        ),
+        Start::Latest => (state.last_generated_id, state.entries_added),
+        Start::After(id) => (id, None),
+    };
+    Position {
+        id,
+        generation: 0,
+        entries_added,
+        began: id,
+    }
+}
+
+/// A stream whose keys would now go to other partitions than before keeps no order: it stops until the operator agrees.
+fn keep_placement(worker: &ShardWorker, candidates: &mut Vec<Candidate>) {
+    candidates.retain(|candidate| {
+        let Some(checkpoint) = &candidate.checkpoint else { return true };
+        let slot = &candidate.slot;
+        let moved = checkpoint.placement_hash != slot.placement_hash;
+        if moved && !slot.forgiven {
+            let text = format!(
+                "topic, key or partition settings of route {} are others than those of the records before {}; a key's order would \
+                 not hold across the change; to go on all the same: lockgate streams resume --database {} '{}' --reason TEXT",
+                slot.binding.route().name(),
+                checkpoint.id,
+                slot.stream.database,
+                slot.stream.name
+            );
+            halt(worker, slot, Reason::PlacementChanged, text);
+            return false;
+        }
+        if checkpoint.route_hash != slot.route_hash {
+            warn!(stream = %slot.stream.name, route = slot.binding.route().name(), after = %checkpoint.id, "records are made differently from here on: the route's settings changed");
+        }
+        true
+    });
+}
+
+/// Stops a stream for this term and says so.
+pub fn halt(worker: &ShardWorker, slot: &Slot, reason: Reason, text: String) {
+    let mut known = false;
+    worker.shared.board.stream(&slot.stream, |cell| {
+        known = cell.halt() == Some(reason);
+        cell.halted(reason, text.clone());
+    });
+    if !known {
+        error!(stream = %slot.stream.name, database = %slot.stream.database, reason = reason.as_str(), runbook = reason.runbook(), "{text}");
+    }
+}
+
+/// Commits the first checkpoint of each new stream, then notes in Redis that its mirror has begun.
+async fn first_checkpoints(
+    worker: &ShardWorker,
+    mut writer: Writer,
+    candidates: &[Candidate],
+    sources: &mut BTreeMap<Database, Source>,
+) -> Result<Writer, TermEnd> {
+    let mut first = Vec::new();
+    for candidate in candidates
+        .iter()
+        .filter(|candidate| candidate.needs_checkpoint())
+    {
+        let (Some(position), Some(source)) = (
+            &candidate.position,
+            sources.get(&candidate.slot.stream.database),
+        ) else {
+            continue;
+        };
+        let slot = &candidate.slot;
+        let at = &source.replication;
+        first.push((
+            slot.stream.clone(),
+            Checkpoint::new(
+                position,
+                &at.replid,
+                at.offset,
+                &slot.route_hash,
+                &slot.placement_hash,
+            ),
+        ));
+        info!(stream = %slot.stream.name, database = %slot.stream.database, topic = %slot.binding.topic(), began = candidate.began.as_deref(), after = %position.id, "first checkpoint");
+    }
+    if !first.is_empty() {
+        writer = commit_checkpoints(&worker.shared, worker.shard, writer, first).await?;
+        failpoint::hit(failpoint::AFTER_FIRST_CHECKPOINT);
+    }
+    let key = worker.shared.started_key();
+    for (database, source) in sources {
+        let names: Vec<StreamName> = candidates
+            .iter()
+            .filter(|candidate| candidate.slot.stream.database == *database)
+            .map(|candidate| candidate.slot.stream.name.clone())
+            .chain(route_marks(candidates, *database))
+            .collect();
+        for some in names.chunks(500) {
+            let known = source
+                .connection
+                .started(&key, some)
+                .await
+                .map_err(TermEnd::Redis)?;
+            let new: Vec<StreamName> = some
+                .iter()
+                .zip(known)
+                .filter(|(_, known)| !known)
+                .map(|(name, _)| name.clone())
+                .collect();
+            if !new.is_empty() {
+                source
+                    .connection
+                    .mark_started(&key, &new)
+                    .await
+                    .map_err(TermEnd::Redis)?;
+            }
+        }
+    }
+    Ok(writer)
+}
+
+fn route_marks(candidates: &[Candidate], database: Database) -> BTreeSet<StreamName> {
+    let mine = candidates
+        .iter()
+        .filter(|candidate| candidate.slot.stream.database == database);
+    mine.map(|candidate| route_mark(candidate.slot.binding.route().name()))
+        .collect()
+}
+
+/// One transaction of checkpoints alone.
+pub async fn commit_checkpoints(
+    shared: &Arc<Shared>,
+    shard: Shard,
+    mut writer: Writer,
+    checkpoints: Vec<(StreamRef, Checkpoint)>,
+) -> Result<Writer, TermEnd> {
+    let shared = Arc::clone(shared);
+    let committed = tokio::task::spawn_blocking(move || -> Result<Writer, crate::topics::Error> {
+        writer.begin()?;
+        for (stream, checkpoint) in &checkpoints {
+            checkpoint::write(
+                &mut writer,
+                &shared.checkpoints,
+                shard,
+                stream,
+                checkpoint,
+                now_ms(),
+            )?;
+        }
+        writer.commit(KAFKA_TIMEOUT)?;
+        Ok(writer)
+    });
+    let committed = passed_on(committed.await);
+    committed.map_err(|error| TermEnd::Checkpoint(error.into()))
+}
+
+impl Shared {
+    fn show_owned(&self, slot: &Slot, shard: Shard, checkpoint: Option<&Checkpoint>) {
+        let route = slot.binding.route();
+        self.board.own_stream(
+            &slot.stream,
+            route.name(),
+            slot.binding.topic().as_str(),
+            shard,
+        );
+        if let Some(checkpoint) = checkpoint {
+            self.board.stream(&slot.stream, |cell| {
+                cell.checkpoint = Some(checkpoint.id);
+                cell.generation = checkpoint.generation;
+                cell.added_at_checkpoint = checkpoint.entries_added;
+            });
+        }
+    }
+}

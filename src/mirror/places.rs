@@ -1,0 +1,229 @@
+//! Whether the topics are there to take a shard's records, before a term begins.
+//!
+//! A topic of a route is the operator's: `lockgate topics apply` makes it, and what differs is said, never changed. A
+//! topic that a capture names is made when its first stream is found, because nobody can make it beforehand. Dead-letter
+//! topics are Lockgate's own and made here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::opening::{Candidate, halt};
+use super::shard::{ShardWorker, TermEnd};
+use super::shared::Shared;
+use crate::checkpoint;
+use crate::config::OnTrouble;
+use crate::placement::Topic;
+use crate::routing::Route;
+use crate::status::Reason;
+use crate::topics::{self, ErrorKind, TopicSpec};
+
+/// How often a term looks at its topics again.
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What was found of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Missing,
+    Partitions(u32),
+    /// Kafka does not let us see or make it, and why.
+    Refused(String),
+}
+
+/// The topics of a term.
+pub type Places = BTreeMap<Topic, Place>;
+
+/// Keeps the streams whose records have somewhere to go; the others are halted, each with its reason.
+pub async fn keep_placeable(
+    worker: &mut ShardWorker,
+    candidates: &mut Vec<Candidate>,
+) -> Result<(), TermEnd> {
+    let wanted = wanted(candidates);
+    let made = look_and_make(&worker.shared, &wanted).await;
+    let (seen, places) =
+        made.map_err(|error| TermEnd::Checkpoint(checkpoint::Error::Topics(error)))?;
+    candidates.retain(|candidate| {
+        let Some((reason, text)) = trouble(worker, candidate, &places) else {
+            return true;
+        };
+        halt(worker, &candidate.slot, reason, text);
+        false
+    });
+    worker.memory.places = seen;
+    Ok(())
+}
+
+/// Whether any topic of the term is another than it was: made, gone, grown, permitted.
+pub async fn changed(shared: &Shared, before: &Places) -> bool {
+    let topics: Vec<Topic> = before.keys().cloned().collect();
+    matches!(look(shared, &topics).await, Ok(now) if now != *before)
+}
+
+fn trouble(
+    worker: &ShardWorker,
+    candidate: &Candidate,
+    places: &Places,
+) -> Option<(Reason, String)> {
+    let binding = &candidate.slot.binding;
+    if let Some(fault) = binding.fault() {
+        return Some((Reason::TopicInvalid, fault.to_owned()));
+    }
+    if let Some(text) = worker.memory.refused.get(&candidate.slot.stream) {
+        return Some((Reason::DeadLetterRefused, text.clone()));
+    }
+    let (topic, letters) = (binding.topic(), binding.route().dead_letters());
+    worker
+        .memory
+        .barred(topic)
+        .or_else(|| worker.memory.barred(letters))
+        .or_else(|| judge(binding.route(), topic, places.get(topic)))
+        .or_else(|| match places.get(letters) {
+            Some(Place::Partitions(_)) => None,
+            other => judge_missing(letters, other),
+        })
+}
+
+fn judge(route: &Route, topic: &Topic, place: Option<&Place>) -> Option<(Reason, String)> {
+    let wanted = route.partitions();
+    let Some(Place::Partitions(count)) = place else {
+        return judge_missing(topic, place);
+    };
+    if *count == wanted {
+        return None;
+    }
+    if *count > wanted && route.config().on_partition_change == OnTrouble::Record {
+        warn!(%topic, count, wanted, route = route.name(), "the topic has more partitions than the route places records on; going on with the route's count");
+        return None;
+    }
+    let text = format!(
+        "topic {topic} has {count} partitions, route {} places records on {wanted}: keys would move; set routes.partitions to what the \
+         application hashes over, or on_partition_change = \"record\" to go on with {wanted}",
+        route.name()
+    );
+    Some((Reason::PartitionCountChanged, text))
+}
+
+fn judge_missing(topic: &Topic, place: Option<&Place>) -> Option<(Reason, String)> {
+    Some(match place {
+        Some(Place::Refused(cause)) => (Reason::TopicUnauthorised, cause.clone()),
+        _ => (
+            Reason::TopicMissing,
+            format!("topic {topic} does not exist; make it: lockgate topics apply"),
+        ),
+    })
+}
+
+/// A topic that streams of a term write to, and whether Lockgate may make it.
+struct Wanted {
+    topic: Topic,
+    make: Option<TopicSpec>,
+}
+
+fn wanted(candidates: &[Candidate]) -> Vec<Wanted> {
+    let mut seen = BTreeSet::new();
+    let mut wanted = Vec::new();
+    for candidate in candidates {
+        let route = candidate.slot.binding.route();
+        let topic = candidate.slot.binding.topic();
+        if binding_is_sound(candidate) && seen.insert(topic.clone()) {
+            let make = route.config().topic.contains('$').then(|| {
+                TopicSpec::records(
+                    topic.clone(),
+                    route.partitions(),
+                    route.config().retention,
+                    route.config().retention_bytes,
+                    route.config().max_message_bytes,
+                )
+            });
+            wanted.push(Wanted {
+                topic: topic.clone(),
+                make,
+            });
+        }
+        if seen.insert(route.dead_letters().clone()) {
+            let make = Some(TopicSpec::dead_letters(route.dead_letters().clone(), 1));
+            wanted.push(Wanted {
+                topic: route.dead_letters().clone(),
+                make,
+            });
+        }
+    }
+    wanted
+}
+
+fn binding_is_sound(candidate: &Candidate) -> bool {
+    candidate.slot.binding.fault().is_none()
+}
+
+/// What a look finds now, and what is to be made of it: a refused creation is a refusal, to a look the topic is missing.
+async fn look_and_make(
+    shared: &Shared,
+    wanted: &[Wanted],
+) -> Result<(Places, Places), topics::Error> {
+    let names: Vec<Topic> = wanted.iter().map(|wanted| wanted.topic.clone()).collect();
+    let mut seen = look(shared, &names).await?;
+    let mut places = seen.clone();
+    let to_make = wanted.iter().filter_map(|wanted| wanted.make.as_ref());
+    let to_make: Vec<&TopicSpec> = to_make
+        .filter(|spec| places.get(&spec.name) == Some(&Place::Missing))
+        .collect();
+    if to_make.is_empty() {
+        return Ok((seen, places));
+    }
+    let brokers = shared.admin.brokers().await?.len();
+    let replication = shared.kafka.config().replication_factor;
+    for spec in to_make {
+        let spec = spec.clone().for_cluster(replication, brokers);
+        info!(topic = %spec.name, partitions = spec.partitions, "making a topic");
+        let place = match shared.admin.create(std::slice::from_ref(&spec)).await {
+            Ok(()) => {
+                let made = Place::Partitions(spec.partitions);
+                seen.insert(spec.name.clone(), made.clone());
+                made
+            }
+            Err(error) if is_out_of_reach(&error) => return Err(error),
+            Err(error) => Place::Refused(format!("topic {} cannot be made: {error}", spec.name)),
+        };
+        places.insert(spec.name, place);
+    }
+    Ok((seen, places))
+}
+
+/// All topics at once; one by one where Kafka refuses some, so that these do not hide the others.
+async fn look(shared: &Shared, names: &[Topic]) -> Result<Places, topics::Error> {
+    match partition_counts(shared, names).await {
+        Err(error) if !is_out_of_reach(&error) => {}
+        other => return other,
+    }
+    let mut places = Places::new();
+    for name in names {
+        match partition_counts(shared, std::slice::from_ref(name)).await {
+            Ok(found) => places.extend(found),
+            Err(error) if is_out_of_reach(&error) => return Err(error),
+            Err(error) => {
+                places.insert(name.clone(), Place::Refused(error.to_string()));
+            }
+        }
+    }
+    Ok(places)
+}
+
+const fn is_out_of_reach(error: &topics::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout)
+}
+
+/// The partition counts of these topics.
+pub async fn partition_counts(shared: &Shared, names: &[Topic]) -> Result<Places, topics::Error> {
+    let found = shared.admin.layouts(names).await?;
+    let place = |topic: &Topic| {
+        let state = found.get(topic);
+        state.map_or(Place::Missing, |state| {
+            Place::Partitions(state.partition_count())
+        })
+    };
+    Ok(names
+        .iter()
+        .map(|topic| (topic.clone(), place(topic)))
+        .collect())
+}

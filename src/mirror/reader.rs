@@ -1,0 +1,487 @@
+//! Reads the streams of one shard in one database, in order, within a budget of memory.
+//!
+//! The reader only moves forward, and only in memory: what it has read and the writer has not committed is read again
+//! after a crash. It issues read commands alone. A reply that does not arrive whole is as if it had not been asked for.
+//! Every reply brings Redis's replication id with it; once that differs from the one that the term began with, the reply
+//! is thrown away and the term ends, because the history may be another (the audit decides).
+//!
+//! Streams that brought a full share are *busy* and are read alone, deeply; between such reads, and when none is busy,
+//! one call over all streams waits for whatever comes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::lane::{Lane, Verdict};
+use super::shared::Shared;
+use super::slot::{Batch, Part};
+use crate::backoff::Backoff;
+use crate::entry::{Database, Entry, EntryId, StreamName};
+use crate::failpoint;
+use crate::status::Reason;
+use crate::streams::{Connection, Error, ErrorKind, Inspected, Read, Replication, Role};
+
+/// How long a read waits for an entry: also how soon a stop or a rotation is noticed at the latest.
+const BLOCK: Duration = Duration::from_millis(500);
+/// A busy stream never keeps the others waiting longer than this.
+const WIDE_EVERY: Duration = Duration::from_millis(20);
+/// Idle streams looked at in one turn of the rotation.
+const ROTATION: usize = 50;
+/// How often the rotation turns.
+const ROTATION_EVERY: Duration = Duration::from_millis(500);
+/// A stream whose count has been open for this long is looked at by one atomic read.
+const STOCKTAKE_AFTER: Duration = Duration::from_secs(1);
+/// The most entries one read asks for.
+const MOST_ENTRIES: usize = 10_000;
+/// A read that takes longer than this although it need not wait makes the reader pause as long.
+const SLOW_READ: Duration = Duration::from_millis(100);
+
+/// Why a reader ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// Redis's history is another than the term's.
+    Failover,
+    /// The writer is gone; its own end says why.
+    WriterGone,
+}
+
+pub struct Reader {
+    pub shared: Arc<Shared>,
+    pub database: Database,
+    pub lanes: Vec<Lane>,
+    /// `master_replid` at the beginning of the term.
+    pub replid: String,
+    pub out: mpsc::Sender<Batch>,
+    pub room: Arc<Semaphore>,
+    pub room_bytes: usize,
+    pub turn: usize,
+}
+
+impl Reader {
+    /// Runs until it is stopped, the history changes or the writer goes; lost connections are its own affair.
+    pub async fn run(mut self, stop: CancellationToken) -> Ended {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+        loop {
+            let ended = tokio::select! {
+                () = stop.cancelled() => return Ended::Stopped,
+                ended = self.connected(&mut backoff) => ended,
+            };
+            let error = match ended {
+                Ok(ended) => return ended,
+                Err(error) => error,
+            };
+            let reason = self.shared.redis_failed(&error);
+            for lane in &self.lanes {
+                self.shared
+                    .board
+                    .stream(&lane.slot.stream, |cell| cell.waiting(reason));
+            }
+            let wait = backoff.next();
+            debug!(database = %self.database, %error, wait_ms = wait.as_millis(), "reading pauses");
+            tokio::select! {
+                () = stop.cancelled() => return Ended::Stopped,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn connected(&mut self, backoff: &mut Backoff) -> Result<Ended, Error> {
+        let mut connection = self.shared.redis.connect(self.database).await?;
+        if !self.is_same(&connection.replication().await?) {
+            return Ok(Ended::Failover);
+        }
+        if let Some(ended) = self.look_at_all(&mut connection).await? {
+            return Ok(ended);
+        }
+        self.shared.board.edge_up("redis");
+        backoff.reset();
+        self.show_running();
+        let mut wide_at = Instant::now();
+        let mut rotated_at = Instant::now();
+        loop {
+            let wide = wide_at.elapsed() >= WIDE_EVERY || !self.lanes.iter().any(|lane| lane.busy);
+            if wide {
+                wide_at = Instant::now();
+            }
+            let ended = match self.turn_once(&mut connection, wide).await {
+                Err(error) if error.kind() == ErrorKind::WrongType => {
+                    self.look_at_all(&mut connection).await?
+                }
+                other => other?,
+            };
+            if let Some(ended) = ended {
+                return Ok(ended);
+            }
+            if rotated_at.elapsed() >= ROTATION_EVERY {
+                rotated_at = Instant::now();
+                if let Some(ended) = self.rotate(&mut connection).await? {
+                    return Ok(ended);
+                }
+            }
+        }
+    }
+
+    fn show_running(&self) {
+        for lane in self.lanes.iter().filter(|lane| !lane.halted) {
+            self.shared
+                .board
+                .stream(&lane.slot.stream, crate::status::StreamCell::running);
+        }
+    }
+
+    /// One read and what follows from it. `None`: go on.
+    async fn turn_once(
+        &mut self,
+        connection: &mut Connection,
+        wide: bool,
+    ) -> Result<Option<Ended>, Error> {
+        let asked: Vec<usize> = (0..self.lanes.len())
+            .filter(|&at| !self.lanes[at].halted && (wide || self.lanes[at].busy))
+            .collect();
+        if asked.is_empty() {
+            tokio::time::sleep(BLOCK).await;
+            return Ok(None);
+        }
+        let any_busy = self.lanes.iter().any(|lane| lane.busy && !lane.halted);
+        let request: Vec<(StreamName, EntryId)> = asked
+            .iter()
+            .map(|&at| {
+                (
+                    self.lanes[at].slot.stream.name.clone(),
+                    self.lanes[at].mark.id,
+                )
+            })
+            .collect();
+        let count = self.share(&asked);
+        let block = (!any_busy).then_some(BLOCK);
+        let begun = Instant::now();
+        let read = connection.read(&request, count, block).await?;
+        let took = begun.elapsed();
+        if block.is_none() {
+            self.shared.metrics.request("redis", "read", took);
+        }
+        failpoint::hit(failpoint::AFTER_READ);
+        if !self.is_same(&read.replication) {
+            return Ok(Some(Ended::Failover));
+        }
+        for &at in &asked {
+            self.lanes[at].busy = false;
+        }
+        let ended = self.take(connection, &asked, read, count).await?;
+        if block.is_none() && took > SLOW_READ {
+            self.shared.board.throttled("redis", took);
+            tokio::time::sleep(took).await;
+        }
+        Ok(ended)
+    }
+
+    /// How many entries each of the asked streams may bring so that all together fit the memory.
+    fn share(&self, asked: &[usize]) -> usize {
+        let entry_bytes = asked
+            .iter()
+            .map(|&at| self.lanes[at].entry_bytes)
+            .max()
+            .unwrap_or(1)
+            .max(1);
+        let budget = (self.room_bytes / 2 / entry_bytes)
+            .clamp(1, MOST_ENTRIES)
+            .min(self.shared.throttle.read_cap(entry_bytes));
+        (budget / asked.len()).max(1)
+    }
+
+    async fn take(
+        &mut self,
+        connection: &mut Connection,
+        asked: &[usize],
+        read: Read,
+        count: usize,
+    ) -> Result<Option<Ended>, Error> {
+        let mut parts = Vec::new();
+        for (index, entries) in read.streams {
+            let at = asked[index];
+            let lane = &mut self.lanes[at];
+            lane.busy = entries.len() >= count;
+            lane.measure(&entries);
+            let from = lane.mark;
+            lane.show_unmirrored(&self.shared, &entries);
+            lane.advance(&entries);
+            parts.push((at, from, entries));
+        }
+        // After every read: entries of a stream made anew must not be taken for the old one's, nor a gap be passed unseen.
+        let names: Vec<StreamName> = parts
+            .iter()
+            .map(|(at, ..)| self.lanes[*at].slot.stream.name.clone())
+            .collect();
+        let mut looks = Vec::new();
+        if !names.is_empty() {
+            let seen = self.look_behind(connection, &names).await;
+            if seen.is_err() {
+                // What is in hand goes nowhere now: it is read again after the reconnect.
+                for (at, from, _) in &parts {
+                    self.lanes[*at].mark = *from;
+                }
+            }
+            match seen? {
+                Some(seen) => looks = seen,
+                None => return Ok(Some(Ended::Failover)),
+            }
+        }
+        let gone = |((at, ..), look): (&(usize, _, _), &Inspected)| self.lanes[*at].is_gone(look);
+        if parts.iter().zip(&looks).any(gone) {
+            // Whether it was an eviction only names the cause; what is in hand must not hang on it.
+            if let Err(error) = self.ask_evictions(connection).await {
+                debug!(%error, "evictions cannot be asked for");
+            }
+        }
+        let mut batch = Vec::with_capacity(parts.len());
+        for ((at, from, entries), look) in parts.into_iter().zip(looks) {
+            let (verdict, old) = self.lanes[at].judge_read(&self.shared, &look, from);
+            if let Some(position) = old {
+                let slot = Arc::clone(&self.lanes[at].slot);
+                batch.push(Part {
+                    slot,
+                    entries,
+                    position,
+                    gap: None,
+                });
+                let from = self.lanes[at].mark;
+                batch.extend(self.follow(at, verdict, from, Vec::new()));
+            } else {
+                batch.extend(self.follow(at, verdict, from, entries));
+            }
+        }
+        let dry = !self.lanes.iter().any(|lane| lane.busy);
+        self.send(batch, read.replication, dry).await
+    }
+
+    /// The history that the term began with, from a node that takes writes: a replica may lag behind what was read.
+    fn is_same(&self, now: &Replication) -> bool {
+        now.replid == self.replid && now.role == Role::Master
+    }
+
+    /// A look at streams just read. `None`: the history is another than the term's.
+    async fn look_behind(
+        &self,
+        connection: &mut Connection,
+        names: &[StreamName],
+    ) -> Result<Option<Vec<Inspected>>, Error> {
+        let looks = connection.inspect(names).await?;
+        let same = self.is_same(&connection.replication().await?);
+        Ok(same.then_some(looks))
+    }
+
+    /// What a verdict makes of the entries just read.
+    fn follow(
+        &mut self,
+        at: usize,
+        verdict: Verdict,
+        from: super::gaps::Mark,
+        entries: Vec<Entry>,
+    ) -> Option<Part> {
+        let lane = &mut self.lanes[at];
+        match verdict {
+            Verdict::Go(gap) if entries.is_empty() && gap.is_none() => None,
+            Verdict::Go(gap) => Some(Part {
+                slot: Arc::clone(&lane.slot),
+                entries,
+                position: lane.position(),
+                gap,
+            }),
+            // The stream began anew: what was read after the old position is read again from its beginning.
+            Verdict::Anew(gap) => Some(Part {
+                slot: Arc::clone(&lane.slot),
+                entries: Vec::new(),
+                position: lane.position(),
+                gap: Some(gap),
+            }),
+            Verdict::Halt => {
+                lane.mark = from;
+                lane.busy = false;
+                None
+            }
+        }
+    }
+
+    async fn send(
+        &mut self,
+        parts: Vec<Part>,
+        replication: Replication,
+        dry: bool,
+    ) -> Result<Option<Ended>, Error> {
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let entries: u64 = parts.iter().map(|part| part.entries.len() as u64).sum();
+        let bytes: usize = parts
+            .iter()
+            .flat_map(|part| &part.entries)
+            .map(Entry::bytes)
+            .sum();
+        let begun = Instant::now();
+        let wanted =
+            u32::try_from((bytes / 1_024 + 1).min(self.room_bytes / 1_024)).unwrap_or(u32::MAX);
+        let Ok(room) = Arc::clone(&self.room).acquire_many_owned(wanted).await else {
+            return Ok(Some(Ended::WriterGone));
+        };
+        if self
+            .out
+            .send(Batch {
+                parts,
+                replication,
+                dry,
+                room: Some(room),
+            })
+            .await
+            .is_err()
+        {
+            return Ok(Some(Ended::WriterGone));
+        }
+        let held = begun.elapsed();
+        if held > Duration::from_millis(10) {
+            self.shared.board.throttled("kafka", held);
+        }
+        let board = &self.shared.board;
+        let waited = |time| board.throttled("operator", time);
+        let throttle = &self.shared.throttle;
+        throttle.pass(entries, bytes as u64, waited).await;
+        Ok(None)
+    }
+
+    /// A look at every stream: before the first read, and after a key turned out to be no stream.
+    async fn look_at_all(&mut self, connection: &mut Connection) -> Result<Option<Ended>, Error> {
+        let all: Vec<usize> = (0..self.lanes.len()).collect();
+        for some in all.chunks(500) {
+            if let Some(ended) = self.look_at(connection, some).await? {
+                return Ok(Some(ended));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A look at the next few idle streams, and an atomic one at an active stream whose count has stayed open.
+    async fn rotate(&mut self, connection: &mut Connection) -> Result<Option<Ended>, Error> {
+        let some: Vec<usize> = (0..self.lanes.len().min(ROTATION))
+            .map(|nth| (self.turn + nth) % self.lanes.len())
+            .collect();
+        self.turn = (self.turn + some.len()) % self.lanes.len().max(1);
+        if let Some(ended) = self.look_at(connection, &some).await? {
+            return Ok(Some(ended));
+        }
+        let open = |lane: &Lane| {
+            !lane.halted
+                && lane.exact_at.elapsed() >= STOCKTAKE_AFTER
+                && (lane.open || lane.mark.id != lane.mark.exact)
+        };
+        let Some(at) = (0..self.lanes.len())
+            .filter(|&at| open(&self.lanes[at]))
+            .min_by_key(|&at| self.lanes[at].exact_at)
+        else {
+            return Ok(None);
+        };
+        self.stocktake(connection, at).await
+    }
+
+    async fn look_at(
+        &mut self,
+        connection: &mut Connection,
+        some: &[usize],
+    ) -> Result<Option<Ended>, Error> {
+        if some.is_empty() {
+            return Ok(None);
+        }
+        let names: Vec<StreamName> = some
+            .iter()
+            .map(|&at| self.lanes[at].slot.stream.name.clone())
+            .collect();
+        let looks = connection.inspect(&names).await?;
+        let replication = connection.replication().await?;
+        if !self.is_same(&replication) {
+            return Ok(Some(Ended::Failover));
+        }
+        let gone = |(&at, look): (&usize, &Inspected)| self.lanes[at].is_gone(look);
+        if some.iter().zip(&looks).any(gone) {
+            self.ask_evictions(connection).await?;
+        }
+        let mut parts = Vec::new();
+        for (&at, look) in some.iter().zip(&looks) {
+            let from = self.lanes[at].mark;
+            let verdict = self.lanes[at].judge(&self.shared, look, None);
+            parts.extend(self.follow(at, verdict, from, Vec::new()));
+        }
+        self.send(parts, replication, true).await
+    }
+
+    /// Whether a stream that is gone was evicted shows in Redis's count as it is now, not as it was surveyed.
+    async fn ask_evictions(&self, connection: &mut Connection) -> Result<(), Error> {
+        let board = &self.shared.board;
+        if board.redis_seen().is_some_and(|redis| redis.evicts_streams) {
+            board.redis_evicted(connection.server().await?.evicted_keys);
+        }
+        Ok(())
+    }
+
+    async fn stocktake(
+        &mut self,
+        connection: &mut Connection,
+        at: usize,
+    ) -> Result<Option<Ended>, Error> {
+        let count = self.share(&[at]);
+        let name = self.lanes[at].slot.stream.name.clone();
+        let from = self.lanes[at].mark;
+        let (look, entries) = connection.stocktake(&name, from.id, count).await?;
+        let replication = connection.replication().await?;
+        if !self.is_same(&replication) {
+            return Ok(Some(Ended::Failover));
+        }
+        let unread = (entries.len() < count).then_some(entries.len() as u64);
+        let lane = &mut self.lanes[at];
+        let verdict = lane.judge(&self.shared, &look, unread);
+        if unread.is_none() {
+            // Too far behind to count; the next turn that runs dry will tell.
+            lane.exact_at = Instant::now();
+        }
+        if matches!(verdict, Verdict::Go(_)) {
+            lane.measure(&entries);
+            lane.busy = entries.len() >= count;
+            lane.advance(&entries);
+        }
+        let dry = !self.lanes.iter().any(|lane| lane.busy);
+        let part = self.follow(at, verdict, from, entries);
+        self.send(part.into_iter().collect(), replication, dry)
+            .await
+    }
+}
+
+impl Shared {
+    /// Writes a failure of Redis onto the board and names it.
+    pub fn redis_failed(&self, error: &Error) -> Reason {
+        let reason = reason_of(error.kind());
+        let down = matches!(reason, Reason::RedisUnreachable | Reason::RedisLoading);
+        self.board
+            .edge_error("redis", error.edge_kind(), error.to_string(), down);
+        warn!(reason = reason.as_str(), %error, "redis failed");
+        reason
+    }
+}
+
+fn reason_of(kind: ErrorKind) -> Reason {
+    match kind {
+        ErrorKind::Unreachable
+        | ErrorKind::Timeout
+        | ErrorKind::Malformed
+        | ErrorKind::Tls
+        | ErrorKind::MasterDown => Reason::RedisUnreachable,
+        ErrorKind::Auth => Reason::RedisAuth,
+        ErrorKind::NoPermission => Reason::RedisNoPermission,
+        ErrorKind::Loading => Reason::RedisLoading,
+        ErrorKind::ReadOnly => Reason::RedisReadOnly,
+        ErrorKind::OutOfMemory => Reason::RedisOutOfMemory,
+        ErrorKind::Cluster => Reason::RedisCluster,
+        ErrorKind::WrongType | ErrorKind::Refused | ErrorKind::Config => Reason::RedisRefused,
+    }
+}

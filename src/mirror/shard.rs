@@ -1,0 +1,224 @@
+//! A shard's life: one term after another, each of which begins at the checkpoint.
+//!
+//! ```text
+//!   assigned ─▶ term ─┬─ stopped: drained, committed, gone
+//!     ▲               ├─ streams, halts or history changed: drained, committed, next term
+//!     │               ├─ failed: next term after a pause (what was open is aborted by the next opening)
+//!     └─ confirmed ◀──┴─ fenced: another owns it; go on only when the group confirms this one anew
+//! ```
+//!
+//! Assignment is a hint, never a permission: what keeps two owners apart is that opening the shard's producer fences the
+//! other, and that the checkpoint is read only after that. A fenced worker that simply opened again would fence the
+//! rightful owner for ever; so it asks the group first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Seen;
+use super::memory::Memory;
+use super::shared::Shared;
+use super::term;
+use super::writer;
+use crate::backoff::Backoff;
+use crate::config::Start;
+use crate::entry::StreamRef;
+use crate::placement::Shard;
+use crate::status::{Reason, StateName};
+use crate::topics::{self, ErrorKind, Membership};
+use crate::{checkpoint, streams};
+
+/// How often a fenced worker asks whether it owns the shard all the same.
+const CONFIRM_EVERY: Duration = Duration::from_millis(250);
+
+/// The operator lifts a stream's halt.
+#[derive(Clone, Debug)]
+pub struct Lift {
+    pub stream: StreamRef,
+    /// For a stream whose checkpoint is lost: where to begin.
+    pub from: Option<Start>,
+}
+
+/// Why a term ended.
+#[derive(Debug)]
+pub enum TermEnd {
+    Stopped,
+    /// What the term was built on changed: streams, halts, Redis's history.
+    Changed,
+    Lifted(Lift),
+    Resizing,
+    Redis(streams::Error),
+    /// Redis at this address is a replica: it may lag behind what was read.
+    Replica(String),
+    Checkpoint(checkpoint::Error),
+    Writer(writer::Ended),
+}
+
+pub struct ShardWorker {
+    pub shared: Arc<Shared>,
+    pub shard: Shard,
+    pub membership: Arc<Membership>,
+    pub seen: Seen,
+    pub lifts: mpsc::Receiver<Lift>,
+    pub memory: Memory,
+}
+
+impl ShardWorker {
+    /// Mirrors the shard until stopped; what was taken is committed by then.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        self.shared
+            .board
+            .shard(self.shard, StateName::Waiting, Some(Reason::Starting), None);
+        self.shared.board.takeover("assigned");
+        while !stop.is_cancelled() {
+            let begun = tokio::time::Instant::now();
+            let ended = term::run(&mut self, &stop).await;
+            if begun.elapsed() > Duration::from_secs(10) {
+                backoff.reset();
+            }
+            match ended {
+                TermEnd::Stopped => break,
+                TermEnd::Changed => backoff.reset(),
+                TermEnd::Lifted(lift) => self.lift(lift),
+                TermEnd::Resizing => {
+                    self.wait_as(Reason::Resizing, None);
+                    pause(&stop, CONFIRM_EVERY).await;
+                }
+                TermEnd::Replica(at) => {
+                    let text = format!("{at} is a replica; point redis.url at the master");
+                    warn!(shard = %self.shard, %text, "waiting for a master");
+                    self.wait_as(Reason::RedisReadOnly, Some(text));
+                    pause(&stop, backoff.next()).await;
+                }
+                TermEnd::Redis(error) => {
+                    let reason = self.shared.redis_failed(&error);
+                    self.wait_as(reason, Some(error.to_string()));
+                    pause(&stop, backoff.next()).await;
+                }
+                TermEnd::Checkpoint(checkpoint::Error::Topics(error)) => {
+                    self.failed(error, &mut backoff, &stop).await
+                }
+                TermEnd::Checkpoint(error) => {
+                    tracing::error!(shard = %self.shard, %error, "the checkpoints cannot be read");
+                    self.wait_as(Reason::CheckpointUnreadable, Some(error.to_string()));
+                    pause(&stop, backoff.next()).await;
+                }
+                TermEnd::Writer(ended) => self.writer_ended(ended, &mut backoff, &stop).await,
+            }
+        }
+    }
+
+    async fn writer_ended(
+        &mut self,
+        ended: writer::Ended,
+        backoff: &mut Backoff,
+        stop: &CancellationToken,
+    ) {
+        match ended {
+            writer::Ended::Drained => {}
+            writer::Ended::Failed(error) => self.failed(error, backoff, stop).await,
+            writer::Ended::Refused {
+                error,
+                places,
+                entries,
+            } => {
+                warn!(shard = %self.shard, entries, %error, "the broker refused a transaction for one of its records; looking for it in smaller steps");
+                self.shared
+                    .board
+                    .edge_error("kafka", error.edge_kind(), error.to_string(), false);
+                self.memory.narrow(places, entries);
+            }
+            writer::Ended::DeadLetterRefused {
+                error,
+                place: (stream, id),
+            } => {
+                let text = format!(
+                    "entry {id} can go neither to its topic nor to the dead letters: {error}"
+                );
+                tracing::error!(stream = %stream.name, database = %stream.database, %id, %error, "the dead-letter topic refuses an entry; its stream stops");
+                self.memory.refused.insert(stream, text);
+            }
+        }
+    }
+
+    async fn failed(
+        &mut self,
+        error: topics::Error,
+        backoff: &mut Backoff,
+        stop: &CancellationToken,
+    ) {
+        let reason = reason_of(&error);
+        let down = reason == Reason::KafkaUnreachable;
+        self.shared
+            .board
+            .edge_error("kafka", error.edge_kind(), error.to_string(), down);
+        warn!(shard = %self.shard, reason = reason.as_str(), %error, "the term ends; the next begins at the checkpoint");
+        let text = error.to_string();
+        self.wait_as(reason, Some(text.clone()));
+        match error {
+            topics::Error::Fenced => self.await_confirmation(stop).await,
+            topics::Error::Unauthorised {
+                topic: Some(topic), ..
+            } => {
+                self.memory.bar(topic, text);
+                pause(stop, backoff.next()).await;
+            }
+            _ => {
+                pause(stop, backoff.next()).await;
+            }
+        }
+    }
+
+    async fn await_confirmation(&self, stop: &CancellationToken) {
+        self.shared.board.takeover("fenced");
+        while !stop.is_cancelled() {
+            match self.membership.confirm(self.shard).await {
+                Ok(true) => {
+                    info!(shard = %self.shard, "the group confirms this shard anew");
+                    return;
+                }
+                Ok(false) => self.wait_as(Reason::Unassigned, None),
+                Err(error) => self.wait_as(reason_of(&error), Some(error.to_string())),
+            }
+            pause(stop, CONFIRM_EVERY).await;
+        }
+    }
+
+    pub fn lift(&mut self, lift: Lift) {
+        info!(stream = %lift.stream.name, database = %lift.stream.database, "the operator lifts the halt");
+        self.shared
+            .board
+            .stream(&lift.stream, crate::status::StreamCell::lifted);
+        self.memory.lift(lift.stream, lift.from);
+    }
+
+    fn wait_as(&self, reason: Reason, error: Option<String>) {
+        self.shared
+            .board
+            .shard(self.shard, StateName::Waiting, Some(reason), error);
+        self.shared
+            .board
+            .streams_of(self.shard, |_, cell| cell.waiting(reason));
+    }
+}
+
+async fn pause(stop: &CancellationToken, time: Duration) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(time) => {}
+    }
+}
+
+fn reason_of(error: &topics::Error) -> Reason {
+    match error.kind() {
+        ErrorKind::Fenced => Reason::Fenced,
+        ErrorKind::CommitUnknown => Reason::CommitUnknown,
+        ErrorKind::Unreachable | ErrorKind::Timeout => Reason::KafkaUnreachable,
+        ErrorKind::Unauthorised => Reason::KafkaUnauthorised,
+        _ => Reason::KafkaRefused,
+    }
+}

@@ -1,0 +1,217 @@
+//! Looks at what nobody is reading just now: streams of waiting or halted shards, and Redis itself.
+//!
+//! A reader posts what it sees of its own streams. While Kafka is away nobody reads, and that is when the operator most
+//! wants to know how far Redis runs ahead and how long it can hold.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::shared::{Shared, now_ms};
+use crate::entry::{Database, EntryId, StreamName, StreamRef};
+use crate::status::{Observation, RedisStatus};
+use crate::streams::{Connection, Error, Inspected, Role, Server};
+
+const EVERY: Duration = Duration::from_secs(2);
+/// A stream seen within this time needs no look.
+const FRESH_MS: i64 = 4_000;
+/// Streams looked at in one round, the longest unseen first.
+const ROUND: usize = 200;
+
+pub struct Survey {
+    shared: Arc<Shared>,
+    connections: BTreeMap<Database, Connection>,
+    memory: Option<(i64, u64)>,
+}
+
+/// A stream that is due, and the checkpoint after which its oldest unmirrored entry stands.
+struct Due {
+    stream: StreamRef,
+    after: Option<EntryId>,
+    added_at_checkpoint: Option<u64>,
+    seen_at_ms: i64,
+}
+
+impl Survey {
+    pub const fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            connections: BTreeMap::new(),
+            memory: None,
+        }
+    }
+
+    pub async fn run(mut self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.rounds() => {}
+        }
+    }
+
+    async fn rounds(&mut self) {
+        loop {
+            self.ask_kafka().await;
+            if let Err(error) = self.round().await {
+                debug!(%error, "survey");
+                self.connections.clear();
+                let down = error.is_connection_lost();
+                self.shared
+                    .board
+                    .edge_error("redis", error.edge_kind(), error.to_string(), down);
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// Whether Kafka answers: a shard with nothing to write would not notice.
+    async fn ask_kafka(&self) {
+        let begun = Instant::now();
+        let brokers = self.shared.admin.brokers().await;
+        self.shared
+            .metrics
+            .request("kafka", "admin", begun.elapsed());
+        match brokers {
+            Ok(_) => self.shared.board.edge_up("kafka"),
+            Err(error) => {
+                self.shared
+                    .board
+                    .edge_error("kafka", error.edge_kind(), error.to_string(), true);
+            }
+        }
+    }
+
+    async fn round(&mut self) -> Result<(), Error> {
+        let database = self.shared.redis.default_database();
+        let server = self.connection(database).await?.server().await?;
+        self.shared.board.edge_up("redis");
+        let memory_seconds = self.memory_seconds(&server);
+        self.shared
+            .board
+            .redis(redis_status(&server), memory_seconds);
+        for (database, due) in self.due() {
+            self.look(database, due).await?;
+        }
+        Ok(())
+    }
+
+    async fn connection(&mut self, database: Database) -> Result<&mut Connection, Error> {
+        if !self.connections.contains_key(&database) {
+            let connection = self.shared.redis.connect(database).await?;
+            self.connections.insert(database, connection);
+        }
+        Ok(self.connections.get_mut(&database).expect("inserted above"))
+    }
+
+    fn due(&self) -> BTreeMap<Database, Vec<Due>> {
+        let now_ms = now_ms();
+        let mut due: Vec<Due> = Vec::new();
+        self.shared.board.streams(|stream, cell| {
+            let seen_at_ms = cell.seen.map_or(0, |seen| seen.at_ms);
+            if now_ms - seen_at_ms > FRESH_MS {
+                due.push(Due {
+                    stream: stream.clone(),
+                    after: cell.checkpoint,
+                    added_at_checkpoint: cell.added_at_checkpoint,
+                    seen_at_ms,
+                });
+            }
+        });
+        due.sort_by_key(|due| due.seen_at_ms);
+        due.truncate(ROUND);
+        let mut by_database: BTreeMap<Database, Vec<Due>> = BTreeMap::new();
+        for one in due {
+            by_database
+                .entry(one.stream.database)
+                .or_default()
+                .push(one);
+        }
+        by_database
+    }
+
+    async fn look(&mut self, database: Database, due: Vec<Due>) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        let connection = self.connection(database).await?;
+        let names: Vec<StreamName> = due.iter().map(|due| due.stream.name.clone()).collect();
+        let looks = connection.inspect(&names).await?;
+        let at_ms = now_ms();
+        for (due, look) in due.into_iter().zip(looks) {
+            let Some((entries_added, length)) = counts(&look, due.added_at_checkpoint) else {
+                continue;
+            };
+            let mut behind = false;
+            shared.board.stream(&due.stream, |cell| {
+                cell.observe(Observation {
+                    at_ms,
+                    entries_added,
+                    length,
+                });
+                behind = cell.oldest_unmirrored_ms.is_none()
+                    && cell
+                        .added_at_checkpoint
+                        .is_some_and(|at| at < entries_added);
+            });
+            if let Some(next) = due.after.and_then(EntryId::next).filter(|_| behind) {
+                let oldest = connection
+                    .range(&due.stream.name, next, EntryId::MAX, 1)
+                    .await?;
+                let oldest_ms = oldest
+                    .first()
+                    .and_then(|entry| entry.id.plausible_time_ms(at_ms));
+                shared
+                    .board
+                    .stream(&due.stream, |cell| cell.oldest_unmirrored_ms = oldest_ms);
+            }
+        }
+        Ok(())
+    }
+
+    /// Seconds until memory is full at the pace of the last rounds; `None` where there is no limit or no growth.
+    fn memory_seconds(&mut self, server: &Server) -> Option<f64> {
+        let now_ms = now_ms();
+        let (since_ms, before) = *self.memory.get_or_insert((now_ms, server.used_memory));
+        if now_ms - since_ms > 60_000 {
+            self.memory = Some((now_ms, server.used_memory));
+        }
+        let grown = server
+            .used_memory
+            .checked_sub(before)
+            .filter(|grown| *grown > 0)?;
+        let left = server
+            .maxmemory
+            .checked_sub(server.used_memory)
+            .filter(|_| server.maxmemory > 0);
+        #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
+        let seconds = |left: u64| left as f64 * (now_ms - since_ms) as f64 / 1_000.0 / grown as f64;
+        left.filter(|_| now_ms - since_ms >= 1_000).map(seconds)
+    }
+}
+
+/// Entries ever added, and how many there are; a stream that does not exist holds nothing to mirror.
+fn counts(look: &Inspected, mirrored: Option<u64>) -> Option<(u64, u64)> {
+    match look {
+        Inspected::Stream(state) => Some((state.entries_added?, state.length)),
+        Inspected::Absent => Some((mirrored?, 0)),
+        Inspected::NotAStream(_) => None,
+    }
+}
+
+fn redis_status(server: &Server) -> RedisStatus {
+    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+    let ratio = (server.maxmemory > 0).then(|| server.used_memory as f64 / server.maxmemory as f64);
+    RedisStatus {
+        version: server.version.clone(),
+        role: match server.role {
+            Role::Master => "master".to_owned(),
+            Role::Replica => "replica".to_owned(),
+        },
+        used_memory_bytes: server.used_memory,
+        max_memory_bytes: server.maxmemory,
+        memory_used_ratio: ratio,
+        maxmemory_policy: server.maxmemory_policy.clone(),
+        evicted_keys: server.evicted_keys,
+        evicts_streams: server.may_evict_streams(),
+    }
+}

@@ -1,0 +1,584 @@
+//! Turns what a shard's readers bring into transactions: records and checkpoints together, or neither.
+//!
+//! Runs on a thread of its own, because librdkafka's calls block. A transaction closes when its input has run dry, at a
+//! size, or at an age; while it commits, the readers read on. Nothing here is ever sent twice: any outcome but success ends
+//! the writer, and the next one begins at the checkpoint, which says what happened.
+//!
+//! ```text
+//!   batch ─▶ begin ─▶ send records ─▶ (dry │ size │ age) ─▶ send checkpoints ─▶ commit ─▶ board
+//!                        │                                                        │
+//!                        └── refused here: dead letter, same transaction          └── refused by the broker: the next
+//!                                                                                     writer goes in smaller steps
+//! ```
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::error::Elapsed;
+use tracing::{debug, warn};
+
+use super::dead_letter::DeadLetter;
+use super::shared::{KAFKA_TIMEOUT, Shared, now_ms};
+use super::slot::{Batch, Gap, Part, Slot};
+use crate::checkpoint::{self, Checkpoint, Position};
+use crate::entry::{Entry, EntryId, StreamRef};
+use crate::failpoint;
+use crate::metrics::Produced;
+use crate::placement::Shard;
+use crate::routing::{self, Encoded, Unroutable};
+use crate::status::DeadLetterReason;
+use crate::streams::Replication;
+use crate::topics::{self, Headers, Record, WriterStatistics};
+
+/// How often an idle client is asked what it has to say.
+const TEND_EVERY: Duration = Duration::from_secs(2);
+
+/// One entry of one stream.
+pub type Place = (StreamRef, EntryId);
+
+/// A stretch in which the broker has refused a record that is not known yet: it is gone through in small transactions.
+#[derive(Clone, Debug)]
+pub struct Careful {
+    /// Entries a transaction.
+    pub limit: usize,
+    /// Until these are committed.
+    pub until: HashMap<StreamRef, EntryId>,
+}
+
+/// Why a writer ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Its input closed, and everything that it had taken is committed.
+    Drained,
+    /// Everything since the last commit is undone, or will be by the next writer's opening.
+    Failed(topics::Error),
+    /// The broker refused a transaction for one record of it.
+    Refused {
+        error: topics::Error,
+        places: Vec<Place>,
+        entries: usize,
+    },
+    /// The dead-letter topic refuses what it should keep.
+    DeadLetterRefused { error: topics::Error, place: Place },
+}
+
+impl From<topics::Error> for Box<Ended> {
+    fn from(error: topics::Error) -> Self {
+        Self::new(Ended::Failed(error))
+    }
+}
+
+/// What the open transaction holds of one stream.
+struct Touched {
+    slot: Arc<Slot>,
+    position: Position,
+    /// Redis's history as it stood when the last of these entries was read.
+    replication: Option<Replication>,
+    /// The last entry handed to the client, committed or not.
+    sent: EntryId,
+    entries: u64,
+    bytes: u64,
+    gaps: Vec<Gap>,
+    dead_letters: BTreeMap<DeadLetterReason, u64>,
+}
+
+pub struct Pipeline {
+    shared: Arc<Shared>,
+    shard: Shard,
+    pub writer: topics::Writer,
+    pub careful: Option<Careful>,
+    /// Entries that the broker has refused one by one.
+    poison: HashSet<Place>,
+    open: Open,
+    scratch: Encoded,
+    /// The client's counts as last taken into the metrics.
+    counted: WriterStatistics,
+    throttled_at: Instant,
+}
+
+/// The open transaction.
+#[derive(Default)]
+struct Open {
+    touched: HashMap<usize, Touched>,
+    began: Option<Instant>,
+    entries: usize,
+    bytes: usize,
+    dead_letter: Option<Place>,
+    /// Times of entries, for the end-to-end histogram: a sample of a large transaction.
+    times_ms: Vec<i64>,
+}
+
+impl Pipeline {
+    pub fn new(
+        shared: &Arc<Shared>,
+        shard: Shard,
+        mut writer: topics::Writer,
+        careful: Option<Careful>,
+        poison: HashSet<Place>,
+    ) -> Self {
+        let produce = shared.metrics.produce.clone();
+        writer.observe_latency(Arc::new(move |took| produce.observe(took.as_secs_f64())));
+        Self {
+            shared: Arc::clone(shared),
+            shard,
+            counted: writer.statistics(),
+            writer,
+            careful,
+            poison,
+            open: Open::default(),
+            scratch: Encoded::default(),
+            throttled_at: Instant::now(),
+        }
+    }
+
+    /// Takes batches until the channel closes or a transaction fails. Blocking.
+    pub fn run(&mut self, input: &mut mpsc::Receiver<Batch>, handle: &Handle) -> Ended {
+        loop {
+            let batch = match self.next(input, handle) {
+                Next::Batch(batch) => batch,
+                Next::Idle => {
+                    self.writer.tend();
+                    self.count_produced();
+                    continue;
+                }
+                Next::Old => match self.commit() {
+                    Ok(()) => continue,
+                    Err(ended) => return *ended,
+                },
+                Next::Closed => return self.commit().err().map_or(Ended::Drained, |ended| *ended),
+            };
+            let dry = batch.dry && input.is_empty();
+            if let Err(ended) = self.take(batch).and_then(|()| {
+                if dry || self.full() {
+                    self.commit()
+                } else {
+                    Ok(())
+                }
+            }) {
+                return *ended;
+            }
+        }
+    }
+
+    fn next(&self, input: &mut mpsc::Receiver<Batch>, handle: &Handle) -> Next {
+        let Some(began) = self.open.began else {
+            return match receive(input, handle, TEND_EVERY) {
+                Ok(received) => received.map_or(Next::Closed, Next::Batch),
+                Err(_elapsed) => Next::Idle,
+            };
+        };
+        let left = self
+            .shared
+            .shards
+            .transaction_age
+            .saturating_sub(began.elapsed());
+        match receive(input, handle, left) {
+            Ok(received) => received.map_or(Next::Closed, Next::Batch),
+            Err(_elapsed) => Next::Old,
+        }
+    }
+
+    fn full(&self) -> bool {
+        let limits = &self.shared.shards;
+        self.open.entries >= limits.transaction_entries
+            || self.open.bytes >= limits.transaction_bytes
+            || self
+                .open
+                .began
+                .is_some_and(|began| began.elapsed() >= limits.transaction_age)
+    }
+
+    fn take(&mut self, batch: Batch) -> Result<(), Box<Ended>> {
+        // The room is given back when the parts are with the client.
+        let Batch {
+            parts,
+            replication,
+            room: _room,
+            ..
+        } = batch;
+        for part in parts {
+            self.take_part(part, &replication)?;
+        }
+        Ok(())
+    }
+
+    fn take_part(&mut self, part: Part, replication: &Replication) -> Result<(), Box<Ended>> {
+        let Part {
+            slot,
+            entries,
+            position,
+            gap,
+        } = part;
+        self.begin()?;
+        let now_ms = now_ms();
+        let mut left = entries.len() as u64;
+        for entry in &entries {
+            self.send(&slot, entry, position.generation, now_ms)?;
+            left -= 1;
+            if left > 0 && self.careful_step() {
+                let entries_added = position
+                    .entries_added
+                    .and_then(|added| added.checked_sub(left));
+                self.step_to(
+                    &slot,
+                    Position {
+                        id: entry.id,
+                        entries_added,
+                        ..position.clone()
+                    },
+                    replication,
+                    None,
+                );
+                self.commit()?;
+                self.begin()?;
+            }
+        }
+        self.step_to(&slot, position, replication, gap);
+        if self.careful_step() {
+            self.commit()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), Box<Ended>> {
+        if self.open.began.is_none() {
+            self.writer.begin()?;
+            self.open.began = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn careful_step(&self) -> bool {
+        self.careful
+            .as_ref()
+            .is_some_and(|careful| self.open.entries >= careful.limit)
+    }
+
+    fn step_to(
+        &mut self,
+        slot: &Arc<Slot>,
+        position: Position,
+        replication: &Replication,
+        gap: Option<Gap>,
+    ) {
+        let touched = self.open.touch(slot);
+        touched.position = position;
+        touched.replication = Some(replication.clone());
+        touched.gaps.extend(gap);
+    }
+
+    fn send(
+        &mut self,
+        slot: &Arc<Slot>,
+        entry: &Entry,
+        generation: u32,
+        now_ms: i64,
+    ) -> Result<(), Box<Ended>> {
+        let bytes = entry.bytes();
+        self.open.entries += 1;
+        self.open.bytes += bytes;
+        let time_ms = entry.id.plausible_time_ms(now_ms);
+        self.open.times_ms.extend(time_ms);
+        let touched = self.open.touch(slot);
+        touched.entries += 1;
+        touched.bytes += bytes as u64;
+        touched.sent = entry.id;
+        let timestamp_ms = time_ms.unwrap_or(now_ms);
+
+        if !self.poison.is_empty() && self.poison.contains(&(slot.stream.clone(), entry.id)) {
+            let why = rejected("the broker refused the record that it would become".to_owned());
+            return self.dead_letter(slot, entry, generation, &why, timestamp_ms);
+        }
+        if let Err(why) = slot.binding.encode(&slot.stream, entry, &mut self.scratch) {
+            return self.dead_letter(slot, entry, generation, &why, timestamp_ms);
+        }
+        let headers = record_headers(slot, entry.id, generation, &self.scratch);
+        let tag = self.open.entries as u64;
+        let record = Record {
+            topic: slot.binding.topic(),
+            partition: self.scratch.partition,
+            key: self.scratch.key(),
+            value: Some(&self.scratch.value),
+            headers,
+            timestamp_ms,
+        };
+        match self.writer.send(record, tag) {
+            Ok(()) => Ok(()),
+            Err(error @ topics::Error::Refused { local: true, .. }) => {
+                let why = rejected(error.to_string());
+                self.dead_letter(slot, entry, generation, &why, timestamp_ms)
+            }
+            Err(error) => Err(Box::new(self.failed(error))),
+        }
+    }
+
+    fn dead_letter(
+        &mut self,
+        slot: &Arc<Slot>,
+        entry: &Entry,
+        generation: u32,
+        why: &Unroutable,
+        timestamp_ms: i64,
+    ) -> Result<(), Box<Ended>> {
+        let place = (slot.stream.clone(), entry.id);
+        let mut letter = DeadLetter::new(slot, entry, generation, why);
+        warn!(
+            stream = %slot.stream.name, database = %slot.stream.database, id = %entry.id, reason = why.reason.as_str(),
+            detail = %why.detail, topic = %slot.binding.route().dead_letters(), "dead letter"
+        );
+        match self
+            .writer
+            .send(letter.record(slot, timestamp_ms), self.open.entries as u64)
+        {
+            Ok(()) => {}
+            Err(error @ topics::Error::Refused { local: true, .. }) => {
+                return Err(Box::new(Ended::DeadLetterRefused { error, place }));
+            }
+            Err(error) => return Err(Box::new(self.failed(error))),
+        }
+        self.open.dead_letter = Some(place);
+        *self
+            .open
+            .touch(slot)
+            .dead_letters
+            .entry(label(why.reason))
+            .or_default() += 1;
+        Ok(())
+    }
+
+    /// Closes the open transaction, if there is one.
+    fn commit(&mut self) -> Result<(), Box<Ended>> {
+        let Some(began) = self.open.began else {
+            return Ok(());
+        };
+        failpoint::hit(failpoint::AFTER_SEND);
+        if failpoint::spoiled(failpoint::SPOIL_CHECKPOINT) {
+            self.writer.commit(KAFKA_TIMEOUT)?;
+            std::thread::sleep(Duration::from_millis(20));
+            self.writer.begin()?;
+        }
+        self.send_checkpoints()?;
+        failpoint::hit(failpoint::BEFORE_COMMIT);
+        let asked = Instant::now();
+        let committed = self.writer.commit(KAFKA_TIMEOUT);
+        self.shared
+            .metrics
+            .request("kafka", "commit", asked.elapsed());
+        self.count_produced();
+        if let Err(error) = committed {
+            return Err(Box::new(self.failed(error)));
+        }
+        failpoint::hit(failpoint::AFTER_COMMIT);
+        self.committed(began);
+        Ok(())
+    }
+
+    fn count_produced(&mut self) {
+        let now = self.writer.statistics();
+        let before = std::mem::replace(&mut self.counted, now);
+        self.shared.metrics.produced(Produced {
+            acked: now.acked.saturating_sub(before.acked),
+            errors: now.errors.saturating_sub(before.errors),
+            retries: now.retries.saturating_sub(before.retries),
+        });
+        // The client tells the longest pause of its last second, so it is taken once a second.
+        if !now.throttle.is_zero() && self.throttled_at.elapsed() >= Duration::from_secs(1) {
+            self.throttled_at = Instant::now();
+            self.shared.board.kafka_throttles(self.shard, now.throttle);
+        }
+    }
+
+    fn send_checkpoints(&mut self) -> Result<(), Box<Ended>> {
+        let now_ms = now_ms();
+        for touched in self.open.touched.values() {
+            let slot = &touched.slot;
+            let replication = touched
+                .replication
+                .as_ref()
+                .expect("what is touched has been stepped to before a commit");
+            let checkpoint = Checkpoint::new(
+                &touched.position,
+                &replication.replid,
+                replication.offset,
+                &slot.route_hash,
+                &slot.placement_hash,
+            );
+            checkpoint::write(
+                &mut self.writer,
+                &self.shared.checkpoints,
+                self.shard,
+                &slot.stream,
+                &checkpoint,
+                now_ms,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, error: topics::Error) -> Ended {
+        if !matches!(error, topics::Error::Refused { .. }) {
+            return Ended::Failed(error);
+        }
+        let places: Vec<Place> = self
+            .open
+            .touched
+            .values()
+            .filter(|touched| touched.entries > 0)
+            .map(|touched| (touched.slot.stream.clone(), touched.sent))
+            .collect();
+        match (self.open.entries, self.open.dead_letter.take()) {
+            (1, Some(place)) => Ended::DeadLetterRefused { error, place },
+            (entries, _) => Ended::Refused {
+                error,
+                places,
+                entries,
+            },
+        }
+    }
+
+    fn committed(&mut self, began: Instant) {
+        let open = std::mem::take(&mut self.open);
+        let now_ms = now_ms();
+        let step = open.times_ms.len().div_ceil(200).max(1);
+        for &time_ms in open.times_ms.iter().step_by(step) {
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds of an age")]
+            let seconds = (now_ms - time_ms).max(0) as f64 / 1_000.0;
+            self.shared.metrics.end_to_end.observe(seconds);
+        }
+        self.shared
+            .metrics
+            .transaction
+            .observe(began.elapsed().as_secs_f64());
+        debug!(shard = %self.shard, entries = open.entries, streams = open.touched.len(), took_ms = began.elapsed().as_millis(), "committed");
+        for touched in open.touched.values() {
+            if let Some(careful) = &mut self.careful
+                && careful
+                    .until
+                    .get(&touched.slot.stream)
+                    .is_some_and(|until| *until <= touched.position.id)
+            {
+                careful.until.remove(&touched.slot.stream);
+            }
+            self.shared.show_committed(touched);
+        }
+        if self
+            .careful
+            .as_ref()
+            .is_some_and(|careful| careful.until.is_empty())
+        {
+            self.careful = None;
+        }
+        self.shared.board.shard_committed(self.shard);
+        self.shared.board.edge_up("kafka");
+    }
+}
+
+fn rejected(detail: String) -> Unroutable {
+    Unroutable {
+        reason: routing::Reason::Rejected,
+        detail,
+    }
+}
+
+const fn label(reason: routing::Reason) -> DeadLetterReason {
+    match reason {
+        routing::Reason::MissingField => DeadLetterReason::MissingField,
+        routing::Reason::Encode => DeadLetterReason::Encode,
+        routing::Reason::TooLarge => DeadLetterReason::TooLarge,
+        routing::Reason::Rejected => DeadLetterReason::Rejected,
+    }
+}
+
+fn receive(
+    input: &mut mpsc::Receiver<Batch>,
+    handle: &Handle,
+    within: Duration,
+) -> Result<Option<Batch>, Elapsed> {
+    handle.block_on(async { tokio::time::timeout(within, input.recv()).await })
+}
+
+enum Next {
+    Batch(Batch),
+    Idle,
+    Old,
+    Closed,
+}
+
+impl Open {
+    fn touch(&mut self, slot: &Arc<Slot>) -> &mut Touched {
+        self.touched.entry(slot.index).or_insert_with(|| Touched {
+            slot: Arc::clone(slot),
+            position: Position::default(),
+            replication: None,
+            sent: EntryId::ZERO,
+            entries: 0,
+            bytes: 0,
+            gaps: Vec::new(),
+            dead_letters: BTreeMap::new(),
+        })
+    }
+}
+
+/// Identity first, then the route's own.
+fn record_headers(slot: &Slot, id: EntryId, generation: u32, encoded: &Encoded) -> Headers {
+    let mut headers = identity(slot, id, generation, encoded.header_count());
+    for (name, value) in encoded.headers() {
+        headers.insert(name, value);
+    }
+    headers
+}
+
+/// What makes a record's origin known: stream and entry id, and the generation where there was an earlier one.
+pub fn identity(slot: &Slot, id: EntryId, generation: u32, more: usize) -> Headers {
+    let mut headers = Headers::with_capacity(3 + more);
+    headers.insert("redis-stream", slot.stream.name.as_bytes());
+    headers.insert("redis-id", id.to_string().as_bytes());
+    if generation > 0 {
+        headers.insert("redis-gen", generation.to_string().as_bytes());
+    }
+    headers
+}
+
+impl Shared {
+    fn show_committed(&self, touched: &Touched) {
+        let slot = &touched.slot;
+        let letters: u64 = touched.dead_letters.values().sum();
+        let missing: u64 = touched.gaps.iter().map(|gap| gap.entries).sum();
+        let position = &touched.position;
+        self.board.route(slot.binding.route().name(), |route| {
+            route.mirrored_entries += touched.entries - letters;
+            route.mirrored_bytes += touched.bytes;
+            touched
+                .gaps
+                .iter()
+                .for_each(|gap| route.count_gap(gap.cause, gap.entries));
+            touched
+                .dead_letters
+                .iter()
+                .for_each(|(reason, count)| route.count_dead_letters(*reason, *count));
+        });
+        self.board.stream(&slot.stream, |stream| {
+            stream.mirrored_entries += touched.entries - letters;
+            stream.dead_letters += letters;
+            stream.gap_entries += missing;
+            stream.checkpoint = Some(position.id);
+            stream.generation = position.generation;
+            stream.added_at_checkpoint = position.entries_added;
+            let seen = stream.seen.map(|seen| seen.entries_added);
+            stream.oldest_unmirrored_ms = match (seen, position.entries_added) {
+                (Some(seen), Some(added)) if seen <= added => None,
+                // Without Redis's count there is no telling whether anything is left.
+                (_, None) => None,
+                // Not an exact age but a bound: what comes next is younger than the last that went.
+                _ => position
+                    .id
+                    .plausible_time_ms(now_ms())
+                    .or(stream.oldest_unmirrored_ms),
+            };
+        });
+    }
+}

@@ -1,0 +1,225 @@
+//! The one numbered snapshot that metrics, API and command line are views of.
+//!
+//! Parts write what they know onto the [`Board`]; [`Board::snapshot`] makes a [`Status`] of it, numbered and dated. No
+//! view computes a fact of its own, so two views of one `seq` cannot disagree. What could not be measured is `None`,
+//! never 0: a zero is a claim.
+
+mod board;
+mod reason;
+mod room;
+mod snapshot;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use board::{Board, RouteCell, StreamCell};
+pub use reason::{DeadLetterReason, GapCause, Reason};
+pub use room::{Observation, Room};
+
+/// `lockgate.status/v1`: names do not change within v1; durations in `_seconds`, times RFC 3339.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    pub schema: String,
+    pub seq: u64,
+    pub as_of: String,
+    pub migration: String,
+    pub version: String,
+    pub instance: String,
+    pub started_at: String,
+    pub ready: bool,
+    pub routes: Vec<RouteStatus>,
+    pub streams: Vec<StreamStatus>,
+    pub shards: Vec<ShardStatus>,
+    pub mirror: MirrorStatus,
+    pub trim: TrimStatus,
+    pub edges: BTreeMap<String, EdgeStatus>,
+    pub redis: Option<RedisStatus>,
+    pub throttle: ThrottleStatus,
+    pub tasks: BTreeMap<String, bool>,
+}
+
+/// running, waiting or halted; why; since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    pub name: StateName,
+    pub reason: Option<Reason>,
+    pub since: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StateName {
+    Running,
+    Waiting,
+    Halted,
+}
+
+impl StateName {
+    pub const ALL: [Self; 3] = [Self::Running, Self::Waiting, Self::Halted];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Halted => "halted",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RouteStatus {
+    pub name: String,
+    pub topic: String,
+    /// Streams of this route that this instance owns.
+    pub streams: u64,
+    pub streams_by_state: BTreeMap<String, u64>,
+    pub mirrored_entries: u64,
+    pub mirrored_bytes: u64,
+    pub lag_entries: Option<u64>,
+    pub lag_seconds: Option<f64>,
+    pub dead_letters: BTreeMap<String, u64>,
+    pub gaps: BTreeMap<String, u64>,
+    /// Entries that Kafka has and Redis lost in a failover.
+    pub orphans: u64,
+    /// `None`: nothing trims and memory does not fill.
+    pub trim_headroom_seconds: Option<f64>,
+    pub stream_entries: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StreamStatus {
+    pub database: u32,
+    pub stream: String,
+    pub route: String,
+    pub topic: String,
+    pub shard: u32,
+    pub state: State,
+    /// Where its mirror began: `earliest`, `latest`, an entry id; absent when it went on after a checkpoint.
+    pub began: Option<String>,
+    pub checkpoint: Option<String>,
+    pub generation: u32,
+    pub mirrored_entries: u64,
+    pub lag_entries: Option<u64>,
+    pub lag_seconds: Option<f64>,
+    pub gap_entries: u64,
+    pub orphans: u64,
+    pub dead_letters: u64,
+    pub length: Option<u64>,
+    pub trim_headroom_seconds: Option<f64>,
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShardStatus {
+    pub shard: u32,
+    pub state: State,
+    pub streams: u64,
+    pub lag_entries: Option<u64>,
+    pub lag_seconds: Option<f64>,
+    pub checkpoint_at: Option<String>,
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MirrorStatus {
+    pub forward: DirectionStatus,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DirectionStatus {
+    pub lag_entries: Option<u64>,
+    pub lag_seconds: Option<f64>,
+    /// Entries a second over the last seconds.
+    pub rate: f64,
+    pub shards: BTreeMap<String, u64>,
+    pub dead_letters: u64,
+    pub gap_entries: u64,
+    pub takeovers: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TrimStatus {
+    /// The least of all streams; `None`: nothing trims and memory does not fill.
+    pub headroom_seconds: Option<f64>,
+    pub says: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EdgeStatus {
+    pub up: Option<bool>,
+    pub since: Option<String>,
+    pub errors: BTreeMap<String, u64>,
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RedisStatus {
+    pub version: String,
+    pub role: String,
+    pub used_memory_bytes: u64,
+    /// 0: no limit.
+    pub max_memory_bytes: u64,
+    pub memory_used_ratio: Option<f64>,
+    pub maxmemory_policy: String,
+    pub evicted_keys: u64,
+    /// Whether the policy may evict a whole stream.
+    pub evicts_streams: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ThrottleStatus {
+    pub entries_per_second: Option<u32>,
+    pub bytes_per_second: Option<u32>,
+    pub throttled_seconds: BTreeMap<String, f64>,
+}
+
+impl Status {
+    /// What needs an operator, one line each: halted streams, waiting shards, an edge that is down.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        let mut troubles = Vec::new();
+        for (edge, status) in &self.edges {
+            if status.up == Some(false) {
+                let why = status.last_error.as_deref().unwrap_or("no error known");
+                troubles.push(format!(
+                    "{edge} DOWN: {why}; see: lockgate runbook LockgateEdgeDown"
+                ));
+            }
+        }
+        for shard in self
+            .shards
+            .iter()
+            .filter(|shard| shard.state.name != StateName::Running)
+        {
+            troubles.push(trouble(
+                &format!("shard {}", shard.shard),
+                &shard.state,
+                shard.last_error.as_deref(),
+            ));
+        }
+        for stream in self
+            .streams
+            .iter()
+            .filter(|stream| stream.state.name == StateName::Halted)
+        {
+            let what = format!("stream {} (database {})", stream.stream, stream.database);
+            troubles.push(trouble(&what, &stream.state, stream.last_error.as_deref()));
+        }
+        troubles
+    }
+}
+
+fn trouble(what: &str, state: &State, error: Option<&str>) -> String {
+    let reason = state.reason.map_or("unknown", Reason::as_str);
+    let runbook = state
+        .reason
+        .map_or("LockgateMirrorStalled", Reason::runbook);
+    let error = error.map(|text| format!(": {text}")).unwrap_or_default();
+    format!(
+        "{what} {} by {reason} since {}{error}; see: lockgate runbook {runbook}",
+        state.name.as_str(),
+        state.since
+    )
+}

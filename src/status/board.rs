@@ -1,0 +1,430 @@
+//! Where the parts write what they know. Every write is short and holds no lock across an await.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::reason::{DeadLetterReason, GapCause, Reason};
+use super::room::{Observation, Room};
+use super::{RedisStatus, StateName, ThrottleStatus};
+use crate::entry::{EntryId, StreamRef};
+use crate::placement::Shard;
+
+/// Every stream is looked at more often than this while Redis answers; an older look says nothing of the present.
+const STALE_MS: i64 = 60_000;
+
+/// Counts of a route since the process started.
+#[derive(Clone, Debug, Default)]
+pub struct RouteCell {
+    pub topic: String,
+    pub mirrored_entries: u64,
+    pub mirrored_bytes: u64,
+    pub orphans: u64,
+    pub(super) gaps: BTreeMap<GapCause, u64>,
+    pub(super) dead_letters: BTreeMap<DeadLetterReason, u64>,
+}
+
+impl RouteCell {
+    pub fn count_gap(&mut self, cause: GapCause, entries: u64) {
+        *self.gaps.entry(cause).or_default() += entries;
+    }
+
+    pub fn count_dead_letters(&mut self, reason: DeadLetterReason, entries: u64) {
+        *self.dead_letters.entry(reason).or_default() += entries;
+    }
+}
+
+/// What is known of one owned stream.
+#[derive(Clone, Debug)]
+pub struct StreamCell {
+    pub route: String,
+    pub topic: String,
+    pub shard: Shard,
+    pub began: Option<String>,
+    pub checkpoint: Option<EntryId>,
+    pub generation: u32,
+    pub mirrored_entries: u64,
+    pub gap_entries: u64,
+    pub orphans: u64,
+    pub dead_letters: u64,
+    /// Redis's count of entries ever added, at the committed checkpoint.
+    pub added_at_checkpoint: Option<u64>,
+    pub seen: Option<Observation>,
+    /// Time of the oldest entry that is not mirrored, or a bound on it; `None` when there is none.
+    pub oldest_unmirrored_ms: Option<i64>,
+    pub last_error: Option<String>,
+    /// Entries that were unread when the stream was found gone, until they are counted.
+    pub gone_unread: u64,
+    pub(super) state: (StateName, Option<Reason>, SystemTime),
+    room: Room,
+}
+
+impl StreamCell {
+    #[must_use]
+    pub fn new(route: &str, topic: &str, shard: Shard) -> Self {
+        Self {
+            route: route.to_owned(),
+            topic: topic.to_owned(),
+            shard,
+            began: None,
+            checkpoint: None,
+            generation: 0,
+            mirrored_entries: 0,
+            gap_entries: 0,
+            orphans: 0,
+            dead_letters: 0,
+            added_at_checkpoint: None,
+            seen: None,
+            oldest_unmirrored_ms: None,
+            last_error: None,
+            gone_unread: 0,
+            state: (
+                StateName::Waiting,
+                Some(Reason::Starting),
+                SystemTime::now(),
+            ),
+            room: Room::default(),
+        }
+    }
+
+    pub fn running(&mut self) {
+        enter(&mut self.state, StateName::Running, None);
+        self.last_error = None;
+    }
+
+    pub fn waiting(&mut self, reason: Reason) {
+        if self.state.0 != StateName::Halted {
+            enter(&mut self.state, StateName::Waiting, Some(reason));
+        }
+    }
+
+    pub fn halted(&mut self, reason: Reason, error: String) {
+        enter(&mut self.state, StateName::Halted, Some(reason));
+        self.last_error = Some(error);
+    }
+
+    /// A halt is lifted: the stream waits until its shard has taken it up again.
+    pub fn lifted(&mut self) {
+        enter(&mut self.state, StateName::Waiting, Some(Reason::Starting));
+    }
+
+    #[must_use]
+    pub fn halt(&self) -> Option<Reason> {
+        if self.state.0 == StateName::Halted {
+            self.state.1
+        } else {
+            None
+        }
+    }
+
+    pub fn observe(&mut self, seen: Observation) {
+        self.room
+            .observe(seen, self.added_at_checkpoint.unwrap_or(0));
+        self.seen = Some(seen);
+    }
+
+    /// Unknown where Redis does not count, and where the last look is too old to speak of now.
+    pub(super) fn lag_entries(&self, now_ms: i64) -> Option<u64> {
+        let seen = self.seen.filter(|seen| now_ms - seen.at_ms <= STALE_MS)?;
+        Some(seen.entries_added.saturating_sub(self.added_at_checkpoint?))
+    }
+
+    pub(super) fn seconds_to_trim(&self, now_ms: i64) -> Option<f64> {
+        self.room
+            .seconds_to_trim(self.seen?.length, self.lag_entries(now_ms)?)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ShardCell {
+    pub(super) state: (StateName, Option<Reason>, SystemTime),
+    /// It has read its checkpoints here: until then its lag is unknown.
+    pub(super) opened: bool,
+    pub(super) checkpoint_at: Option<SystemTime>,
+    pub(super) last_error: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct EdgeCell {
+    pub(super) up: Option<(bool, SystemTime)>,
+    pub(super) errors: BTreeMap<String, u64>,
+    pub(super) last_error: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    pub(super) seq: u64,
+    pub(super) ready: bool,
+    pub(super) routes: BTreeMap<String, RouteCell>,
+    pub(super) streams: BTreeMap<StreamRef, StreamCell>,
+    pub(super) shards: BTreeMap<Shard, ShardCell>,
+    pub(super) edges: BTreeMap<&'static str, EdgeCell>,
+    pub(super) redis: Option<RedisStatus>,
+    pub(super) memory_seconds: Option<f64>,
+    pub(super) throttle: ThrottleStatus,
+    pub(super) takeovers: BTreeMap<&'static str, u64>,
+    pub(super) tasks: BTreeMap<String, bool>,
+    pub(super) rate: Rate,
+}
+
+/// Entries a second, between two looks at least a second apart.
+#[derive(Debug, Default)]
+pub(super) struct Rate {
+    last: Option<(SystemTime, u64)>,
+    per_second: f64,
+}
+
+impl Rate {
+    pub(super) fn observe(&mut self, now: SystemTime, total: u64) -> f64 {
+        match self.last {
+            Some((at, before)) => {
+                let elapsed = now.duration_since(at).unwrap_or_default();
+                if elapsed >= Duration::from_secs(1) {
+                    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+                    let gained = total.saturating_sub(before) as f64;
+                    self.per_second = gained / elapsed.as_secs_f64();
+                    self.last = Some((now, total));
+                }
+            }
+            None => self.last = Some((now, total)),
+        }
+        self.per_second
+    }
+}
+
+/// The board: shared by all parts, read by [`snapshot`](Board::snapshot) alone.
+#[derive(Debug)]
+pub struct Board {
+    pub(super) migration: String,
+    pub(super) instance: String,
+    pub(super) started_at: SystemTime,
+    inner: Mutex<Inner>,
+}
+
+impl Board {
+    /// `routes`: name and topic of each configured route, so that every count exists at 0 from the first look.
+    pub fn new<'a>(
+        migration: &str,
+        instance: &str,
+        routes: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        let mut inner = Inner::default();
+        for (name, topic) in routes {
+            inner.routes.insert(
+                name.to_owned(),
+                RouteCell {
+                    topic: topic.to_owned(),
+                    ..RouteCell::default()
+                },
+            );
+        }
+        for edge in ["redis", "kafka"] {
+            inner.edges.insert(edge, EdgeCell::default());
+        }
+        for cause in ["assigned", "fenced"] {
+            inner.takeovers.insert(cause, 0);
+        }
+        for cause in ["operator", "redis", "kafka"] {
+            inner
+                .throttle
+                .throttled_seconds
+                .insert(cause.to_owned(), 0.0);
+        }
+        Self {
+            migration: migration.to_owned(),
+            instance: instance.to_owned(),
+            started_at: SystemTime::now(),
+            inner: Mutex::new(inner),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A writer that panicked left at worst one cell half told; the panic itself ends the process.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_ready(&self, ready: bool) {
+        self.lock().ready = ready;
+    }
+
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.lock().ready
+    }
+
+    /// An owned stream by the name that it is shown under.
+    #[must_use]
+    pub fn find(&self, database: crate::entry::Database, shown: &str) -> Option<StreamRef> {
+        let inner = self.lock();
+        inner
+            .streams
+            .keys()
+            .find(|stream| stream.database == database && stream.name.to_string() == shown)
+            .cloned()
+    }
+
+    pub fn set_task(&self, task: &str, up: bool) {
+        self.lock().tasks.insert(task.to_owned(), up);
+    }
+
+    pub fn route(&self, name: &str, write: impl FnOnce(&mut RouteCell)) {
+        write(self.lock().routes.entry(name.to_owned()).or_default());
+    }
+
+    /// Puts a stream onto the board unless it is there.
+    pub fn own_stream(&self, stream: &StreamRef, route: &str, topic: &str, shard: Shard) {
+        self.lock()
+            .streams
+            .entry(stream.clone())
+            .and_modify(|cell| cell.shard = shard)
+            .or_insert_with(|| StreamCell::new(route, topic, shard));
+    }
+
+    pub fn stream(&self, stream: &StreamRef, write: impl FnOnce(&mut StreamCell)) {
+        if let Some(cell) = self.lock().streams.get_mut(stream) {
+            write(cell);
+        }
+    }
+
+    pub fn streams(&self, mut read: impl FnMut(&StreamRef, &StreamCell)) {
+        for (stream, cell) in &self.lock().streams {
+            read(stream, cell);
+        }
+    }
+
+    pub fn streams_of(&self, shard: Shard, mut write: impl FnMut(&StreamRef, &mut StreamCell)) {
+        for (stream, cell) in self
+            .lock()
+            .streams
+            .iter_mut()
+            .filter(|(_, cell)| cell.shard == shard)
+        {
+            write(stream, cell);
+        }
+    }
+
+    /// Of this shard's streams only these are still its own.
+    pub fn keep_streams(&self, shard: Shard, owned: &BTreeSet<StreamRef>) {
+        let mut inner = self.lock();
+        inner
+            .streams
+            .retain(|stream, cell| cell.shard != shard || owned.contains(stream));
+    }
+
+    /// The shard and all of its streams are another's now.
+    pub fn disown_shard(&self, shard: Shard) {
+        let mut inner = self.lock();
+        inner.shards.remove(&shard);
+        inner.streams.retain(|_, cell| cell.shard != shard);
+    }
+
+    pub fn shard(
+        &self,
+        shard: Shard,
+        name: StateName,
+        reason: Option<Reason>,
+        error: Option<String>,
+    ) {
+        let mut inner = self.lock();
+        let cell = inner.shards.entry(shard).or_insert_with(|| ShardCell {
+            state: (name, reason, SystemTime::now()),
+            opened: false,
+            checkpoint_at: None,
+            last_error: None,
+        });
+        cell.opened |= name == StateName::Running;
+        enter(&mut cell.state, name, reason);
+        cell.last_error = error;
+    }
+
+    pub fn shard_committed(&self, shard: Shard) {
+        if let Some(cell) = self.lock().shards.get_mut(&shard) {
+            cell.checkpoint_at = Some(SystemTime::now());
+        }
+    }
+
+    /// A broker's quota holds this shard's producer back.
+    pub fn kafka_throttles(&self, shard: Shard, pause: Duration) {
+        let mut inner = self.lock();
+        *inner
+            .throttle
+            .throttled_seconds
+            .entry("kafka".to_owned())
+            .or_default() += pause.as_secs_f64();
+        if let Some(cell) = inner.shards.get_mut(&shard) {
+            cell.last_error = Some(format!(
+                "a broker's quota holds the producer back, {} ms at a time",
+                pause.as_millis()
+            ));
+        }
+    }
+
+    pub fn takeover(&self, cause: &'static str) {
+        *self.lock().takeovers.entry(cause).or_default() += 1;
+    }
+
+    pub fn edge_up(&self, edge: &'static str) {
+        edge_turns(self.lock().edges.entry(edge).or_default(), true);
+    }
+
+    /// `down`: the store is out of reach, not merely one request refused.
+    pub fn edge_error(&self, edge: &'static str, kind: &str, error: String, down: bool) {
+        let mut inner = self.lock();
+        let cell = inner.edges.entry(edge).or_default();
+        *cell.errors.entry(kind.to_owned()).or_default() += 1;
+        cell.last_error = Some(error);
+        if down {
+            edge_turns(cell, false);
+        }
+    }
+
+    pub fn redis(&self, status: RedisStatus, memory_seconds: Option<f64>) {
+        let mut inner = self.lock();
+        inner.redis = Some(status);
+        inner.memory_seconds = memory_seconds;
+    }
+
+    /// A newer count of evicted keys than the last survey's.
+    pub fn redis_evicted(&self, keys: u64) {
+        if let Some(redis) = &mut self.lock().redis {
+            redis.evicted_keys = keys;
+        }
+    }
+
+    /// Redis's own figures as last seen.
+    #[must_use]
+    pub fn redis_seen(&self) -> Option<RedisStatus> {
+        self.lock().redis.clone()
+    }
+
+    pub fn throttle(&self, entries_per_second: Option<u32>, bytes_per_second: Option<u32>) {
+        let mut inner = self.lock();
+        inner.throttle.entries_per_second = entries_per_second;
+        inner.throttle.bytes_per_second = bytes_per_second;
+    }
+
+    pub fn throttled(&self, cause: &str, time: Duration) {
+        *self
+            .lock()
+            .throttle
+            .throttled_seconds
+            .entry(cause.to_owned())
+            .or_default() += time.as_secs_f64();
+    }
+}
+
+fn enter(
+    state: &mut (StateName, Option<Reason>, SystemTime),
+    name: StateName,
+    reason: Option<Reason>,
+) {
+    if (state.0, state.1) != (name, reason) {
+        *state = (name, reason, SystemTime::now());
+    }
+}
+
+fn edge_turns(cell: &mut EdgeCell, up: bool) {
+    if cell.up.is_none_or(|(before, _)| before != up) {
+        cell.up = Some((up, SystemTime::now()));
+    }
+}

@@ -1,0 +1,331 @@
+//! The views: what the board holds, as one numbered [`Status`].
+
+use std::time::{Duration, SystemTime};
+
+use super::board::{Board, EdgeCell, Inner, RouteCell, ShardCell, StreamCell};
+use super::reason::{DeadLetterReason, GapCause, Reason};
+use super::{
+    DirectionStatus, EdgeStatus, MirrorStatus, RouteStatus, ShardStatus, State, StateName, Status,
+    StreamStatus, TrimStatus,
+};
+use crate::entry::StreamRef;
+use crate::placement::Shard;
+
+type Told = (StateName, Option<Reason>, SystemTime);
+
+impl Inner {
+    fn all_opened(&self) -> bool {
+        !self.shards.is_empty() && self.shards.values().all(|shard| shard.opened)
+    }
+
+    /// Since when Kafka has not answered.
+    fn kafka_down(&self) -> Option<SystemTime> {
+        let (up, since) = self.edges.get("kafka")?.up?;
+        (!up).then_some(since)
+    }
+}
+
+impl Board {
+    /// Everything that is known now, under the next number.
+    #[must_use]
+    pub fn snapshot(&self) -> Status {
+        let now = SystemTime::now();
+        let mut inner = self.lock();
+        inner.seq += 1;
+        let total = inner
+            .routes
+            .values()
+            .map(|route| route.mirrored_entries)
+            .sum();
+        let rate = inner.rate.observe(now, total);
+        let streams: Vec<StreamStatus> = inner
+            .streams
+            .iter()
+            .map(|(stream, cell)| stream_status(stream, cell, &inner, now))
+            .collect();
+        let shards: Vec<ShardStatus> = inner
+            .shards
+            .iter()
+            .map(|(shard, cell)| shard_status(*shard, cell, &streams, &inner))
+            .collect();
+        let routes: Vec<RouteStatus> = inner
+            .routes
+            .iter()
+            .map(|(name, cell)| route_status(name, cell, &streams, inner.all_opened()))
+            .collect();
+        Status {
+            schema: "lockgate.status/v1".to_owned(),
+            seq: inner.seq,
+            as_of: rfc3339(now),
+            migration: self.migration.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: self.instance.clone(),
+            started_at: rfc3339(self.started_at),
+            ready: inner.ready,
+            mirror: MirrorStatus {
+                forward: direction(&inner, &routes, &streams, &shards, rate),
+            },
+            trim: trim(&streams, inner.memory_seconds),
+            edges: inner
+                .edges
+                .iter()
+                .map(|(name, cell)| ((*name).to_owned(), edge_status(cell)))
+                .collect(),
+            redis: inner.redis.clone(),
+            throttle: inner.throttle.clone(),
+            tasks: inner.tasks.clone(),
+            routes,
+            streams,
+            shards,
+        }
+    }
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// What runs only as long as Kafka answers is not called running while it does not.
+fn state(&(name, reason, since): &Told, kafka_down: Option<SystemTime>) -> State {
+    let (name, reason, since) = match (name, reason, kafka_down) {
+        (StateName::Waiting, Some(Reason::KafkaUnreachable), Some(down)) => {
+            (name, reason, since.min(down))
+        }
+        (StateName::Running, _, Some(down)) => (
+            StateName::Waiting,
+            Some(Reason::KafkaUnreachable),
+            since.max(down),
+        ),
+        _ => (name, reason, since),
+    };
+    State {
+        name,
+        reason,
+        since: rfc3339(since),
+    }
+}
+
+fn least(values: impl Iterator<Item = f64>) -> Option<f64> {
+    values.reduce(f64::min)
+}
+
+/// The sum, unless one part is unknown: a partial sum would claim too little.
+fn known_sum(values: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+    values.sum()
+}
+
+/// The greatest, unless one part is unknown.
+fn known_max(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    values
+        .collect::<Option<Vec<f64>>>()
+        .map(|known| known.into_iter().fold(0.0, f64::max))
+}
+
+fn stream_status(
+    stream: &StreamRef,
+    cell: &StreamCell,
+    inner: &Inner,
+    now: SystemTime,
+) -> StreamStatus {
+    let now_ms = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| {
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        });
+    let lag_entries = cell.lag_entries(now_ms);
+    #[expect(clippy::cast_precision_loss, reason = "an age for people")]
+    let age = |ms: i64| (now_ms - ms).max(0) as f64 / 1_000.0;
+    StreamStatus {
+        database: stream.database.0,
+        stream: stream.name.to_string(),
+        route: cell.route.clone(),
+        topic: cell.topic.clone(),
+        shard: cell.shard.0,
+        state: state(&cell.state, inner.kafka_down()),
+        began: cell.began.clone(),
+        checkpoint: cell.checkpoint.map(|id| id.to_string()),
+        generation: cell.generation,
+        mirrored_entries: cell.mirrored_entries,
+        lag_entries,
+        lag_seconds: match lag_entries {
+            Some(0) => Some(0.0),
+            _ => cell.oldest_unmirrored_ms.map(age),
+        },
+        gap_entries: cell.gap_entries,
+        orphans: cell.orphans,
+        dead_letters: cell.dead_letters,
+        length: cell.seen.map(|seen| seen.length),
+        trim_headroom_seconds: least(
+            cell.seconds_to_trim(now_ms)
+                .into_iter()
+                .chain(inner.memory_seconds),
+        ),
+        last_error: cell.last_error.clone(),
+    }
+}
+
+fn shard_status(
+    shard: Shard,
+    cell: &ShardCell,
+    streams: &[StreamStatus],
+    inner: &Inner,
+) -> ShardStatus {
+    let of_shard = || streams.iter().filter(|stream| stream.shard == shard.0);
+    let mut state = state(&cell.state, inner.kafka_down());
+    if state.name == StateName::Running
+        && let Some(reason) = inner
+            .streams
+            .values()
+            .filter(|stream| stream.shard == shard)
+            .find_map(StreamCell::halt)
+    {
+        // The worst stream decides what its shard is called: RUNNING over a stream that stands still helps nobody.
+        let since = of_shard()
+            .filter(|stream| stream.state.name == StateName::Halted)
+            .map(|stream| &stream.state.since)
+            .min();
+        state = State {
+            name: StateName::Halted,
+            reason: Some(reason),
+            since: since.cloned().unwrap_or(state.since),
+        };
+    } else if state.name == StateName::Running
+        && let Some(waiting) = of_shard().find(|stream| stream.state.name == StateName::Waiting)
+    {
+        state = waiting.state.clone();
+    }
+    ShardStatus {
+        shard: shard.0,
+        state,
+        streams: of_shard().count() as u64,
+        lag_entries: known_sum(of_shard().map(|stream| stream.lag_entries)).filter(|_| cell.opened),
+        lag_seconds: known_max(of_shard().map(|stream| stream.lag_seconds)).filter(|_| cell.opened),
+        checkpoint_at: cell.checkpoint_at.map(rfc3339),
+        last_error: cell.last_error.clone(),
+    }
+}
+
+/// `opened`: every shard of this instance has read its checkpoints, so that the streams here are all there are.
+fn route_status(
+    name: &str,
+    cell: &RouteCell,
+    streams: &[StreamStatus],
+    opened: bool,
+) -> RouteStatus {
+    let of_route = || streams.iter().filter(|stream| stream.route == name);
+    let count = |state| {
+        of_route()
+            .filter(|stream| stream.state.name == state)
+            .count() as u64
+    };
+    RouteStatus {
+        name: name.to_owned(),
+        topic: cell.topic.clone(),
+        streams: of_route().count() as u64,
+        streams_by_state: StateName::ALL
+            .iter()
+            .map(|state| (state.as_str().to_owned(), count(*state)))
+            .collect(),
+        mirrored_entries: cell.mirrored_entries,
+        mirrored_bytes: cell.mirrored_bytes,
+        lag_entries: known_sum(of_route().map(|stream| stream.lag_entries)).filter(|_| opened),
+        lag_seconds: known_max(of_route().map(|stream| stream.lag_seconds)).filter(|_| opened),
+        dead_letters: DeadLetterReason::ALL
+            .iter()
+            .map(|reason| {
+                (
+                    reason.as_str().to_owned(),
+                    cell.dead_letters.get(reason).copied().unwrap_or(0),
+                )
+            })
+            .collect(),
+        gaps: GapCause::ALL
+            .iter()
+            .map(|cause| {
+                (
+                    cause.as_str().to_owned(),
+                    cell.gaps.get(cause).copied().unwrap_or(0),
+                )
+            })
+            .collect(),
+        orphans: cell.orphans,
+        trim_headroom_seconds: least(of_route().filter_map(|stream| stream.trim_headroom_seconds)),
+        stream_entries: known_sum(of_route().map(|stream| stream.length)).filter(|_| opened),
+    }
+}
+
+fn direction(
+    inner: &Inner,
+    routes: &[RouteStatus],
+    streams: &[StreamStatus],
+    shards: &[ShardStatus],
+    rate: f64,
+) -> DirectionStatus {
+    let shards_in = |name: StateName| {
+        shards
+            .iter()
+            .filter(|shard| shard.state.name == name)
+            .count() as u64
+    };
+    DirectionStatus {
+        // Who owns no shard, or has not read its checkpoints yet, knows nothing of the lag; 0 would be a claim.
+        lag_entries: known_sum(streams.iter().map(|stream| stream.lag_entries))
+            .filter(|_| inner.all_opened()),
+        lag_seconds: known_max(streams.iter().map(|stream| stream.lag_seconds))
+            .filter(|_| inner.all_opened()),
+        rate,
+        shards: StateName::ALL
+            .iter()
+            .map(|name| (name.as_str().to_owned(), shards_in(*name)))
+            .collect(),
+        dead_letters: routes
+            .iter()
+            .flat_map(|route| route.dead_letters.values())
+            .sum(),
+        gap_entries: routes.iter().flat_map(|route| route.gaps.values()).sum(),
+        takeovers: inner
+            .takeovers
+            .iter()
+            .map(|(cause, count)| ((*cause).to_owned(), *count))
+            .collect(),
+    }
+}
+
+fn trim(streams: &[StreamStatus], memory_seconds: Option<f64>) -> TrimStatus {
+    let soonest = streams
+        .iter()
+        .filter_map(|stream| {
+            stream
+                .trim_headroom_seconds
+                .map(|seconds| (seconds, stream))
+        })
+        .min_by(|a, b| a.0.total_cmp(&b.0));
+    let about = |seconds: f64| {
+        humantime::format_duration(Duration::from_secs(seconds.max(0.0) as u64)).to_string()
+    };
+    let says = match (soonest, memory_seconds) {
+        (Some((seconds, _)), Some(memory)) if memory <= seconds => format!(
+            "nothing trims sooner; memory full in about {}",
+            about(memory)
+        ),
+        (Some((seconds, stream)), _) => format!(
+            "{} trims what is not mirrored in about {}",
+            stream.stream,
+            about(seconds)
+        ),
+        (None, _) => "nothing trims, memory does not fill".to_owned(),
+    };
+    TrimStatus {
+        headroom_seconds: soonest.map(|(seconds, _)| seconds),
+        says,
+    }
+}
+
+fn edge_status(cell: &EdgeCell) -> EdgeStatus {
+    EdgeStatus {
+        up: cell.up.map(|(up, _)| up),
+        since: cell.up.map(|(_, since)| rfc3339(since)),
+        errors: cell.errors.clone(),
+        last_error: cell.last_error.clone(),
+    }
+}

@@ -1,0 +1,78 @@
+//! The one thing that Lockgate writes to Redis here: the set of streams that were started, under a key of its own.
+//!
+//! A call that is dropped or breaks off may still be carried out; adding and taking out again what is already so is
+//! harmless.
+
+use super::connection::Connection;
+use super::error::Error;
+use super::wire::each;
+use crate::entry::StreamName;
+
+/// All of Lockgate's own keys begin so; nothing else is ever written.
+const PREFIX: &[u8] = b"lockgate:";
+
+impl Connection {
+    /// Which of the streams the set under one of Lockgate's own keys holds.
+    pub async fn started(
+        &mut self,
+        key: &[u8],
+        streams: &[StreamName],
+    ) -> Result<Vec<bool>, Error> {
+        if streams.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answer = self
+            .ask("SMISMEMBER", &members(b"SMISMEMBER", key, streams))
+            .await?;
+        let found = self.look(&answer, |cursor| {
+            each(cursor, |cursor| Ok(cursor.integer()? == 1))
+        })?;
+        if found.len() == streams.len() {
+            Ok(found)
+        } else {
+            Err(self.malformed("SMISMEMBER", "not one answer for each member"))
+        }
+    }
+
+    /// Adds streams to the set under one of Lockgate's own keys.
+    pub async fn mark_started(&mut self, key: &[u8], streams: &[StreamName]) -> Result<(), Error> {
+        self.change_own("SADD", key, streams).await
+    }
+
+    /// Takes streams out of the set under one of Lockgate's own keys.
+    pub async fn unmark_started(
+        &mut self,
+        key: &[u8],
+        streams: &[StreamName],
+    ) -> Result<(), Error> {
+        self.change_own("SREM", key, streams).await
+    }
+
+    async fn change_own(
+        &mut self,
+        command: &'static str,
+        key: &[u8],
+        streams: &[StreamName],
+    ) -> Result<(), Error> {
+        if !key.starts_with(PREFIX) {
+            return Err(Error::Config {
+                message: format!(
+                    "{command} was about to write to a key that does not begin with `lockgate:`; nothing was written"
+                ),
+            });
+        }
+        if streams.is_empty() {
+            return Ok(());
+        }
+        let answer = self
+            .ask(command, &members(command.as_bytes(), key, streams))
+            .await?;
+        self.look(&answer, |cursor| cursor.integer().map(drop))
+    }
+}
+
+fn members<'a>(command: &'a [u8], key: &'a [u8], streams: &'a [StreamName]) -> Vec<&'a [u8]> {
+    let mut words = vec![command, key];
+    words.extend(streams.iter().map(StreamName::as_bytes));
+    words
+}

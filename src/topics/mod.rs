@@ -1,0 +1,28 @@
+//! The Kafka edge: the only importer of rdkafka.
+//!
+//! [`Writer`] writes transactions, [`read_partition`] reads what was committed, [`Membership`] learns which shards are this
+//! instance's, [`Admin`] makes and describes topics. Their calls block unless they are `async`: they belong on threads of
+//! their own.
+
+mod admin;
+mod delivery;
+mod error;
+mod kafka;
+mod membership;
+mod places;
+mod plan;
+mod reader;
+mod record;
+mod spec;
+mod writer;
+
+pub use admin::{Admin, Broker, PartitionState, Setting, TopicState};
+pub use delivery::{LatencyObserver, WriterStatistics};
+pub use error::{Error, ErrorKind, Refusal};
+pub use kafka::{Complaint, Kafka, LARGEST_RECORD_BYTES};
+pub use membership::{Assignment, Membership};
+pub use plan::{Difference, plan};
+pub use reader::{From, RecordView, read_partition, read_partitions};
+pub use record::{Headers, Record};
+pub use spec::TopicSpec;
+pub use writer::Writer;

@@ -1,0 +1,147 @@
+//! Brokers that die, come back, and stay away: nothing is lost or repeated, memory stays bounded, and the status says why.
+
+use std::time::Duration;
+
+use crate::harness::{KafkaCluster, RedisOptions, RedisServer, Workload, eventually, redis};
+use crate::rig::{LONG, Rig, assert_level_in_the_end, assert_nothing_wrong, pass, shared_out};
+
+const MEMORY: u64 = 100 << 20;
+
+#[test]
+fn the_loss_of_leaders_under_load_loses_and_repeats_nothing() {
+    let cluster = KafkaCluster::start(3);
+    let rig = Rig {
+        session: "6s",
+        ..Rig::on("leaders", redis(), &cluster)
+    };
+    let load = rig.load(500);
+    let witness = rig.witness();
+    let daemons = [rig.daemon(), rig.daemon()];
+    shared_out(&[&daemons[0], &daemons[1]]);
+    witness.goes_on(LONG);
+
+    let first = cluster.leader(&rig.topic, 0).unwrap();
+    cluster.kill(first);
+    let second = eventually(LONG, "another node leads", || {
+        cluster.leader(&rig.topic, 0).filter(|&node| node != first)
+    });
+    pass(&load, 500);
+    witness.goes_on(LONG);
+    assert_nothing_wrong(&rig.ledger().look());
+    cluster.restart(first);
+    in_sync(&cluster, &rig.topic);
+
+    cluster.kill(second);
+    pass(&load, 500);
+    witness.goes_on(LONG);
+    cluster.restart(second);
+    witness.goes_on(LONG);
+    assert_level_in_the_end(&rig, load);
+}
+
+fn in_sync(cluster: &KafkaCluster, topic: &str) {
+    eventually(LONG, "all replicas are in sync", || {
+        let text = cluster.tool(
+            "TopicCommand",
+            &[
+                "--describe",
+                "--under-replicated-partitions",
+                "--topic",
+                topic,
+            ],
+        );
+        text.trim().is_empty().then_some(()).ok_or(text)
+    });
+}
+
+/// Nothing is under way when the node stops: Kafka 4.3 itself breaks transactions when its only node goes, killed or in good
+/// order. The coordinator takes the partitions of a decided transaction for deleted and writes no marker, and the
+/// producer's next commit makes visible what was to be aborted. With three nodes (the test above) it is never alone.
+#[test]
+fn a_broker_that_restarts_or_stays_away_is_waited_for() {
+    let cluster = KafkaCluster::start(1);
+    let server = RedisServer::start(RedisOptions::default());
+    let rig = Rig {
+        session: "6s",
+        ..Rig::on("away", &server, &cluster)
+    };
+    let load = rig.load(1_000);
+    let witness = rig.witness();
+    let daemon = rig.daemon();
+    witness.goes_on(LONG);
+    assert_level_in_the_end(&rig, load);
+
+    println!("stopped and started again");
+    cluster.stop(0);
+    cluster.restart(0);
+    let load = rig.load(1_000);
+    witness.goes_on(LONG);
+    assert_level_in_the_end(&rig, load);
+
+    println!("away");
+    cluster.stop(0);
+    let since = eventually(LONG, "every shard says that Kafka is away", || {
+        waiting_since(&daemon.status()?)
+    });
+    let before = lag(&daemon);
+    assert_eq!(
+        daemon.get("/readyz").unwrap().0,
+        200,
+        "it stays ready to go on"
+    );
+    let status = daemon.status().unwrap();
+    assert_eq!(status["edges"]["kafka"]["up"], false, "{status}");
+    assert_eq!(
+        status["mirror"]["forward"]["shards"]["waiting"], 4,
+        "{status}"
+    );
+
+    // 120 MB that cannot go anywhere: Redis holds them, the mirror does not.
+    Workload::new(9)
+        .content(4_000)
+        .add(&server.url(rig.database), 0, 30_000);
+    let grown = eventually(LONG, "the lag is seen to grow", || {
+        let now = lag(&daemon)?;
+        (now >= before? + 30_000).then_some(now)
+    });
+    let resident = daemon.process().resident_bytes();
+    println!("lag {before:?} to {grown}, resident {} MB", resident >> 20);
+    assert!(resident > 0 && resident < MEMORY, "{resident} bytes");
+    let still = waiting_since(&daemon.status().unwrap());
+    assert_eq!(
+        still.as_ref(),
+        Some(&since),
+        "it says since when, and that does not move"
+    );
+
+    cluster.restart(0);
+    let load = rig.load(1_000);
+    witness.goes_on(Duration::from_secs(120));
+    eventually(LONG, "the status is well again", || {
+        daemon.status().is_some_and(|status| {
+            status["mirror"]["forward"]["shards"]["running"] == 4
+                && status["edges"]["kafka"]["up"] == true
+        })
+    });
+    let resident = daemon.process().resident_bytes();
+    println!("resident after catching up: {} MB", resident >> 20);
+    assert_level_in_the_end(&rig, load);
+}
+
+/// The earliest time since which a shard waits for Kafka; `None` unless all four do.
+fn waiting_since(status: &serde_json::Value) -> Option<String> {
+    let shards = status["shards"].as_array()?;
+    let waiting = |shard: &&serde_json::Value| {
+        shard["state"]["name"] == "waiting" && shard["state"]["reason"] == "kafka-unreachable"
+    };
+    let since = shards
+        .iter()
+        .filter(waiting)
+        .filter_map(|shard| shard["state"]["since"].as_str());
+    let all: Vec<_> = since.collect();
+    (all.len() == 4).then(|| all.into_iter().min().map(str::to_owned))?
+}
+
+fn lag(daemon: &crate::harness::Daemon) -> Option<u64> {
+    daemon.status()?["mirror"]["forward"]["lag_entries"].as_u64()
+}

@@ -1,0 +1,117 @@
+//! Kafka denies and slows: a denied topic halts its own streams alone, what is permitted again is taken up by itself, and a
+//! quota costs time and nothing else.
+
+use crate::harness::{KafkaCluster, KafkaOptions, RedisOptions, RedisServer, eventually};
+use crate::plan::{Plan, SOON, Topic, add, await_level, await_state};
+
+fn acl(cluster: &KafkaCluster, change: &str, kind: &str, name: &str, operation: &str) {
+    let mut arguments = vec![
+        change,
+        kind,
+        "User:user",
+        "--topic",
+        name,
+        "--operation",
+        operation,
+    ];
+    if change == "--remove" {
+        arguments.push("--force");
+    }
+    cluster.tool("AclCommand", &arguments);
+}
+
+#[test]
+fn kafka_denies_and_slows_and_the_mirror_waits() {
+    let cluster = KafkaCluster::start_options(KafkaOptions {
+        sasl: true,
+        ..KafkaOptions::default()
+    });
+    let server = RedisServer::start(RedisOptions::default());
+    let mut plan = Plan::on("denied", &server, 0, &cluster)
+        .route("open", &["a"], "")
+        .route("shut", &["b"], "");
+    let mut properties = cluster.sasl_properties();
+    plan.bootstrap = properties.remove("bootstrap.servers").unwrap();
+    plan.more = "[kafka.properties]\n".to_owned();
+    for (key, value) in properties {
+        plan.more.push_str(&format!("{key:?} = {value:?}\n"));
+    }
+    for route in ["open", "shut"] {
+        cluster.create_topic(&plan.topic(route), 1, &[]);
+    }
+    let mut open = Topic::on(&cluster, &plan.topic("open"));
+    let mut shut = Topic::on(&cluster, &plan.topic("shut"));
+    let (mut a, mut b) = (add(&server, 0, "a", "x", 10), add(&server, 0, "b", "y", 10));
+
+    // Without any permission it starts, says so, and waits.
+    let daemon = plan.daemon();
+    eventually(SOON, "the refusal is shown", || {
+        let status = daemon.status()?;
+        let error = status["edges"]["kafka"]["last_error"]
+            .as_str()?
+            .to_lowercase();
+        error.contains("refuses access").then_some(())
+    });
+    for (resource, name) in [
+        ("--topic", "*"),
+        ("--group", "*"),
+        ("--transactional-id", "*"),
+    ] {
+        cluster.allow_user(resource, name, "All");
+    }
+    open.await_values("a", &a);
+    shut.await_values("b", &b);
+
+    acl(
+        &cluster,
+        "--add",
+        "--deny-principal",
+        &plan.topic("shut"),
+        "Write",
+    );
+    a.extend(add(&server, 0, "a", "denied", 10));
+    b.extend(add(&server, 0, "b", "denied", 10));
+    await_state(&daemon, "b", "halted", "topic-unauthorised");
+    open.await_values("a", &a);
+    acl(
+        &cluster,
+        "--remove",
+        "--deny-principal",
+        &plan.topic("shut"),
+        "Write",
+    );
+    shut.await_values("b", &b);
+    await_level(&daemon, "b");
+    assert!(
+        !daemon.log().contains("user-secret"),
+        "the password in the log"
+    );
+
+    cluster.configure("users", "user", "producer_byte_rate=50000");
+    let mut pipe = redis::pipe();
+    for n in 0..300_u64 {
+        let value = format!("{n}-{}", scrambled(n));
+        pipe.cmd("XADD")
+            .arg("a")
+            .arg("*")
+            .arg("data")
+            .arg(&value)
+            .ignore();
+        a.push(value);
+    }
+    pipe.query::<()>(&mut server.connection(0)).unwrap();
+    open.await_values("a", &a);
+    await_level(&daemon, "a");
+}
+
+/// A kilobyte that does not compress by much.
+fn scrambled(seed: u64) -> String {
+    let mut state = seed;
+    let word = |_| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        format!("{:016x}", state ^ (state >> 31))
+    };
+    (0..64).map(word).collect()
+}

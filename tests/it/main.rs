@@ -1,0 +1,39 @@
+//! Every test against real servers, in one binary, so that Redis and Kafka are started once a run.
+//!
+//! `harness` starts and stops the servers and the daemon; the other modules are the tests. Kafka's jars come from
+//! `make kafka`; a test that lacks a part fails and says which, it never passes in silence.
+
+#![allow(clippy::unwrap_used)]
+
+mod api_input;
+mod brokers;
+mod connections;
+mod dead_letters;
+mod exactly_once;
+mod exactly_once_kills;
+mod exactly_once_strength;
+mod examples;
+mod gaps;
+mod gaps_anew;
+mod harness;
+mod harness_checks;
+mod house;
+mod kafka_refusals;
+mod ledger_checks;
+mod new_streams;
+mod observability;
+mod places;
+mod plan;
+mod protocols;
+mod redis_failover;
+mod refusals;
+mod resize;
+mod rig;
+mod secrecy;
+mod shadow;
+mod shutdown;
+mod streams_edge;
+mod takeover;
+mod throttle;
+mod topics_edge;
+mod witness;

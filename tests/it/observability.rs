@@ -1,0 +1,286 @@
+//! What the daemon shows: complete from the first look, the same in every view, within its budget, without a payload and
+//! without a secret; and an API that refuses bad input without doing anything.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::harness::{Daemon, eventually, kafka, lockgate, redis};
+use crate::plan::{Plan, SOON, Topic, add, await_level, await_state};
+
+/// Every family that the mirror feeds, with the label values that must be there at once. Labels of one sample, sorted.
+const FROM_THE_FIRST: &[(&str, &[&str])] = &[
+    ("lockgate_build_info", &["version="]),
+    ("lockgate_ready", &[""]),
+    ("lockgate_task_up", &["task=\"mirror\""]),
+    (
+        "lockgate_edge_errors_total",
+        &[
+            "edge=\"redis\",kind=\"connect\"",
+            "edge=\"redis\",kind=\"timeout\"",
+            "edge=\"redis\",kind=\"auth\"",
+            "edge=\"redis\",kind=\"fenced\"",
+            "edge=\"redis\",kind=\"refused\"",
+            "edge=\"redis\",kind=\"other\"",
+            "edge=\"kafka\",kind=\"connect\"",
+            "edge=\"kafka\",kind=\"timeout\"",
+            "edge=\"kafka\",kind=\"auth\"",
+            "edge=\"kafka\",kind=\"fenced\"",
+            "edge=\"kafka\",kind=\"refused\"",
+            "edge=\"kafka\",kind=\"other\"",
+        ],
+    ),
+    (
+        "lockgate_edge_request_duration_seconds_bucket",
+        &["edge=\"redis\"", "edge=\"kafka\""],
+    ),
+    ("lockgate_mirror_entries_total", &["direction=\"forward\""]),
+    ("lockgate_mirror_bytes_total", &["direction=\"forward\""]),
+    ("lockgate_mirror_trim_headroom_seconds", &["route="]),
+    (
+        "lockgate_mirror_gap_entries_total",
+        &[
+            "cause=\"trimmed\"",
+            "cause=\"deleted\"",
+            "cause=\"recreated\"",
+            "cause=\"failover\"",
+            "cause=\"evicted\"",
+        ],
+    ),
+    (
+        "lockgate_mirror_dead_letters_total",
+        &[
+            "reason=\"missing_field\"",
+            "reason=\"encode\"",
+            "reason=\"too_large\"",
+            "reason=\"rejected\"",
+        ],
+    ),
+    ("lockgate_mirror_orphan_entries_total", &["route="]),
+    (
+        "lockgate_mirror_streams",
+        &["state=\"running\"", "state=\"waiting\"", "state=\"halted\""],
+    ),
+    (
+        "lockgate_mirror_shards",
+        &["state=\"running\"", "state=\"waiting\"", "state=\"halted\""],
+    ),
+    (
+        "lockgate_mirror_takeovers_total",
+        &["cause=\"assigned\"", "cause=\"fenced\""],
+    ),
+    (
+        "lockgate_mirror_throttled_seconds_total",
+        &["cause=\"operator\"", "cause=\"redis\"", "cause=\"kafka\""],
+    ),
+    (
+        "lockgate_mirror_transaction_duration_seconds_bucket",
+        &["direction=\"forward\""],
+    ),
+    (
+        "lockgate_mirror_end_to_end_duration_seconds_bucket",
+        &["direction=\"forward\""],
+    ),
+    (
+        "lockgate_kafka_produce_duration_seconds_bucket",
+        &["purpose=\"mirror\""],
+    ),
+    (
+        "lockgate_kafka_produce_records_total",
+        &["outcome=\"acked\"", "outcome=\"error\""],
+    ),
+    (
+        "lockgate_kafka_produce_retries_total",
+        &["purpose=\"mirror\""],
+    ),
+];
+
+/// Families that come with the first look at Redis or the first owned shard.
+const SOON_AFTER: &[&str] = &[
+    "lockgate_edge_up",
+    "lockgate_mirror_lag_entries",
+    "lockgate_mirror_lag_seconds",
+    "lockgate_mirror_checkpoint_timestamp_seconds",
+    "lockgate_redis_evicted_keys_total",
+    "lockgate_redis_may_evict_streams",
+    "lockgate_redis_stream_entries",
+];
+
+fn samples(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| !line.starts_with('#')).collect()
+}
+
+#[test]
+fn every_metric_is_there_from_the_first_scrape_within_the_budget() {
+    let mut plan = Plan::new("metrics");
+    plan.shards = 16;
+    for route in ["r0", "r1", "r2", "r3"] {
+        let streams: Vec<String> = (0..8).map(|n| format!("{route}:{n}")).collect();
+        plan = plan.route(
+            route,
+            &streams.iter().map(String::as_str).collect::<Vec<_>>(),
+            "",
+        );
+        kafka().create_topic(&plan.topic(route), 1, &[]);
+    }
+    let mut daemon = Daemon::start(&plan.toml());
+    let first = eventually(SOON, "the first scrape", || {
+        assert!(daemon.exited().is_none(), "{}", daemon.log());
+        let text = daemon.metrics();
+        (!text.is_empty()).then_some(text)
+    });
+    for (family, values) in FROM_THE_FIRST {
+        for value in *values {
+            let found = samples(&first).iter().any(|line| {
+                line.starts_with(family) && value.split(',').all(|label| line.contains(label))
+            });
+            assert!(found, "no {family} with {value} at the first scrape");
+        }
+    }
+    for (family, _) in FROM_THE_FIRST
+        .iter()
+        .filter(|(family, _)| family.contains("_mirror_") && family.ends_with("_total"))
+    {
+        for route in ["r0", "r1", "r2", "r3"] {
+            let named = samples(&first)
+                .iter()
+                .filter(|line| line.starts_with(family))
+                .all(|line| !line.contains("route=\""));
+            let labels = [("route", route)];
+            assert!(
+                named || daemon.metric(family, &labels).is_some(),
+                "no {family} of {route}"
+            );
+        }
+    }
+    daemon.wait_ready();
+    for route in ["r0", "r1", "r2", "r3"] {
+        for n in 0..8 {
+            add(redis(), plan.database, &format!("{route}:{n}"), "x", 5);
+        }
+    }
+    for route in ["r0", "r1", "r2", "r3"] {
+        Topic::new(&plan.topic(route)).await_count(40);
+    }
+    let text = eventually(SOON, "all families", || {
+        let text = daemon.metrics();
+        let missing: Vec<_> = SOON_AFTER
+            .iter()
+            .filter(|family| !text.contains(&format!("\n{family}{{")))
+            .collect();
+        if missing.is_empty() {
+            Ok(text)
+        } else {
+            Err(format!("{missing:?} are missing"))
+        }
+    });
+    let series: BTreeSet<&str> = samples(&text)
+        .iter()
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(series.len() < 1_500, "{} series", series.len());
+    let migration = format!("migration=\"{}\"", plan.name);
+    for line in &series {
+        assert!(line.contains(&migration), "{line}");
+        assert!(!line.contains("r0:"), "a stream's name in a label: {line}");
+    }
+}
+
+#[test]
+fn metrics_and_status_agree() {
+    let plan = Plan::new("agree")
+        .route("r", &["a", "b"], "")
+        .route("other", &["c"], "");
+    for route in ["r", "other"] {
+        kafka().create_topic(&plan.topic(route), 1, &[]);
+    }
+    let db = plan.database;
+    add(redis(), db, "a", "x", 100);
+    add(redis(), db, "c", "x", 20);
+    redis().command::<()>(db, "SET b text");
+    redis().command::<()>(db, "XADD c * wrong field");
+    let daemon = plan.daemon();
+    await_level(&daemon, "a");
+    await_level(&daemon, "c");
+    await_state(&daemon, "b", "halted", "not-a-stream");
+    eventually(SOON, "both views agree", || {
+        let status = daemon.status().ok_or("no status".to_owned())?;
+        let route = |name: &str| {
+            status["routes"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|route| route["name"] == name)
+                .unwrap()
+        };
+        let (r, other) = (route("r"), route("other"));
+        let metric = |name: &str, labels: &[(&str, &str)]| daemon.metric(name, labels);
+        let pairs = [
+            (
+                r["mirrored_entries"].as_f64(),
+                metric("lockgate_mirror_entries_total", &[("route", "r")]),
+            ),
+            (
+                r["mirrored_bytes"].as_f64(),
+                metric("lockgate_mirror_bytes_total", &[("route", "r")]),
+            ),
+            (
+                other["mirrored_entries"].as_f64(),
+                metric("lockgate_mirror_entries_total", &[("route", "other")]),
+            ),
+            (
+                other["dead_letters"]["missing_field"].as_f64(),
+                metric(
+                    "lockgate_mirror_dead_letters_total",
+                    &[("route", "other"), ("reason", "missing_field")],
+                ),
+            ),
+            (
+                r["streams_by_state"]["halted"].as_f64(),
+                metric(
+                    "lockgate_mirror_streams",
+                    &[("route", "r"), ("state", "halted")],
+                ),
+            ),
+            (
+                status["mirror"]["forward"]["shards"]["halted"].as_f64(),
+                metric("lockgate_mirror_shards", &[("state", "halted")]),
+            ),
+            (
+                other["stream_entries"].as_f64(),
+                metric("lockgate_redis_stream_entries", &[("route", "other")]),
+            ),
+        ];
+        let same = pairs.iter().all(|(one, two)| one.is_some() && one == two);
+        if same {
+            Ok(())
+        } else {
+            Err(format!("{pairs:?}"))
+        }
+    });
+    let status = daemon.status().unwrap();
+    assert_eq!(status["schema"], "lockgate.status/v1");
+    assert!(status["seq"].as_u64() < daemon.status().unwrap()["seq"].as_u64());
+    // The command line shows the same, and says by its exit code that something stands still.
+    let url = format!("http://127.0.0.1:{}", daemon.port);
+    let printed = lockgate(&["status", "--output", "json", "--url", &url]);
+    let shown: Value = serde_json::from_slice(&printed.stdout).unwrap();
+    for part in ["routes", "schema", "migration", "instance"] {
+        assert_eq!(shown[part], status[part], "{part}");
+    }
+    let names = |status: &Value| -> Vec<(Value, Value)> {
+        let streams = status["streams"].as_array().unwrap();
+        streams
+            .iter()
+            .map(|one| (one["stream"].clone(), one["state"].clone()))
+            .collect()
+    };
+    assert_eq!(names(&shown), names(&status));
+    let checked = lockgate(&["status", "--check", "--url", &url]);
+    assert_eq!(checked.status.code(), Some(5), "{checked:?}");
+    assert_eq!(
+        daemon.metric("lockgate_mirror_entries_total", &[]),
+        Some(120.0)
+    );
+}

@@ -1,0 +1,176 @@
+//! Where records go is not as configured, or what says how far they went is lost: a named halt, neighbours go on.
+
+use serde_json::json;
+
+use crate::harness::{eventually, kafka, redis};
+use crate::plan::{Plan, SOON, Topic, add, await_level, await_state, drain, resume, stream};
+
+#[test]
+fn a_missing_topic_halts_its_streams_until_it_is_made() {
+    let plan = Plan::new("missing")
+        .route("there", &["a"], "")
+        .route("missing", &["b"], "");
+    kafka().create_topic(&plan.topic("there"), 1, &[]);
+    let db = plan.database;
+    let (a, b) = (
+        add(redis(), db, "a", "x", 10),
+        add(redis(), db, "b", "y", 10),
+    );
+    let daemon = plan.daemon();
+    await_state(&daemon, "b", "halted", "topic-missing");
+    let mut there = Topic::new(&plan.topic("there"));
+    there.await_values("a", &a);
+    kafka().create_topic(&plan.topic("missing"), 1, &[]);
+    let mut made = Topic::new(&plan.topic("missing"));
+    made.await_values("b", &b);
+    await_level(&daemon, "b");
+    there.await_count(10);
+}
+
+#[test]
+fn a_topic_with_another_partition_count_halts_or_goes_on_as_configured() {
+    let plan = Plan::new("partitions")
+        .route("halting", &["a"], "")
+        .route("going", &["b"], "on_partition_change = \"record\"\n")
+        .route(
+            "fewer",
+            &["c"],
+            "partitions = 2\non_partition_change = \"record\"\n",
+        )
+        .route("right", &["d"], "");
+    for (topic, partitions) in [("halting", 2), ("going", 2), ("fewer", 1), ("right", 1)] {
+        kafka().create_topic(&plan.topic(topic), partitions, &[]);
+    }
+    let values: Vec<_> = ["a", "b", "c", "d"]
+        .map(|name| add(redis(), plan.database, name, name, 10))
+        .into();
+    let daemon = plan.daemon();
+    await_state(&daemon, "a", "halted", "partition-count-changed");
+    await_state(&daemon, "c", "halted", "partition-count-changed");
+    let mut going = Topic::new(&plan.topic("going"));
+    going.await_values("b", &values[1]);
+    assert!(
+        going.records().iter().all(|record| record.partition == 0),
+        "the route's count places them"
+    );
+    Topic::new(&plan.topic("right")).await_values("d", &values[3]);
+    assert_eq!(Topic::new(&plan.topic("halting")).records().len(), 0);
+}
+
+#[test]
+fn lost_checkpoints_halt_and_never_begin_again_by_themselves() {
+    let plan = Plan::new("lost").route("r", &["a", "b"], "");
+    kafka().create_topic(&plan.topic("r"), 1, &[]);
+    let db = plan.database;
+    let (a, b) = (
+        add(redis(), db, "a", "x", 10),
+        add(redis(), db, "b", "y", 10),
+    );
+    let mut daemon = plan.daemon();
+    let mut topic = Topic::new(&plan.topic("r"));
+    topic.await_values("a", &a);
+    topic.await_values("b", &b);
+    drain(&mut daemon);
+    let checkpoints = format!("lockgate.{}.checkpoints", plan.name);
+    kafka().tool("TopicCommand", &["--delete", "--topic", &checkpoints]);
+    let after = crate::plan::ids(redis(), db, "b");
+    daemon.restart();
+    daemon.wait_ready();
+    let seen = await_state(&daemon, "a", "halted", "checkpoint-lost");
+    assert!(
+        seen["last_error"].as_str().unwrap().contains("--from"),
+        "{seen}"
+    );
+    await_state(&daemon, "b", "halted", "checkpoint-lost");
+    topic.await_count(20);
+    // Without saying where to begin, nothing is lifted.
+    let body = json!({ "database": db, "stream": "a", "reason": "no place given" });
+    daemon.post("/v1/streams/resume", &body).unwrap();
+    eventually(SOON, "halted still, or again", || {
+        stream(&daemon, "a").is_some_and(|seen| seen["state"]["reason"] == "checkpoint-lost")
+    });
+    resume(&daemon, db, "a", Some("latest"));
+    await_level(&daemon, "a");
+    resume(&daemon, db, "b", Some(&after[6]));
+    topic.await_values("b", &[&b[..], &b[7..]].concat());
+    let more = add(redis(), db, "a", "more", 3);
+    topic.await_values("a", &[a, more].concat());
+}
+
+#[test]
+fn another_placement_halts_until_the_operator_agrees() {
+    let keyed = |field: &str| {
+        format!(
+            "partitions = 4\nkey = {{ field = \"{field}\" }}\npartition = {{ hash = \"murmur2\" }}\n"
+        )
+    };
+    let plan = Plan::new("moved")
+        .route("r", &["a"], &keyed("data"))
+        .route("steady", &["b"], "");
+    kafka().create_topic(&plan.topic("r"), 4, &[]);
+    kafka().create_topic(&plan.topic("steady"), 1, &[]);
+    let db = plan.database;
+    add(redis(), db, "a", "x", 10);
+    let b = add(redis(), db, "b", "y", 10);
+    let mut daemon = plan.daemon();
+    let mut topic = Topic::new(&plan.topic("r"));
+    topic.await_count(10);
+    drain(&mut daemon);
+    redis().command::<()>(db, "XADD a * data x other z");
+    let other = plan
+        .toml()
+        .replace("key = { field = \"data\" }", "key = { field = \"other\" }");
+    assert_ne!(other, plan.toml());
+    daemon.reconfigure(&other);
+    daemon.restart();
+    daemon.wait_ready();
+    await_state(&daemon, "a", "halted", "placement-changed");
+    let more = add(redis(), db, "b", "more", 2);
+    Topic::new(&plan.topic("steady")).await_values("b", &[b, more].concat());
+    topic.await_count(10);
+    resume(&daemon, db, "a", None);
+    let records = topic.await_count(11);
+    assert_eq!(records.last().unwrap().key.as_deref(), Some(&b"z"[..]));
+    drain(&mut daemon);
+    daemon.restart();
+    daemon.wait_ready();
+    await_level(&daemon, "a");
+}
+
+#[test]
+fn a_key_of_another_type_is_named_and_taken_up_when_it_becomes_a_stream() {
+    let plan = Plan::new("other-type").route("r", &["a", "b", "c"], "");
+    kafka().create_topic(&plan.topic("r"), 1, &[]);
+    let db = plan.database;
+    redis().command::<()>(db, "SET a text");
+    let b = add(redis(), db, "b", "x", 10);
+    let c = add(redis(), db, "c", "z", 10);
+    let daemon = plan.daemon();
+    let mut topic = Topic::new(&plan.topic("r"));
+    topic.await_values("b", &b);
+    topic.await_values("c", &c);
+    let seen = await_state(&daemon, "a", "halted", "not-a-stream");
+    assert!(
+        seen["last_error"].as_str().unwrap().contains("string"),
+        "{seen}"
+    );
+    // One that is a stream becomes a list while it is read.
+    redis::pipe()
+        .atomic()
+        .cmd("DEL")
+        .arg("c")
+        .ignore()
+        .cmd("LPUSH")
+        .arg("c")
+        .arg("1")
+        .ignore()
+        .query::<()>(&mut redis().connection(db))
+        .unwrap();
+    await_state(&daemon, "c", "halted", "not-a-stream");
+    let more = add(redis(), db, "b", "more", 10);
+    topic.await_values("b", &[b, more].concat());
+    redis().command::<()>(db, "DEL a");
+    let a = add(redis(), db, "a", "y", 10);
+    topic.await_values("a", &a);
+    await_level(&daemon, "a");
+}

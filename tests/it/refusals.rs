@@ -1,0 +1,219 @@
+//! A store that answers, but not with what was asked for: each refusal has a name of its own, is waited out, and leaves
+//! nothing lost and nothing repeated.
+
+use serde_json::Value;
+
+use crate::harness::{Daemon, DaemonOptions, RedisOptions, RedisServer, eventually, kafka};
+use crate::plan::{Plan, SOON, Topic, add, await_level, await_state};
+
+fn on_server(what: &str, server: &RedisServer) -> (Plan, Topic) {
+    let plan = Plan::on(what, server, 0, kafka()).route("r", &["a"], "");
+    kafka().create_topic(&plan.topic("r"), 1, &[]);
+    let topic = Topic::new(&plan.topic("r"));
+    (plan, topic)
+}
+
+/// What a shard that waits says of itself.
+#[track_caller]
+fn await_shard(daemon: &Daemon, reason: &str) -> Value {
+    eventually(SOON, &format!("the shard waits by {reason}"), || {
+        let status = daemon.status().ok_or("no status".to_owned())?;
+        let shard = &status["shards"][0];
+        if shard["state"]["name"] == "waiting" && shard["state"]["reason"] == reason {
+            Ok(status)
+        } else {
+            Err(shard.to_string())
+        }
+    })
+}
+
+/// Commands on a connection that outlives what they change.
+fn ask(connection: &mut redis::Connection, words: &str) {
+    let mut words = words.split(' ');
+    let mut command = redis::cmd(words.next().unwrap());
+    words.for_each(|word| {
+        command.arg(word);
+    });
+    command
+        .query::<redis::Value>(connection)
+        .unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn redis_refuses_password_permission_and_connection_while_running() {
+    let server = RedisServer::start(RedisOptions {
+        users: vec!["user mirror on >word-one ~* &* +@all".to_owned()],
+        ..RedisOptions::default()
+    });
+    let (mut plan, mut topic) = on_server("refusals", &server);
+    plan.redis_more = "username = \"mirror\"\n".to_owned();
+    let daemon = plan.daemon_with(DaemonOptions {
+        env: vec![("LOCKGATE_REDIS__PASSWORD".to_owned(), "word-one".to_owned())],
+        ..DaemonOptions::default()
+    });
+    let mut operator = server.connection(0);
+    let mut expected = add(&server, 0, "a", "x", 10);
+    topic.await_values("a", &expected);
+    let troubles = [
+        (
+            "ACL SETUSER mirror resetpass >word-two",
+            "redis-auth",
+            "ACL SETUSER mirror resetpass >word-one",
+        ),
+        (
+            "ACL SETUSER mirror -xread",
+            "redis-noperm",
+            "ACL SETUSER mirror +xread",
+        ),
+        (
+            "ACL SETUSER mirror -xinfo",
+            "redis-noperm",
+            "ACL SETUSER mirror +xinfo",
+        ),
+        (
+            "ACL SETUSER mirror off",
+            "redis-auth",
+            "ACL SETUSER mirror on",
+        ),
+    ];
+    for (n, (break_it, reason, mend_it)) in troubles.into_iter().enumerate() {
+        ask(&mut operator, break_it);
+        ask(&mut operator, "CLIENT KILL USER mirror");
+        await_state(&daemon, "a", "waiting", reason);
+        let error = daemon.status().unwrap()["edges"]["redis"]["last_error"].to_string();
+        assert!(error.contains("user `mirror`"), "{error}");
+        expected.extend(add(&server, 0, "a", &format!("round{n}-"), 10));
+        ask(&mut operator, mend_it);
+        topic.await_values("a", &expected);
+        await_level(&daemon, "a");
+    }
+    ask(&mut operator, "CONFIG SET maxclients 1");
+    ask(&mut operator, "CLIENT KILL USER mirror");
+    let seen = eventually(SOON, "the stream waits", || {
+        crate::plan::stream(&daemon, "a").filter(|seen| seen["state"]["name"] == "waiting")
+    });
+    assert_ne!(seen["state"]["reason"], "starting", "{seen}");
+    ask(&mut operator, "CONFIG SET maxclients 1000");
+    expected.extend(add(&server, 0, "a", "last", 10));
+    topic.await_values("a", &expected);
+    let log = daemon.log();
+    assert!(
+        !log.contains("word-one") && !log.contains("word-two"),
+        "a password in the log"
+    );
+    let labels = [("edge", "redis"), ("kind", "auth")];
+    assert!(daemon.metric("lockgate_edge_errors_total", &labels) > Some(0.0));
+}
+
+#[test]
+fn a_replica_is_named_and_waited_for() {
+    let master = RedisServer::start(RedisOptions::default());
+    let replica = RedisServer::start(RedisOptions {
+        replica_of: Some(master.port),
+        ..RedisOptions::default()
+    });
+    let values = add(&master, 0, "a", "x", 10);
+    replica.caught_up_with(&master);
+    let (plan, mut topic) = on_server("readonly", &replica);
+    let daemon = plan.daemon();
+    await_shard(&daemon, "redis-readonly");
+    replica.promote();
+    topic.await_values("a", &values);
+    await_level(&daemon, "a");
+}
+
+#[test]
+fn a_full_redis_is_named_and_waited_for() {
+    let server = RedisServer::start(RedisOptions::default());
+    let values = add(&server, 0, "a", "x", 10);
+    server.command::<()>(0, "CONFIG SET maxmemory 1");
+    let (plan, mut topic) = on_server("oom", &server);
+    let daemon = plan.daemon();
+    await_shard(&daemon, "redis-oom");
+    server.command::<()>(0, "CONFIG SET maxmemory 0");
+    topic.await_values("a", &values);
+    await_level(&daemon, "a");
+}
+
+#[test]
+fn a_redis_that_loads_its_data_is_named_and_waited_for() {
+    let server = RedisServer::start(RedisOptions {
+        config: vec![
+            "key-load-delay 10000".to_owned(),
+            "loading-process-events-interval-bytes 1024".to_owned(),
+        ],
+        ..RedisOptions::default()
+    });
+    let mut expected = add(&server, 0, "a", "x", 10);
+    let (plan, mut topic) = on_server("loading", &server);
+    let daemon = plan.daemon();
+    topic.await_values("a", &expected);
+    await_level(&daemon, "a");
+    let mut pipe = redis::pipe();
+    for n in 0..300 {
+        pipe.cmd("SET")
+            .arg(format!("filler{n}"))
+            .arg("x".repeat(2000))
+            .ignore();
+    }
+    pipe.query::<()>(&mut server.connection(0)).unwrap();
+    server.command::<()>(0, "SAVE");
+    server.kill();
+    server.launch();
+    await_state(&daemon, "a", "waiting", "redis-loading");
+    eventually(SOON, "Redis has loaded", || {
+        server.info("loading").is_some_and(|is| is == "0")
+    });
+    expected.extend(add(&server, 0, "a", "new", 10));
+    topic.await_values("a", &expected);
+    await_level(&daemon, "a");
+}
+
+#[test]
+fn evictions_that_are_possible_are_shown_and_one_that_happens_is_named() {
+    let server = RedisServer::start(RedisOptions {
+        maxmemory: Some((12 << 20, "allkeys-random")),
+        ..RedisOptions::default()
+    });
+    let plan = Plan::on("evicted", &server, 0, kafka())
+        .route("halting", &["a"], "")
+        .route("recording", &["b"], "on_gap = \"record\"\n");
+    for route in ["halting", "recording"] {
+        kafka().create_topic(&plan.topic(route), 1, &[]);
+    }
+    let values = add(&server, 0, "a", "x", 10);
+    let others = add(&server, 0, "b", "x", 10);
+    let daemon = plan.daemon();
+    Topic::new(&plan.topic("halting")).await_values("a", &values);
+    let mut recording = Topic::new(&plan.topic("recording"));
+    recording.await_values("b", &others);
+    eventually(SOON, "the policy is shown", || {
+        daemon.metric("lockgate_redis_may_evict_streams", &[]) == Some(1.0)
+    });
+    assert_eq!(daemon.status().unwrap()["redis"]["evicts_streams"], true);
+    let mut connection = server.connection(0);
+    let mut n = 0;
+    let gone = |connection: &mut redis::Connection, name: &str| {
+        !redis::cmd("EXISTS")
+            .arg(name)
+            .query::<bool>(connection)
+            .unwrap()
+    };
+    // Few large keys, so that the streams are soon among the victims.
+    while !(gone(&mut connection, "a") && gone(&mut connection, "b")) {
+        n += 1;
+        let key = format!("filler{}", n % 8);
+        redis::cmd("SET")
+            .arg(key)
+            .arg("x".repeat(2 << 20))
+            .query::<()>(&mut connection)
+            .unwrap();
+        assert!(n < 10_000, "nothing is evicted");
+    }
+    await_state(&daemon, "a", "halted", "stream-evicted");
+    assert!(daemon.metric("lockgate_redis_evicted_keys_total", &[]) > Some(0.0));
+    // (Where it recorded, the stream goes on; nothing had been unread.)
+    server.command::<()>(0, "CONFIG SET maxmemory 0");
+    let new = add(&server, 0, "b", "new", 5);
+    recording.await_values("b", &[others, new].concat());
+}
