@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message};
@@ -109,14 +110,39 @@ pub fn read_partitions(
     topic: &Topic,
     starts: &[(Partition, From)],
     timeout: Duration,
+    each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
+) -> Result<Vec<(Partition, Offset)>, Error> {
+    read_with(&kafka.consumer(), kafka, topic, starts, timeout, each)
+}
+
+/// The same for all records, also those that were aborted or are not decided.
+///
+/// # Errors
+/// As [`read_partition`].
+pub fn read_undecided(
+    kafka: &Kafka,
+    topic: &Topic,
+    starts: &[(Partition, From)],
+    timeout: Duration,
+    each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
+) -> Result<Vec<(Partition, Offset)>, Error> {
+    let client = kafka.consumer_of_all();
+    read_with(&client, kafka, topic, starts, timeout, each)
+}
+
+fn read_with(
+    client: &ClientConfig,
+    kafka: &Kafka,
+    topic: &Topic,
+    starts: &[(Partition, From)],
+    timeout: Duration,
     mut each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<(Partition, Offset)>, Error> {
-    let consumer: Consumer = kafka
-        .consumer()
+    let consumer: Consumer = client
         .create_with_context(kafka.context())
         .map_err(|error| Error::of("create a consumer", error))?;
     let reading = Reading {
-        consumer: Closing(Some(consumer)),
+        consumer: Closing::new(consumer),
         topic,
         timeout,
     };
@@ -145,7 +171,13 @@ impl Span {
 }
 
 /// Closing a consumer takes the client library 100 ms of waiting, which nobody has to wait for.
-struct Closing(Option<Consumer>);
+pub(super) struct Closing(Option<Consumer>);
+
+impl Closing {
+    pub(super) const fn new(consumer: Consumer) -> Self {
+        Self(Some(consumer))
+    }
+}
 
 impl Drop for Closing {
     fn drop(&mut self) {
