@@ -221,6 +221,14 @@ fn parse<T: serde::de::DeserializeOwned>(value: &[u8]) -> Result<T, String> {
     serde_json::from_slice(value).map_err(|error| error.to_string())
 }
 
+/// A checkpoint from a record's value; `None` for one that this version cannot read.
+#[must_use]
+pub fn read(value: &[u8]) -> Option<Checkpoint> {
+    parse::<Checkpoint>(value)
+        .ok()
+        .filter(|checkpoint| checkpoint.v == 1)
+}
+
 /// Puts a stream's checkpoint into the writer's open transaction.
 pub fn write(
     writer: &mut Writer,

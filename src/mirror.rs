@@ -17,6 +17,7 @@ mod gaps;
 mod lane;
 mod layout;
 mod memory;
+mod mend;
 mod opening;
 mod places;
 mod reader;

@@ -140,9 +140,11 @@ impl Pipeline {
             let batch = match self.next(input, handle) {
                 Next::Batch(batch) => batch,
                 Next::Idle => {
-                    self.writer.tend();
                     self.count_produced();
-                    continue;
+                    match self.writer.check_whole() {
+                        Ok(()) => continue,
+                        Err(error) => return Ended::Failed(error),
+                    }
                 }
                 Next::Old => match self.commit() {
                     Ok(()) => continue,
