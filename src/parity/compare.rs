@@ -61,6 +61,8 @@ pub struct Facts {
     pub first: Option<EntryId>,
     /// The greatest id ever deleted singly; `None`: Redis is too old to say.
     pub max_deleted: Option<EntryId>,
+    /// Nothing was ever trimmed or deleted: the stream holds as many entries as were added to it.
+    pub whole: bool,
     /// The checkpoint, as it was before Kafka's ends were asked for.
     pub committed: EntryId,
     pub generation: u32,
@@ -174,6 +176,8 @@ impl Comparison<'_> {
         let older = generation < facts.generation;
         if older && facts.shared_history {
             (Class::Extra, Why::RedisLostHistory)
+        } else if facts.whole && !older && !facts.absent {
+            (Class::Extra, Why::UnknownId)
         } else if older || facts.absent || facts.max_deleted.is_none_or(|deleted| id <= deleted) {
             (Class::Unverifiable, Why::RedisDeleted)
         } else if id <= facts.committed && facts.first.is_none_or(|first| id < first) {

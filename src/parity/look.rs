@@ -227,6 +227,7 @@ fn facts(wanted: &Wanted, look: Option<&Inspected>) -> Facts {
         absent: false,
         first: state.first,
         max_deleted: state.max_deleted_entry_id,
+        whole: state.entries_added == Some(state.length),
         committed: wanted.committed,
         generation: wanted.generation,
         shared_history: wanted.shared_history,

@@ -45,11 +45,19 @@ pub struct Scope {
     pub last: EntryId,
     pub max_deleted: Option<EntryId>,
     pub absent: bool,
+    /// Nothing was ever trimmed or deleted from it.
+    pub whole: bool,
     /// Entries that the stream holds, for the progress.
     pub length: u64,
 }
 
 impl Scope {
+    /// Whether the stream can never have had this id.
+    fn never_had(&self, id: EntryId) -> bool {
+        let beyond = id > self.last && id > self.committed;
+        !self.absent && (beyond || self.whole && self.first.is_none_or(|first| id < first))
+    }
+
     /// The lowest id that Redis can still be asked for.
     fn floor(&self) -> EntryId {
         let beyond = |id: EntryId| id.next().unwrap_or(EntryId::MAX);

@@ -43,6 +43,7 @@ fn facts() -> Facts {
         absent: false,
         first: Some(id(1)),
         max_deleted: Some(EntryId::ZERO),
+        whole: false,
         committed: id(1_000),
         generation: 0,
         shared_history: false,
@@ -133,6 +134,10 @@ fn what_redis_no_longer_has_is_not_called_extra() {
         unverifiable(Why::RedisTrimmed)
     );
     assert_eq!(
+        with(|facts| (facts.first, facts.whole) = (Some(id(6)), true)),
+        extra(Why::UnknownId)
+    );
+    assert_eq!(
         with(|facts| facts.max_deleted = Some(id(5))),
         unverifiable(Why::RedisDeleted)
     );
@@ -188,6 +193,7 @@ proptest! {
         first in prop::option::of(1..40u64),
         max_deleted in prop::option::of(0..40u64),
         absent in any::<bool>(),
+        whole in any::<bool>(),
         shared_history in any::<bool>(),
     ) {
         let held: Vec<Held> = ids.iter().copied().map(held).collect();
@@ -201,7 +207,7 @@ proptest! {
             }
             one
         }).collect();
-        let facts = Facts { absent, first: first.map(id), max_deleted: max_deleted.map(id), committed: id(committed), generation, shared_history };
+        let facts = Facts { absent, whole, first: first.map(id), max_deleted: max_deleted.map(id), committed: id(committed), generation, shared_history };
         let (counts, findings) = compare(&facts, &held, &mut found, |held| (held.id.ms % 2 == 0).then_some(Why::KafkaExpired));
         prop_assert!(counts.adds_up(), "{:?}", counts);
         prop_assert_eq!(counts.redis_entries, held.len() as u64);

@@ -202,11 +202,10 @@ impl<'a> Reading<'a> {
 
     fn take_known(&mut self, at: usize, identity: &Identity<'_>, record: &RecordView<'_>) {
         let scope = &self.pass.streams[at].scope;
-        let unknown = identity.id > scope.last && identity.id > scope.committed;
-        if unknown && identity.generation < scope.generation {
+        if identity.generation < scope.generation && identity.id > scope.last.max(scope.committed) {
             return self.pass.streams[at].orphan(identity, record);
         }
-        if unknown && !scope.absent {
+        if identity.generation == scope.generation && scope.never_had(identity.id) {
             let stream = self.pass.streams[at].stream.name.clone();
             return self.stray(
                 record,

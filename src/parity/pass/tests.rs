@@ -47,6 +47,16 @@ fn what_redis_still_has_begins_at_its_first_entry_and_behind_the_scope() {
 }
 
 #[test]
+fn an_id_is_unknown_only_where_nothing_can_have_gone() {
+    let mut seen = scope(0, 9, Some(3), 9);
+    assert!(seen.never_had(id(10)) && !seen.never_had(id(2)) && !seen.never_had(id(5)));
+    seen.whole = true;
+    assert!(seen.never_had(id(2)) && !seen.never_had(id(5)));
+    seen.absent = true;
+    assert!(!seen.never_had(id(2)) && !seen.never_had(id(10)));
+}
+
+#[test]
 fn a_stream_reads_back_whatever_its_name() {
     #[derive(serde::Serialize, serde::Deserialize)]
     struct Holder(#[serde(with = "stream_key")] StreamRef);

@@ -212,6 +212,7 @@ fn scope(look: &Inspected, checkpoint: Option<&Checkpoint>, request: &Request) -
             scope.last = state.last_generated_id;
             scope.max_deleted = state.max_deleted_entry_id;
             scope.length = state.length;
+            scope.whole = state.entries_added == Some(state.length);
             scope.through = to.min(scope.last.max(scope.committed));
         }
         Inspected::Absent | Inspected::NotAStream(_) => {
