@@ -10,8 +10,9 @@ use super::api::ApiArgs;
 use super::output::{Output, print};
 use crate::status::{StateName, Status};
 
-pub use page::cut;
-pub use view::{Look, line, spoken, text};
+pub use page::{Page, Paint, ascii, cut};
+pub use view::{Look, line, may_color, spoken, text};
+pub use watch::follow;
 
 /// Show what the running daemon does: lag, state, what stands still and what to do about it
 #[derive(Debug, clap::Args)]
@@ -49,7 +50,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     let look = Look {
         ascii: args.ascii,
-        color: view::may_color(),
+        color: may_color(),
         streams: args.streams,
         shards: args.shards,
     };
