@@ -16,10 +16,7 @@ use super::process::{Process, Scratch};
 use super::wait::eventually;
 
 const START: Duration = Duration::from_secs(30);
-const RULES: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/config/prometheus/alerts.yml"
-);
+const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/prometheus/alerts.yml");
 
 /// How the alert rules are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
