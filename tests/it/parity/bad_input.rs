@@ -62,12 +62,7 @@ fn what_cannot_be_meant_is_refused_in_clear_words() {
 fn broken_off(scene: &Scene, arguments: &[&str]) -> PathBuf {
     Script::new(&scene.stage, &scene.twins).play(&scene.hand, &BTreeSet::new());
     let state = scene.stage.file("state.json");
-    let more = [
-        "--state",
-        state.to_str().unwrap(),
-        "--entries-per-second",
-        "20",
-    ];
+    let more = ["--state", state.to_str().unwrap(), "--rate", "20"];
     let mut process = lockgate_beside(&scene.stage.verify_words(&[arguments, &more].concat()));
     eventually(LONG, "the state is saved", || {
         assert!(process.exited().is_none(), "{}", process.log());

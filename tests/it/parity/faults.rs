@@ -192,6 +192,65 @@ fn a_record_with_a_false_identity_is_extra() {
 }
 
 #[test]
+fn a_record_whose_identity_was_altered_is_extra_and_its_entry_missing() {
+    sabotage("renamed", |script, scene| {
+        let other_id = id_behind(&scene.twins[50]);
+        script.renamed(50, "unknown-id", |record| {
+            record.set_header("redis-id", other_id.as_bytes());
+        });
+        script.renamed(80, "unknown-stream", |record| {
+            record.set_header("redis-stream", b"msg-stream:2");
+        });
+        script.renamed(110, "no-identity", |record| {
+            record.remove_header("redis-id")
+        });
+    });
+}
+
+#[test]
+fn an_identity_that_is_not_written_as_the_mirror_writes_it_is_none() {
+    sabotage("misspelt", |script, scene| {
+        let (ms, _) = scene.twins[50].id;
+        script.renamed(50, "no-identity", |record| {
+            record.set_header("redis-id", format!("0{ms}-0").as_bytes());
+        });
+        let (ms, _) = scene.twins[80].id;
+        script.renamed(80, "no-identity", |record| {
+            record.set_header("redis-id", ms.to_string().as_bytes());
+        });
+        script.renamed(110, "no-identity", |record| {
+            record.set_header("redis-gen", b"0");
+        });
+        script.renamed(140, "no-identity", |record| {
+            record.set_header("redis-gen", b"+1");
+        });
+        script.renamed(170, "no-identity", |record| {
+            let again = ("redis-stream".to_owned(), b"msg:stream:0".to_vec());
+            record.headers.push(again);
+        });
+    });
+}
+
+#[test]
+fn a_record_of_a_stream_that_never_was_is_extra_even_where_a_glob_would_take_it() {
+    let scene = Scene::new("ghost");
+    let named = "streams = [\"msg:stream:{0..2}\"]";
+    assert!(scene.stage.route.contains(named));
+    let mut scene = scene;
+    scene.stage.route = scene
+        .stage
+        .route
+        .replace(named, "streams = [\"msg:stream:*\"]");
+    let twin = &scene.twins[100];
+    let ghost = false_identity(
+        &twin.record,
+        "msg:stream:ghost",
+        &super::stage::text(twin.id),
+    );
+    scene.check(|script| script.foreign(100, ghost, "unknown-stream"));
+}
+
+#[test]
 fn a_dead_letter_is_accounted_for_whether_the_route_or_the_broker_refused_the_entry() {
     let verified = sabotage("letters", |script, scene| {
         script.lettered(77, &scene.entries[77]);

@@ -17,7 +17,7 @@ use crate::harness::{Process, eventually, kafka, lockgate_beside};
 const LONG: Duration = Duration::from_secs(60);
 const ENTRIES: usize = 30_000;
 /// Slow enough to be broken off some times.
-const SLOW: [&str; 2] = ["--entries-per-second", "10000"];
+const SLOW: [&str; 2] = ["--rate", "6000"];
 
 fn scene(what: &str) -> (Stage, Vec<Twin>) {
     let stage = Stage::new(what, 3);

@@ -210,6 +210,16 @@ impl<'a> Script<'a> {
         assert!(self.twins[at].is_letter);
         self.letters -= 1;
         self.altered(at, "value", change);
+        let letters = self.stage.letters.clone();
+        self.wanted.last_mut().expect("just wanted").finding.topic = letters;
+    }
+
+    /// Its record names another entry, or none: so the one is missing and the other extra.
+    pub fn renamed(&mut self, at: usize, why: &str, change: impl FnOnce(&mut Outgoing)) {
+        self.missing(at);
+        let mut record = self.twins[at].record.clone();
+        change(&mut record);
+        self.foreign(at, record, why);
     }
 
     /// Deleted from Redis when all is written. Kafka has it.

@@ -1,7 +1,7 @@
 //! What `lockgate parity verify --output json` said, held against what a test knows to be there: every finding, no other,
 //! each class's count, and the sums.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Output;
 
 use serde_json::Value;
@@ -208,17 +208,31 @@ impl Verified {
         assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), self.said);
     }
 
+    /// Every fault must be named. Of what is unverifiable there may be millions: one of each reason must be named at least,
+    /// and what is named must be true.
     fn differing(&self, expected: &Expectation) -> Vec<String> {
         let mut invented = self.findings();
         let mut wrong = Vec::new();
+        let (mut named, mut reasons) = (BTreeSet::new(), BTreeSet::new());
         for finding in &expected.findings {
+            let why = finding.why.as_deref();
             match invented.iter().position(|found| found == finding) {
                 Some(index) => {
+                    named.insert(why);
                     invented.swap_remove(index);
                 }
-                None => wrong.push(format!("not found: {finding:?}")),
+                None if finding.is_fault() => wrong.push(format!("not found: {finding:?}")),
+                None => {}
+            }
+            if !finding.is_fault() {
+                reasons.insert(why);
             }
         }
+        wrong.extend(
+            reasons
+                .difference(&named)
+                .map(|why| format!("no example of {why:?}")),
+        );
         wrong.extend(
             invented
                 .iter()
