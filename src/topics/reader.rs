@@ -32,6 +32,25 @@ pub enum From {
     TimeMs(i64),
 }
 
+/// What is read of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    pub partition: Partition,
+    pub from: From,
+    /// Nothing at or behind this offset; `None`: up to the end as it is when reading begins.
+    pub to: Option<Offset>,
+}
+
+/// Where a partition's log begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Bounds {
+    pub partition: Partition,
+    /// The first offset that is still there; above 0 where retention, or somebody, has removed records.
+    pub low: Offset,
+    /// The last stable offset: everything before it is decided.
+    pub end: Offset,
+}
+
 /// A record as it was read.
 pub struct RecordView<'a> {
     pub partition: Partition,
@@ -109,18 +128,82 @@ pub fn read_partitions(
     topic: &Topic,
     starts: &[(Partition, From)],
     timeout: Duration,
+    each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
+) -> Result<Vec<(Partition, Offset)>, Error> {
+    let stretches: Vec<Stretch> = starts
+        .iter()
+        .map(|&(partition, from)| Stretch {
+            partition,
+            from,
+            to: None,
+        })
+        .collect();
+    read_stretches(kafka, topic, &stretches, timeout, each)
+}
+
+/// Where each of these partitions begins and ends now.
+///
+/// # Errors
+/// The topic or a partition does not exist, or the cluster gave no answer.
+pub fn bounds(
+    kafka: &Kafka,
+    topic: &Topic,
+    partitions: &[Partition],
+    timeout: Duration,
+) -> Result<Vec<Bounds>, Error> {
+    let reading = Reading::new(kafka, topic, timeout)?;
+    reading.check(partitions.iter().copied())?;
+    partitions
+        .iter()
+        .map(|&partition| {
+            let (low, end) = reading.watermarks(partition)?;
+            Ok(Bounds {
+                partition,
+                low: Offset(low),
+                end: Offset(end),
+            })
+        })
+        .collect()
+}
+
+/// In each of these partitions the first offset at or before the first record of this time (ms since 1970) or a later one;
+/// `None`: no record is as late.
+///
+/// # Errors
+/// As [`bounds`].
+pub fn offsets_at(
+    kafka: &Kafka,
+    topic: &Topic,
+    partitions: &[Partition],
+    time_ms: i64,
+    timeout: Duration,
+) -> Result<Vec<(Partition, Option<Offset>)>, Error> {
+    let reading = Reading::new(kafka, topic, timeout)?;
+    reading.check(partitions.iter().copied())?;
+    partitions
+        .iter()
+        .map(|&partition| {
+            Ok((
+                partition,
+                reading.offset_of(partition, time_ms)?.map(Offset),
+            ))
+        })
+        .collect()
+}
+
+/// As [`read_partitions`], each partition up to where its stretch says.
+///
+/// # Errors
+/// As [`read_partition`].
+pub fn read_stretches(
+    kafka: &Kafka,
+    topic: &Topic,
+    stretches: &[Stretch],
+    timeout: Duration,
     mut each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<(Partition, Offset)>, Error> {
-    let consumer: Consumer = kafka
-        .consumer()
-        .create_with_context(kafka.context())
-        .map_err(|error| Error::of("create a consumer", error))?;
-    let reading = Reading {
-        consumer: Closing(Some(consumer)),
-        topic,
-        timeout,
-    };
-    let mut spans = reading.spans(starts)?;
+    let reading = Reading::new(kafka, topic, timeout)?;
+    let mut spans = reading.spans(stretches)?;
     if spans.iter().any(Span::is_open) {
         reading.assign(&spans)?;
         reading.run(&mut spans, &mut each)?;
@@ -170,17 +253,26 @@ struct Reading<'a> {
     timeout: Duration,
 }
 
-impl Reading<'_> {
-    fn spans(&self, starts: &[(Partition, From)]) -> Result<Vec<Span>, Error> {
-        self.check(starts)?;
-        starts
-            .iter()
-            .map(|&(partition, from)| self.span(partition, from))
-            .collect()
+impl<'a> Reading<'a> {
+    fn new(kafka: &Kafka, topic: &'a Topic, timeout: Duration) -> Result<Self, Error> {
+        let consumer: Consumer = kafka
+            .consumer()
+            .create_with_context(kafka.context())
+            .map_err(|error| Error::of("create a consumer", error))?;
+        Ok(Self {
+            consumer: Closing(Some(consumer)),
+            topic,
+            timeout,
+        })
+    }
+
+    fn spans(&self, stretches: &[Stretch]) -> Result<Vec<Span>, Error> {
+        self.check(stretches.iter().map(|stretch| stretch.partition))?;
+        stretches.iter().map(|stretch| self.span(stretch)).collect()
     }
 
     /// A missing topic or partition is told at once, and not after the timeout.
-    fn check(&self, starts: &[(Partition, From)]) -> Result<(), Error> {
+    fn check(&self, partitions: impl IntoIterator<Item = Partition>) -> Result<(), Error> {
         let name = self.topic.as_str();
         let metadata = self
             .consumer
@@ -197,12 +289,12 @@ impl Reading<'_> {
                 local: false,
             });
         }
-        match starts
-            .iter()
-            .find(|(partition, _)| usize::try_from(partition.0).map_or(true, |p| p >= count))
+        match partitions
+            .into_iter()
+            .find(|partition| usize::try_from(partition.0).map_or(true, |p| p >= count))
         {
             None => Ok(()),
-            Some(&(partition, _)) => Err(Error::PartitionMissing {
+            Some(partition) => Err(Error::PartitionMissing {
                 topic: self.topic.clone(),
                 partition,
                 local: false,
@@ -210,13 +302,18 @@ impl Reading<'_> {
         }
     }
 
-    fn span(&self, partition: Partition, from: From) -> Result<Span, Error> {
-        // The beginning is asked for first: what is deleted meanwhile only makes the span longer than needed.
-        let (low, end) = self
-            .consumer
+    fn watermarks(&self, partition: Partition) -> Result<(i64, i64), Error> {
+        self.consumer
             .fetch_watermarks(self.topic.as_str(), partition.0, self.timeout)
-            .map_err(|error| self.explain(error, Some(partition)))?;
-        let next = match from {
+            .map_err(|error| self.explain(error, Some(partition)))
+    }
+
+    fn span(&self, stretch: &Stretch) -> Result<Span, Error> {
+        let partition = stretch.partition;
+        // The beginning is asked for first: what is deleted meanwhile only makes the span longer than needed.
+        let (low, end) = self.watermarks(partition)?;
+        let end = stretch.to.map_or(end, |to| end.min(to.0));
+        let next = match stretch.from {
             From::Beginning => low,
             From::Offset(offset) => offset.0.max(low),
             From::TimeMs(time) => self.offset_of(partition, time)?.unwrap_or(end),
@@ -282,8 +379,9 @@ impl Reading<'_> {
                     let Some(span) = find(spans, partition).filter(|span| span.is_open()) else {
                         continue;
                     };
-                    span.next = message.offset() + 1;
-                    if each(&RecordView::of(&message)).is_break() {
+                    let within = message.offset() < span.end;
+                    span.next = (message.offset() + 1).min(span.end);
+                    if within && each(&RecordView::of(&message)).is_break() {
                         return Ok(());
                     }
                     (partition, false)
@@ -311,7 +409,7 @@ impl Reading<'_> {
                     // The log is shorter than it was when asked: a leader changed. Its end comes again.
                     continue;
                 }
-                span.next = position;
+                span.next = position.min(span.end);
                 open -= 1;
             } else if !ended && !span.is_open() {
                 open -= 1;
