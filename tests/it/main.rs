@@ -24,6 +24,7 @@ mod new_streams;
 mod observability;
 mod operator;
 mod parity;
+mod parity_audit;
 mod places;
 mod plan;
 mod protocols;
