@@ -126,6 +126,9 @@ pub struct StreamPass {
     /// Records at or below `scope.after`, and above `scope.through`, where the pass keeps them.
     pub behind: Vec<Beside>,
     pub ahead: Vec<Beside>,
+    /// Where windows end that were cut before; none: they are cut as they are read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cuts: Vec<EntryId>,
     #[serde(skip)]
     binding: Option<Binding>,
 }
@@ -147,10 +150,18 @@ impl StreamPass {
             orphan_examples: Vec::new(),
             behind: Vec::new(),
             ahead: Vec::new(),
+            cuts: Vec::new(),
             binding: Some(binding),
             stream,
             scope,
         }
+    }
+
+    /// Windows that end where those of an earlier pass did: the last one with the scope.
+    #[must_use]
+    pub fn cut_at(mut self, cuts: Vec<EntryId>) -> Self {
+        self.cuts = cuts;
+        self
     }
 
     /// # Panics

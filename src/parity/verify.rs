@@ -30,6 +30,7 @@ use super::look::{Looked, Span, Wanted, logs_now, look};
 use super::pace::Pace;
 use super::pass::Pass;
 
+pub(super) use self::begin::lots;
 pub use self::begin::{Checkpoints, checkpoints, fingerprint};
 pub use self::request::{Bound, Request, Sample};
 

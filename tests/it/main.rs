@@ -22,6 +22,7 @@ mod kafka_refusals;
 mod ledger_checks;
 mod new_streams;
 mod observability;
+mod operator;
 mod parity;
 mod places;
 mod plan;

@@ -116,7 +116,7 @@ fn takes(request: &Request, stream: &StreamRef, binding: &Binding) -> bool {
     clippy::cast_precision_loss,
     reason = "a share of all lots, at most all of them"
 )]
-fn lots(share: f64) -> u64 {
+pub(in crate::parity) fn lots(share: f64) -> u64 {
     if share >= 1.0 {
         return u64::MAX;
     }

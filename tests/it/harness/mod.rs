@@ -22,6 +22,7 @@ mod logs;
 mod monitor;
 mod ports;
 mod process;
+mod prometheus;
 mod redis;
 mod wait;
 mod workload;
@@ -39,6 +40,7 @@ pub use logs::log_file;
 pub use monitor::{Asked, Monitor};
 pub use ports::free_port;
 pub use process::{Process, Scratch};
+pub use prometheus::{Prometheus, Rules};
 pub use wait::{Outcome, eventually, eventually_async};
 pub use workload::{Added, Running, Sent, Workload};
 
