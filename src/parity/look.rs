@@ -85,7 +85,7 @@ pub async fn look(
     wanted: &[Wanted],
     pace: &Pace,
     stop: &CancellationToken,
-    each: &mut dyn FnMut(u64),
+    each: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Option<Vec<Looked>>, Error> {
     let mut looked = Vec::with_capacity(wanted.len());
     let mut rest = wanted;
@@ -125,7 +125,7 @@ struct Looking<'a> {
     view: View<'a>,
     pace: &'a Pace,
     stop: &'a CancellationToken,
-    each: &'a mut dyn FnMut(u64),
+    each: &'a mut (dyn FnMut(u64) + Send),
 }
 
 impl Looking<'_> {
@@ -137,7 +137,7 @@ impl Looking<'_> {
             };
             subjects.push(subject);
         }
-        let facts = self.facts(group).await?;
+        let facts = facts_of(self.edges, group).await?;
         let mut log_facts = BTreeMap::new();
         for log in self.view.logs {
             let named = |wanted: &&Wanted| {
@@ -193,34 +193,28 @@ impl Looking<'_> {
             }
         }
     }
+}
 
-    /// What the streams look like after they were read.
-    async fn facts(&self, group: &[Wanted]) -> Result<Vec<Facts>, Error> {
-        let mut seen: BTreeMap<StreamRef, Inspected> = BTreeMap::new();
-        let mut by_database: BTreeMap<Database, Vec<StreamName>> = BTreeMap::new();
-        for wanted in group {
-            let names = by_database.entry(wanted.stream.database).or_default();
-            if names.last() != Some(&wanted.stream.name) {
-                names.push(wanted.stream.name.clone());
-            }
+/// What the streams look like after they were read.
+async fn facts_of(edges: &Edges, group: &[Wanted]) -> Result<Vec<Facts>, Error> {
+    let mut seen: BTreeMap<StreamRef, Inspected> = BTreeMap::new();
+    let mut by_database: BTreeMap<Database, Vec<StreamName>> = BTreeMap::new();
+    for wanted in group {
+        let names = by_database.entry(wanted.stream.database).or_default();
+        if names.last() != Some(&wanted.stream.name) {
+            names.push(wanted.stream.name.clone());
         }
-        for (database, names) in by_database {
-            let looks = self
-                .edges
-                .redis
-                .connect(database)
-                .await?
-                .inspect(&names)
-                .await?;
-            for (name, look) in names.into_iter().zip(looks) {
-                seen.insert(StreamRef { database, name }, look);
-            }
-        }
-        Ok(group
-            .iter()
-            .map(|wanted| facts(wanted, seen.get(&wanted.stream)))
-            .collect())
     }
+    for (database, names) in by_database {
+        let looks = edges.redis.connect(database).await?.inspect(&names).await?;
+        for (name, look) in names.into_iter().zip(looks) {
+            seen.insert(StreamRef { database, name }, look);
+        }
+    }
+    Ok(group
+        .iter()
+        .map(|wanted| facts(wanted, seen.get(&wanted.stream)))
+        .collect())
 }
 
 fn facts(wanted: &Wanted, look: Option<&Inspected>) -> Facts {

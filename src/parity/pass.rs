@@ -48,7 +48,7 @@ pub struct Scope {
     /// Nothing was ever trimmed or deleted from it.
     pub whole: bool,
     /// Ids above this are none of the comparison's business.
-    pub limit: EntryId,
+    pub limit: Option<EntryId>,
     /// Entries that the stream holds, for the progress.
     pub length: u64,
 }
@@ -57,7 +57,7 @@ impl Scope {
     /// Whether the stream can never have had this id.
     fn never_had(&self, id: EntryId) -> bool {
         let beyond = id > self.last && id > self.committed;
-        let asked = id > self.after && id <= self.limit;
+        let asked = id > self.after && self.limit.is_none_or(|limit| id <= limit);
         asked && !self.absent && (beyond || self.whole && self.first.is_none_or(|first| id < first))
     }
 

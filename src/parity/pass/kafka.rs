@@ -36,7 +36,7 @@ impl Pass {
         edges: &Edges,
         pace: &Pace,
         stop: &CancellationToken,
-        each: &mut dyn FnMut(&Self),
+        each: &mut (dyn FnMut(&Self) + Send),
     ) -> Result<bool, Error> {
         for at in 0..self.topics.len() {
             if self.topics[at].is_read() {

@@ -12,7 +12,6 @@ fn scope(after: u64, through: u64, first: Option<u64>, last: u64) -> Scope {
         committed: id(through),
         first: first.map(id),
         last: id(last),
-        limit: EntryId::MAX,
         max_deleted: Some(EntryId::ZERO),
         length: last,
         ..Scope::default()

@@ -204,7 +204,7 @@ fn scope(look: &Inspected, checkpoint: Option<&Checkpoint>, request: &Request) -
     let to = request.to.map_or(EntryId::MAX, Bound::highest);
     let mut scope = Scope {
         after: began.max(from),
-        limit: to,
+        limit: request.to.map(Bound::highest),
         committed: checkpoint.map_or(EntryId::ZERO, |checkpoint| checkpoint.id),
         generation: checkpoint.map_or(0, |checkpoint| checkpoint.generation),
         ..Scope::default()
