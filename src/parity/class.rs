@@ -223,15 +223,28 @@ impl Counts {
         self.only_redis += other.only_redis;
     }
 
-    /// A stretch in which both sides were found equal: `identities` matches.
+    /// Records whose entries Redis does not have.
     #[must_use]
-    pub fn level(identities: u64) -> Self {
+    pub fn kafka_alone(class: Class, records: u64) -> Self {
+        let mut counts = Self {
+            kafka_records: records,
+            only_kafka: records,
+            ..Self::default()
+        };
+        counts.count(class, records);
+        counts
+    }
+
+    /// A stretch in which both sides were found equal: `letters` of the identities are dead letters, the others match.
+    #[must_use]
+    pub fn level(identities: u64, letters: u64) -> Self {
         let mut counts = Self {
             redis_entries: identities,
             kafka_records: identities,
             ..Self::default()
         };
-        counts.count(Class::Match, identities);
+        counts.count(Class::Match, identities - letters);
+        counts.count(Class::DeadLettered, letters);
         counts
     }
 }
@@ -242,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_was_read_and_what_was_said_of_it_are_one_sum() {
-        let mut counts = Counts::level(5);
+        let mut counts = Counts::level(5, 1);
         assert!(counts.adds_up() && counts.total() == 5 && counts.faults() == 0);
         counts.redis_entries += 1;
         assert!(!counts.adds_up(), "an entry in no class");
