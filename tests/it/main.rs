@@ -23,6 +23,7 @@ mod ledger_checks;
 mod new_streams;
 mod observability;
 mod operator;
+mod parity;
 mod places;
 mod plan;
 mod protocols;

@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use self::redis::{RedisOptions, RedisServer, redis};
 pub use cut::{Cut, Fault, Way};
-pub use daemon::{Daemon, DaemonOptions, lockgate, lockgate_with};
+pub use daemon::{Daemon, DaemonOptions, lockgate, lockgate_beside, lockgate_with};
 pub use kafka::{KafkaCluster, KafkaOptions, kafka};
 pub use ledger::{
     Class, Entry, Expected, KafkaReader, Ledger, Record, Report, compare, messages, murmur3_x86_32,
