@@ -22,14 +22,6 @@ pub const VARIABLES: [&str; 8] = [
 ];
 /// Commands that only the operator's machines can run: kubectl, systemctl, Kafka's tools, redis-cli on the server.
 const BY_HAND: usize = 62;
-/// Verbs that runbooks name already and the binary does not have yet.
-const COMING: [&str; 1] = ["parity"];
-
-/// Whether a command is of a verb that does not exist yet.
-pub fn is_coming(command: &str) -> bool {
-    let mut words = command.split_whitespace();
-    words.next() == Some("lockgate") && words.next().is_some_and(|verb| COMING.contains(&verb))
-}
 
 #[test]
 fn every_runbook_has_the_same_headings_in_the_same_order() {
@@ -104,9 +96,6 @@ fn every_command_that_is_run_is_a_verb_of_the_binary_with_flags_of_its_own() {
                     "{place}: ${variable}"
                 );
             }
-            if is_coming(&step.command) {
-                continue;
-            }
             let verbs = words[1..]
                 .iter()
                 .take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()));
@@ -120,10 +109,6 @@ fn every_command_that_is_run_is_a_verb_of_the_binary_with_flags_of_its_own() {
         }
     }
     assert!(looked > 40, "{looked} commands");
-    for verb in COMING {
-        let known = lockgate(&[verb, "--help"]).status.success();
-        assert!(!known, "lockgate {verb} has come: take it off the list");
-    }
 }
 
 /// What a verb's `--help` prints; arguments after the verb are no verbs, so the longest one that has help counts.

@@ -92,6 +92,7 @@ pub fn not_a_stream(book: &str) {
     let mut walk = Walk::new(book, &plan, &daemon, "a");
     walk.through("First minute");
     redis().command::<()>(plan.database, "RENAME a a.moved");
+    add(redis(), plan.database, "a", "now a stream", 10);
     walk.until("Verify");
     walk.finish();
 }
