@@ -24,6 +24,8 @@ mod new_streams;
 mod observability;
 mod operator;
 mod parity;
+mod parity_asked;
+mod parity_cli;
 mod places;
 mod plan;
 mod protocols;

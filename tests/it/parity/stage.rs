@@ -203,7 +203,11 @@ pub fn identified(stream: &str, id: Id, record: Expected) -> Outgoing {
 
 /// So many entries of the platform's form, in turn over streams in these shares; ids two milliseconds apart, ending now.
 pub fn entries(seed: u64, shares: &[usize]) -> Vec<Entry> {
-    let workload = Workload::new(seed);
+    entries_of(Workload::new(seed), shares)
+}
+
+/// The same of this load.
+pub fn entries_of(workload: Workload, shares: &[usize]) -> Vec<Entry> {
     let total: usize = shares.iter().sum();
     let begin = now_ms() - 2 * total as u64 - 1_000;
     let mut given = vec![0_usize; shares.len()];
