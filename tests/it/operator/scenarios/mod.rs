@@ -4,6 +4,7 @@
 //! `make soak`. A runbook without a scenario, or a critical one that is left to the soak, is a failure here.
 
 mod kafka;
+mod parity;
 mod procedures;
 mod redis;
 mod streams;
@@ -41,6 +42,16 @@ scenarios! { IN_SOAK:
     lockgate_dead_letters "LockgateDeadLetters" => kafka::dead_letters;
     #[ignore = "long: make soak"]
     lockgate_redis_memory_high "LockgateRedisMemoryHigh" => redis::memory_high;
+    #[ignore = "long: make soak"]
+    lockgate_stores_apart "LockgateStoresApart" => parity::apart;
+    #[ignore = "long: make soak"]
+    lockgate_stores_apart_in_shadow "LockgateStoresApartInShadow" => parity::apart_in_shadow;
+    #[ignore = "long: make soak"]
+    lockgate_parity_stale "LockgateParityStale" => parity::stale;
+    #[ignore = "long: make soak"]
+    lockgate_parity_unverifiable "LockgateParityUnverifiable" => parity::unverifiable;
+    #[ignore = "long: make soak"]
+    repair_parity "repair-parity" => parity::apart;
     #[ignore = "long: make soak"]
     lockgate_produce_latency_high "LockgateProduceLatencyHigh" => kafka::produce_latency;
     #[ignore = "long: make soak"]
