@@ -21,7 +21,7 @@ pub use class::{Class, Counts, Difference, Location, Part, Why};
 pub use digest::Sum;
 pub use edges::Edges;
 pub use error::Error;
-pub use look::{GROUP, Looked, Span, Wanted, logs_now, look};
+pub use look::{GROUP, Looked, Span, Strangers, View, Wanted, logs_now, look};
 pub use pace::{Pace, Rest};
 pub use pass::{
     Beside, Extent, Pass, Scope, Strays, StreamPass, TopicPass, WINDOW_ENTRIES, Window,

@@ -12,6 +12,7 @@ fn scope(after: u64, through: u64, first: Option<u64>, last: u64) -> Scope {
         committed: id(through),
         first: first.map(id),
         last: id(last),
+        limit: EntryId::MAX,
         max_deleted: Some(EntryId::ZERO),
         length: last,
         ..Scope::default()
@@ -29,6 +30,7 @@ fn stream_pass(scope: Scope) -> StreamPass {
         cursor: scope.floor(),
         order: BTreeMap::new(),
         below: BTreeMap::new(),
+        below_examples: Vec::new(),
         orphans: 0,
         orphan_examples: Vec::new(),
         behind: Vec::new(),
