@@ -84,7 +84,7 @@ pub async fn run(config: Config, routes: Routes, log_level: LogLevel) -> anyhow:
         http = %listener.local_addr().context("http.listen")?, "starting"
     );
     let stop = CancellationToken::new();
-    let (mirror, lifts) = Mirror::new(shared);
+    let (mirror, lifts, _admissions) = Mirror::new(shared);
     let api = Api {
         board: Arc::clone(&board),
         metrics,

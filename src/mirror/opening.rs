@@ -8,6 +8,7 @@ use tracing::{error, info, warn};
 use super::audit;
 use super::discovery::{Found, Streams, route_mark};
 use super::lane::Lane;
+use super::mend::mend;
 use super::places;
 use super::shard::{ShardWorker, TermEnd};
 use super::shared::{KAFKA_TIMEOUT, Shared, now_ms};
@@ -61,6 +62,9 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
         .collect();
     shared.board.keep_streams(worker.shard, &owned);
     places::keep_placeable(worker, &mut candidates).await?;
+    let Some(writer) = mend(worker, writer, &candidates).await? else {
+        return Err(TermEnd::Changed);
+    };
     keep_started(worker, &mut candidates, &mut sources).await?;
     keep_placement(worker, &mut candidates);
     let writer = audit::keep_continuous(worker, writer, &mut candidates, &mut sources).await?;

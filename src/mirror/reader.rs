@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 
 use super::lane::{Lane, Verdict};
 use super::shared::Shared;
-use super::slot::{Batch, Part};
+use super::slot::{Batch, Input, Part};
 use crate::backoff::Backoff;
 use crate::entry::{Database, Entry, EntryId, StreamName};
 use crate::failpoint;
@@ -56,7 +56,7 @@ pub struct Reader {
     pub lanes: Vec<Lane>,
     /// `master_replid` at the beginning of the term.
     pub replid: String,
-    pub out: mpsc::Sender<Batch>,
+    pub out: mpsc::Sender<Input>,
     pub room: Arc<Semaphore>,
     pub room_bytes: usize,
     pub turn: usize,
@@ -330,12 +330,12 @@ impl Reader {
         };
         if self
             .out
-            .send(Batch {
+            .send(Input::Batch(Batch {
                 parts,
                 replication,
                 dry,
                 room: Some(room),
-            })
+            }))
             .await
             .is_err()
         {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::parity::ParityCell;
 use super::reason::{DeadLetterReason, GapCause, Reason};
 use super::room::{Observation, Room};
 use super::{RedisStatus, StateName, ThrottleStatus};
@@ -151,8 +152,9 @@ pub(super) struct EdgeCell {
     pub(super) last_error: Option<String>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Inner {
+    pub(super) parity: ParityCell,
     pub(super) seq: u64,
     pub(super) ready: bool,
     pub(super) routes: BTreeMap<String, RouteCell>,
@@ -208,7 +210,23 @@ impl Board {
         instance: &str,
         routes: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
-        let mut inner = Inner::default();
+        let routes: Vec<(&str, &str)> = routes.into_iter().collect();
+        let names = routes.iter().map(|(name, _)| *name);
+        let mut inner = Inner {
+            parity: ParityCell::starting(names, SystemTime::now(), "the auditor has not begun"),
+            seq: 0,
+            ready: false,
+            routes: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            shards: BTreeMap::new(),
+            edges: BTreeMap::new(),
+            redis: None,
+            memory_seconds: None,
+            throttle: ThrottleStatus::default(),
+            takeovers: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            rate: Rate::default(),
+        };
         for (name, topic) in routes {
             inner.routes.insert(
                 name.to_owned(),
@@ -261,6 +279,11 @@ impl Board {
             .keys()
             .find(|stream| stream.database == database && stream.name.to_string() == shown)
             .cloned()
+    }
+
+    /// What the auditor has found.
+    pub fn parity(&self, write: impl FnOnce(&mut ParityCell)) {
+        write(&mut self.lock().parity);
     }
 
     pub fn set_task(&self, task: &str, up: bool) {

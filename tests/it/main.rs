@@ -22,6 +22,8 @@ mod kafka_refusals;
 mod ledger_checks;
 mod new_streams;
 mod observability;
+mod operator;
+mod parity;
 mod parity_asked;
 mod parity_cli;
 mod places;
