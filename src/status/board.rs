@@ -125,7 +125,8 @@ impl StreamCell {
     }
 
     /// Unknown where Redis does not count, and where the last look is too old to speak of now.
-    pub(super) fn lag_entries(&self, now_ms: i64) -> Option<u64> {
+    #[must_use]
+    pub fn lag_entries(&self, now_ms: i64) -> Option<u64> {
         let seen = self.seen.filter(|seen| now_ms - seen.at_ms <= STALE_MS)?;
         Some(seen.entries_added.saturating_sub(self.added_at_checkpoint?))
     }
@@ -279,6 +280,49 @@ impl Board {
             .keys()
             .find(|stream| stream.database == database && stream.name.to_string() == shown)
             .cloned()
+    }
+
+    /// The shards whose streams this instance mirrors, or would if the stores answered.
+    #[must_use]
+    pub fn owned_shards(&self) -> BTreeSet<Shard> {
+        let inner = self.lock();
+        let lost = |state: &(StateName, Option<Reason>, SystemTime)| {
+            matches!(
+                state.1,
+                Some(Reason::Fenced | Reason::Unassigned | Reason::Resizing)
+            )
+        };
+        inner
+            .shards
+            .iter()
+            .filter(|(_, cell)| cell.opened && !lost(&cell.state))
+            .map(|(shard, _)| *shard)
+            .collect()
+    }
+
+    /// Entries mirrored since the process started.
+    #[must_use]
+    pub fn mirrored_entries(&self) -> u64 {
+        let inner = self.lock();
+        inner
+            .routes
+            .values()
+            .map(|route| route.mirrored_entries)
+            .sum()
+    }
+
+    /// Age of the oldest entry known not to be mirrored; 0 where none is known.
+    #[must_use]
+    pub fn lag(&self, now_ms: i64) -> Duration {
+        let inner = self.lock();
+        let oldest = inner
+            .streams
+            .values()
+            .filter(|cell| cell.lag_entries(now_ms) != Some(0))
+            .filter_map(|cell| cell.oldest_unmirrored_ms)
+            .min();
+        let age = oldest.map_or(0, |oldest| now_ms.saturating_sub(oldest));
+        Duration::from_millis(u64::try_from(age).unwrap_or(0))
     }
 
     /// What the auditor has found.

@@ -147,6 +147,8 @@ pub struct ParityCell {
     pub ages_after: Option<Duration>,
     pub open_differences: Vec<OpenDifference>,
     pub lower_bound: Option<f64>,
+    /// Everything older is compared, of all streams.
+    pub verified_through: Option<SystemTime>,
     pub routes: BTreeMap<String, RouteCell>,
 }
 
@@ -175,17 +177,9 @@ impl ParityCell {
             ages_after: None,
             open_differences: Vec::new(),
             lower_bound: None,
+            verified_through: None,
             routes: routes.collect(),
         }
-    }
-
-    /// The least of the routes that have one; a route without streams here holds nobody back.
-    #[must_use]
-    pub fn verified_through(&self) -> Option<SystemTime> {
-        self.routes
-            .values()
-            .filter_map(|route| route.verified_through)
-            .min()
     }
 
     /// The state has become unknown; what was counted stands.
@@ -246,7 +240,7 @@ pub fn open() -> Vec<&'static str> {
 /// The snapshot's part.
 pub(super) fn view(cell: &ParityCell, now: SystemTime) -> ParityStatus {
     let mut cell = cell.clone();
-    let verified = cell.verified_through();
+    let verified = cell.verified_through;
     let behind = verified.map(|at| now.duration_since(at).unwrap_or_default());
     if let (ParityState::Level, Some(limit), Some(behind)) = (cell.state, cell.ages_after, behind)
         && behind > limit
@@ -311,7 +305,7 @@ mod tests {
         cell.state = ParityState::Level;
         cell.reason = None;
         cell.ages_after = Some(30 * SECOND);
-        cell.routes.get_mut("a").unwrap().verified_through = Some(verified);
+        cell.verified_through = Some(verified);
         cell
     }
 

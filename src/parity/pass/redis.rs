@@ -28,7 +28,7 @@ impl Pass {
         redis: &Redis,
         pace: &Pace,
         stop: &CancellationToken,
-        each: &mut dyn FnMut(&Self),
+        each: &mut (dyn FnMut(&Self) + Send),
     ) -> Result<bool, Error> {
         let mut side = RedisSide::new(self.seed);
         for at in 0..self.streams.len() {

@@ -29,6 +29,7 @@ fn stream_pass(scope: Scope) -> StreamPass {
         cursor: scope.floor(),
         order: BTreeMap::new(),
         below: BTreeMap::new(),
+        below_examples: Vec::new(),
         orphans: 0,
         orphan_examples: Vec::new(),
         behind: Vec::new(),
