@@ -1,3 +1,5 @@
+//! Both sides of a window made up: each class, and that the classes add up whatever is found.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What a pass reads, cuts and counts, without a store.
+
 use super::*;
 use crate::entry::StreamName;
 
