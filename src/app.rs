@@ -15,6 +15,7 @@ use crate::http::{self, Api};
 use crate::logging::LogLevel;
 use crate::metrics::Metrics;
 use crate::mirror::{Mirror, Shared, Throttle};
+use crate::parity::{Auditor, Edges};
 use crate::routing::Routes;
 use crate::status::Board;
 use crate::streams::Redis;
@@ -84,12 +85,21 @@ pub async fn run(config: Config, routes: Routes, log_level: LogLevel) -> anyhow:
         http = %listener.local_addr().context("http.listen")?, "starting"
     );
     let stop = CancellationToken::new();
-    let (mirror, lifts) = Mirror::new(shared);
+    let edges = Arc::new(Edges {
+        migration: config.name.clone(),
+        routes: Arc::clone(&routes),
+        redis: shared.redis.clone(),
+        kafka: shared.kafka.clone(),
+        admin: Admin::new(&shared.kafka).context("kafka")?,
+    });
+    let (mirror, lifts, admissions) = Mirror::new(shared);
+    let (auditor, repairs) = Auditor::new(edges, Arc::clone(&board), config.parity, admissions);
     let api = Api {
         board: Arc::clone(&board),
         metrics,
         throttle,
         lifts,
+        repairs,
         log_level,
     };
     let mut tasks = Tasks::new(board, stop.clone());
@@ -97,6 +107,7 @@ pub async fn run(config: Config, routes: Routes, log_level: LogLevel) -> anyhow:
     let http_stop = CancellationToken::new();
     let serving = tokio::spawn(http::serve(listener, api, http_stop.clone()));
     tasks.start("mirror", mirror.run(stop.clone()));
+    tasks.start("parity", auditor.run(stop.clone()));
 
     let ended = until_drained(tasks, &stop, config.shutdown.grace).await;
     http_stop.cancel();

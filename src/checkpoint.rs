@@ -14,6 +14,7 @@
 //!
 //! A crash in between leaves `resizing`, in which every worker waits; running the resize again finishes it.
 
+mod amendment;
 mod resize;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::entry::{EntryId, StreamRef};
 use crate::placement::{Partition, Shard, Topic};
 use crate::topics::{self, From, Headers, Kafka, Record, Writer};
 
+pub use amendment::{Admission, Amendment};
 pub use resize::{ensure_layout, read_all, resize};
 
 /// The tag of a checkpoint's record: no entry has it.

@@ -153,6 +153,15 @@ impl EntryId {
         }
     }
 
+    /// The id directly before; `None` before `0-0`.
+    #[must_use]
+    pub fn previous(self) -> Option<Self> {
+        match self.seq.checked_sub(1) {
+            Some(seq) => Some(Self { ms: self.ms, seq }),
+            None => self.ms.checked_sub(1).map(|ms| Self { ms, seq: u64::MAX }),
+        }
+    }
+
     /// The id as milliseconds since 1970, where it can be a time: from 2001 (10^12 ms; smaller numbers are counters
     /// or seconds) to one hour ahead of `now_ms` (brokers refuse more, and nanoseconds lie far beyond).
     #[must_use]

@@ -12,6 +12,7 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod mirror;
+pub mod parity;
 pub mod placement;
 pub mod routing;
 pub mod runbooks;

@@ -59,6 +59,11 @@ impl Error {
 }
 
 impl ApiArgs {
+    #[must_use]
+    pub const fn config(&self) -> &ConfigArgs {
+        &self.config
+    }
+
     /// # Errors
     /// [`Exit::Usage`]: the configuration that should say where the daemon is has problems.
     pub fn client(&self) -> Result<Client, Exit> {

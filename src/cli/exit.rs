@@ -11,15 +11,16 @@ pub enum Exit {
     Usage = 2,
     /// The daemon does not answer.
     NotReached = 3,
-    /// `--check`: something is halted or waits.
+    /// `--check`: something is halted or waits. `parity`: the stores are apart.
     Troubled = 5,
-    /// `--check`: it cannot be told.
+    /// `--check` and `parity`: it cannot be told.
     Unknown = 6,
 }
 
 /// For `--help`.
 pub const HELP: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 daemon not reached, \
-5 with --check: halted or waiting, 6 with --check: unknown";
+5 with --check: halted or waiting, by parity verify: apart, \
+6 with --check: unknown, by parity verify: could not tell";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

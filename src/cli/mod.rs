@@ -12,6 +12,7 @@ mod health;
 mod load;
 mod log_level;
 mod output;
+mod parity;
 mod run;
 mod runbook;
 mod shards;
@@ -45,6 +46,7 @@ enum Verb {
     Shards(shards::Args),
     Status(status::Args),
     Streams(streams::Args),
+    Parity(parity::Args),
     Throttle(throttle::Args),
     LogLevel(log_level::Args),
     Health(health::Args),
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Verb::Shards(args) => shards::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Streams(args) => streams::run(&args),
+        Verb::Parity(args) => parity::run(&args),
         Verb::Throttle(args) => throttle::run(&args),
         Verb::LogLevel(args) => log_level::run(&args),
         Verb::Health(args) => health::run(&args),

@@ -23,7 +23,7 @@ pub use self::route::{
     Capture, Fold, Hash, Key, OnTrouble, Partitioner, Reading, Route, Source, Start,
 };
 pub use self::secret::Secret;
-pub use self::service::{Http, Log, LogFormat, Shards, Shutdown, Throttle};
+pub use self::service::{Http, Log, LogFormat, Parity, Shards, Shutdown, Throttle};
 pub use self::show::{show_json, show_toml};
 pub use self::value::{Form, Member, MemberRule, Value, ValueAll, ValueField, ValueJson};
 
@@ -62,6 +62,8 @@ pub struct Config {
     pub shards: Shards,
     #[serde(default)]
     pub throttle: Throttle,
+    #[serde(default)]
+    pub parity: Parity,
     #[serde(default)]
     pub http: Http,
     #[serde(default)]

@@ -29,7 +29,7 @@ impl Problem {
         Self::new(
             StatusCode::NOT_FOUND,
             "not found",
-            "there is GET /v1/status, /metrics, /livez, /readyz, /runbooks/NAME; PUT /v1/throttle, /v1/log-level; POST /v1/streams/resume",
+            "there is GET /v1/status, /metrics, /livez, /readyz, /runbooks/NAME; PUT /v1/throttle, /v1/log-level; POST /v1/streams/resume, /v1/parity/repair",
         )
     }
 

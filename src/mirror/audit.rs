@@ -20,7 +20,7 @@ use super::opening::{Candidate, Source, commit_checkpoints, halt, set_aside};
 use super::places::{Place, partition_counts};
 use super::shard::{ShardWorker, TermEnd};
 use super::shared::{KAFKA_TIMEOUT, Shared, now_ms};
-use super::slot::{Batch, Gap, Part, Slot};
+use super::slot::{Batch, Gap, Input, Part, Slot};
 use super::writer::{Ended, Pipeline};
 use crate::checkpoint::{self, Checkpoint, Position};
 use crate::config::OnTrouble;
@@ -279,7 +279,7 @@ async fn mirror_again(
     let done = tokio::task::spawn_blocking(move || {
         let (input, mut output) = tokio::sync::mpsc::channel(1);
         input
-            .blocking_send(batch)
+            .blocking_send(Input::Batch(batch))
             .expect("the receiver stands beside");
         drop(input);
         (pipeline.run(&mut output, &handle), pipeline.writer)

@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use super::gaps::Mark;
 use super::lane::{Lane, Verdict};
 use super::shared::Shared;
-use super::slot::{Batch, Part, Slot};
+use super::slot::{Batch, Input, Part, Slot};
 use crate::backoff::Backoff;
 use crate::entry::{Database, Entry, EntryId, StreamName};
 use crate::failpoint;
@@ -59,7 +59,7 @@ pub struct Reader {
     pub lanes: Vec<Lane>,
     /// `master_replid` at the beginning of the term.
     pub replid: String,
-    pub out: mpsc::Sender<Batch>,
+    pub out: mpsc::Sender<Input>,
     pub room: Arc<Semaphore>,
     pub room_bytes: usize,
     pub turn: usize,
@@ -370,12 +370,12 @@ impl Reader {
         };
         if self
             .out
-            .send(Batch {
+            .send(Input::Batch(Batch {
                 parts,
                 replication,
                 dry,
                 room: Some(room),
-            })
+            }))
             .await
             .is_err()
         {

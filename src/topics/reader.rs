@@ -33,6 +33,25 @@ pub enum From {
     TimeMs(i64),
 }
 
+/// What is read of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    pub partition: Partition,
+    pub from: From,
+    /// Nothing at or behind this offset; `None`: up to the end as it is when reading begins.
+    pub to: Option<Offset>,
+}
+
+/// Where a partition's log begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Bounds {
+    pub partition: Partition,
+    /// The first offset that is still there; above 0 where retention, or somebody, has removed records.
+    pub low: Offset,
+    /// The last stable offset: everything before it is decided.
+    pub end: Offset,
+}
+
 /// A record as it was read.
 pub struct RecordView<'a> {
     pub partition: Partition,
@@ -112,7 +131,7 @@ pub fn read_partitions(
     timeout: Duration,
     each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<(Partition, Offset)>, Error> {
-    read_with(&kafka.consumer(), kafka, topic, starts, timeout, each)
+    read_stretches(kafka, topic, &to_the_end(starts), timeout, each)
 }
 
 /// The same for all records, also those that were aborted or are not decided.
@@ -126,35 +145,81 @@ pub fn read_undecided(
     timeout: Duration,
     each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<(Partition, Offset)>, Error> {
-    let client = kafka.consumer_of_all();
-    read_with(&client, kafka, topic, starts, timeout, each)
+    let reading = Reading::with(&kafka.consumer_of_all(), kafka, topic, timeout)?;
+    reading.all(&to_the_end(starts), each)
 }
 
-fn read_with(
-    client: &ClientConfig,
+fn to_the_end(starts: &[(Partition, From)]) -> Vec<Stretch> {
+    let stretches = starts.iter().map(|&(partition, from)| Stretch {
+        partition,
+        from,
+        to: None,
+    });
+    stretches.collect()
+}
+
+/// Where each of these partitions begins and ends now.
+///
+/// # Errors
+/// The topic or a partition does not exist, or the cluster gave no answer.
+pub fn bounds(
     kafka: &Kafka,
     topic: &Topic,
-    starts: &[(Partition, From)],
+    partitions: &[Partition],
     timeout: Duration,
-    mut each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
+) -> Result<Vec<Bounds>, Error> {
+    let reading = Reading::new(kafka, topic, timeout)?;
+    reading.check(partitions.iter().copied())?;
+    partitions
+        .iter()
+        .map(|&partition| {
+            let (low, end) = reading.watermarks(partition)?;
+            Ok(Bounds {
+                partition,
+                low: Offset(low),
+                end: Offset(end),
+            })
+        })
+        .collect()
+}
+
+/// In each of these partitions the first offset at or before the first record of this time (ms since 1970) or a later one;
+/// `None`: no record is as late.
+///
+/// # Errors
+/// As [`bounds`].
+pub fn offsets_at(
+    kafka: &Kafka,
+    topic: &Topic,
+    partitions: &[Partition],
+    time_ms: i64,
+    timeout: Duration,
+) -> Result<Vec<(Partition, Option<Offset>)>, Error> {
+    let reading = Reading::new(kafka, topic, timeout)?;
+    reading.check(partitions.iter().copied())?;
+    partitions
+        .iter()
+        .map(|&partition| {
+            Ok((
+                partition,
+                reading.offset_of(partition, time_ms)?.map(Offset),
+            ))
+        })
+        .collect()
+}
+
+/// As [`read_partitions`], each partition up to where its stretch says.
+///
+/// # Errors
+/// As [`read_partition`].
+pub fn read_stretches(
+    kafka: &Kafka,
+    topic: &Topic,
+    stretches: &[Stretch],
+    timeout: Duration,
+    each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<(Partition, Offset)>, Error> {
-    let consumer: Consumer = client
-        .create_with_context(kafka.context())
-        .map_err(|error| Error::of("create a consumer", error))?;
-    let reading = Reading {
-        consumer: Closing::new(consumer),
-        topic,
-        timeout,
-    };
-    let mut spans = reading.spans(starts)?;
-    if spans.iter().any(Span::is_open) {
-        reading.assign(&spans)?;
-        reading.run(&mut spans, &mut each)?;
-    }
-    Ok(spans
-        .into_iter()
-        .map(|span| (span.partition, Offset(span.next)))
-        .collect())
+    Reading::new(kafka, topic, timeout)?.all(stretches, each)
 }
 
 /// What is left to read of a partition.
@@ -202,17 +267,50 @@ struct Reading<'a> {
     timeout: Duration,
 }
 
-impl Reading<'_> {
-    fn spans(&self, starts: &[(Partition, From)]) -> Result<Vec<Span>, Error> {
-        self.check(starts)?;
-        starts
-            .iter()
-            .map(|&(partition, from)| self.span(partition, from))
-            .collect()
+impl<'a> Reading<'a> {
+    fn new(kafka: &Kafka, topic: &'a Topic, timeout: Duration) -> Result<Self, Error> {
+        Self::with(&kafka.consumer(), kafka, topic, timeout)
+    }
+
+    fn with(
+        client: &ClientConfig,
+        kafka: &Kafka,
+        topic: &'a Topic,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let consumer: Consumer = client
+            .create_with_context(kafka.context())
+            .map_err(|error| Error::of("create a consumer", error))?;
+        Ok(Self {
+            consumer: Closing::new(consumer),
+            topic,
+            timeout,
+        })
+    }
+
+    fn all(
+        &self,
+        stretches: &[Stretch],
+        mut each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
+    ) -> Result<Vec<(Partition, Offset)>, Error> {
+        let mut spans = self.spans(stretches)?;
+        if spans.iter().any(Span::is_open) {
+            self.assign(&spans)?;
+            self.run(&mut spans, &mut each)?;
+        }
+        Ok(spans
+            .into_iter()
+            .map(|span| (span.partition, Offset(span.next)))
+            .collect())
+    }
+
+    fn spans(&self, stretches: &[Stretch]) -> Result<Vec<Span>, Error> {
+        self.check(stretches.iter().map(|stretch| stretch.partition))?;
+        stretches.iter().map(|stretch| self.span(stretch)).collect()
     }
 
     /// A missing topic or partition is told at once, and not after the timeout.
-    fn check(&self, starts: &[(Partition, From)]) -> Result<(), Error> {
+    fn check(&self, partitions: impl IntoIterator<Item = Partition>) -> Result<(), Error> {
         let name = self.topic.as_str();
         let metadata = self
             .consumer
@@ -229,12 +327,12 @@ impl Reading<'_> {
                 local: false,
             });
         }
-        match starts
-            .iter()
-            .find(|(partition, _)| usize::try_from(partition.0).map_or(true, |p| p >= count))
+        match partitions
+            .into_iter()
+            .find(|partition| usize::try_from(partition.0).map_or(true, |p| p >= count))
         {
             None => Ok(()),
-            Some(&(partition, _)) => Err(Error::PartitionMissing {
+            Some(partition) => Err(Error::PartitionMissing {
                 topic: self.topic.clone(),
                 partition,
                 local: false,
@@ -242,13 +340,18 @@ impl Reading<'_> {
         }
     }
 
-    fn span(&self, partition: Partition, from: From) -> Result<Span, Error> {
-        // The beginning is asked for first: what is deleted meanwhile only makes the span longer than needed.
-        let (low, end) = self
-            .consumer
+    fn watermarks(&self, partition: Partition) -> Result<(i64, i64), Error> {
+        self.consumer
             .fetch_watermarks(self.topic.as_str(), partition.0, self.timeout)
-            .map_err(|error| self.explain(error, Some(partition)))?;
-        let next = match from {
+            .map_err(|error| self.explain(error, Some(partition)))
+    }
+
+    fn span(&self, stretch: &Stretch) -> Result<Span, Error> {
+        let partition = stretch.partition;
+        // The beginning is asked for first: what is deleted meanwhile only makes the span longer than needed.
+        let (low, end) = self.watermarks(partition)?;
+        let end = stretch.to.map_or(end, |to| end.min(to.0));
+        let next = match stretch.from {
             From::Beginning => low,
             From::Offset(offset) => offset.0.max(low),
             From::TimeMs(time) => self.offset_of(partition, time)?.unwrap_or(end),
@@ -314,8 +417,9 @@ impl Reading<'_> {
                     let Some(span) = find(spans, partition).filter(|span| span.is_open()) else {
                         continue;
                     };
-                    span.next = message.offset() + 1;
-                    if each(&RecordView::of(&message)).is_break() {
+                    let within = message.offset() < span.end;
+                    span.next = (message.offset() + 1).min(span.end);
+                    if within && each(&RecordView::of(&message)).is_break() {
                         return Ok(());
                     }
                     (partition, false)
@@ -343,7 +447,7 @@ impl Reading<'_> {
                     // The log is shorter than it was when asked: a leader changed. Its end comes again.
                     continue;
                 }
-                span.next = position;
+                span.next = position.min(span.end);
                 open -= 1;
             } else if !ended && !span.is_open() {
                 open -= 1;

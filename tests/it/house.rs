@@ -39,8 +39,10 @@ const SERVICES: [&str; 7] = [
     "archive",
 ];
 /// Pure files: a whole part, or files within a service.
-const PURE: [&[&str]; 7] = [
+const PURE: [&[&str]; 9] = [
     &["routing"],
+    &["parity", "bound"],
+    &["parity", "class"],
     &["parity", "digest"],
     &["parity", "compare"],
     &["migration", "phase"],

@@ -1,0 +1,41 @@
+//! Why a comparison could not be made.
+
+use crate::streams;
+use crate::{checkpoint, topics};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Redis(#[from] streams::Error),
+    #[error(transparent)]
+    Kafka(#[from] topics::Error),
+    #[error(transparent)]
+    Checkpoint(#[from] checkpoint::Error),
+    /// What was asked for makes no sense here.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl Error {
+    /// Whether a store cannot be reached now: nothing is known to be wrong, and it is worth trying again.
+    #[must_use]
+    pub fn is_out_of_reach(&self) -> bool {
+        let kafka = |error: &topics::Error| {
+            matches!(
+                error.kind(),
+                topics::ErrorKind::Unreachable | topics::ErrorKind::Timeout
+            )
+        };
+        match self {
+            Self::Redis(error) => matches!(
+                error.kind(),
+                streams::ErrorKind::Unreachable
+                    | streams::ErrorKind::Timeout
+                    | streams::ErrorKind::Loading
+                    | streams::ErrorKind::MasterDown
+            ),
+            Self::Kafka(error) | Self::Checkpoint(checkpoint::Error::Topics(error)) => kafka(error),
+            Self::Checkpoint(checkpoint::Error::Unreadable { .. }) | Self::Usage(_) => false,
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! A look at windows entry by entry: both sides are read again, and each identity gets its class.
+//!
+//! Bounded: windows are taken in groups of at most [`GROUP`] entries, and of each entry and record only hashes are kept. A
+//! group costs one reading of the logs that it needs, so many groups over long logs take their time; that is what is
+//! paid where the stores differ, and nowhere else.
+//!
+//! Redis is read first and asked for its first entry and its deletions afterwards: what was trimmed or deleted in between is
+//! then known to be so. The logs are read up to ends that the caller asked for after the checkpoints.
+
+mod logs;
+mod subject;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::entry::{Database, EntryId, StreamName, StreamRef};
+use crate::routing::Binding;
+use crate::streams::Inspected;
+
+use self::logs::LogFacts;
+use self::subject::Subject;
+use super::class::{Counts, Difference};
+use super::compare::{Facts, Finding, compare};
+use super::edges::Edges;
+use super::error::Error;
+use super::pace::{CHUNK, Pace};
+use super::pass::TopicPass;
+use super::sides::RedisSide;
+
+pub use self::logs::{Span, logs_now};
+
+/// Entries of both sides that are in memory at once, about.
+pub const GROUP: u64 = 200_000;
+
+/// A window to look at.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub stream: StreamRef,
+    pub binding: Binding,
+    /// Not included.
+    pub after: EntryId,
+    pub through: EntryId,
+    /// About how many entries it holds.
+    pub entries: u64,
+    /// The stream's checkpoint, read before the ends of the logs.
+    pub committed: EntryId,
+    pub generation: u32,
+    /// Entries of older generations are known to match: see [`Facts::shared_history`].
+    pub shared_history: bool,
+}
+
+/// What was found in one window.
+#[derive(Clone, Debug, Default)]
+pub struct Looked {
+    pub counts: Counts,
+    /// All that are no match.
+    pub differences: Vec<Difference>,
+}
+
+/// Records known to be no entry's, by stream, generation and id: they stand in nobody's order.
+pub type Strangers = HashSet<(StreamRef, u32, EntryId)>;
+
+/// What a look is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// For the hashes.
+    pub seed: u64,
+    /// How far to read.
+    pub logs: &'a [TopicPass],
+    /// What earlier looks found to be extra.
+    pub strangers: &'a Strangers,
+}
+
+/// Looks at each window. `each` is called now and then with the entries and records read since.
+/// `None`: stopped before the end.
+///
+/// # Errors
+/// A store gave no answer.
+pub async fn look(
+    edges: &Arc<Edges>,
+    view: View<'_>,
+    wanted: &[Wanted],
+    pace: &Pace,
+    stop: &CancellationToken,
+    each: &mut (dyn FnMut(u64) + Send),
+) -> Result<Option<Vec<Looked>>, Error> {
+    let mut looked = Vec::with_capacity(wanted.len());
+    let mut rest = wanted;
+    while !rest.is_empty() {
+        let (group, later) = rest.split_at(group_of(rest));
+        rest = later;
+        let mut looking = Looking {
+            edges,
+            view,
+            pace,
+            stop,
+            each,
+        };
+        match looking.group(group).await? {
+            Some(more) => looked.extend(more),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(looked))
+}
+
+/// How many of these make a group: one at least.
+fn group_of(wanted: &[Wanted]) -> usize {
+    let mut entries = 0;
+    let fitting = wanted
+        .iter()
+        .take_while(|window| {
+            entries += window.entries.max(1);
+            entries <= GROUP
+        })
+        .count();
+    fitting.max(1)
+}
+
+struct Looking<'a> {
+    edges: &'a Arc<Edges>,
+    view: View<'a>,
+    pace: &'a Pace,
+    stop: &'a CancellationToken,
+    each: &'a mut (dyn FnMut(u64) + Send),
+}
+
+impl Looking<'_> {
+    async fn group(&mut self, group: &[Wanted]) -> Result<Option<Vec<Looked>>, Error> {
+        let mut subjects = Vec::with_capacity(group.len());
+        for wanted in group {
+            let Some(subject) = self.read_redis(wanted).await? else {
+                return Ok(None);
+            };
+            subjects.push(subject);
+        }
+        let facts = facts_of(self.edges, group).await?;
+        let mut log_facts = BTreeMap::new();
+        for log in self.view.logs {
+            let named = |wanted: &&Wanted| {
+                let topic = if log.letters {
+                    wanted.binding.route().dead_letters()
+                } else {
+                    wanted.binding.topic()
+                };
+                topic.as_str() == log.topic
+            };
+            if group.iter().any(|wanted| named(&wanted)) {
+                let read =
+                    tokio::task::block_in_place(|| self.read_log(log, group, &mut subjects))?;
+                if !read {
+                    return Ok(None);
+                }
+                log_facts.insert(log.topic.clone(), LogFacts::of(self.edges, log).await?);
+            }
+        }
+        let looked = group.iter().zip(subjects).zip(facts);
+        Ok(Some(
+            looked
+                .map(|((wanted, subject), facts)| conclude(wanted, subject, &facts, &log_facts))
+                .collect(),
+        ))
+    }
+
+    async fn read_redis(&mut self, wanted: &Wanted) -> Result<Option<Subject>, Error> {
+        let mut subject = Subject::new(wanted);
+        let Some(mut from) = wanted.after.next().filter(|from| *from <= wanted.through) else {
+            return Ok(Some(subject));
+        };
+        let mut side = RedisSide::new(self.view.seed);
+        let mut connection = self.edges.redis.connect(wanted.stream.database).await?;
+        loop {
+            if self.stop.is_cancelled() {
+                return Ok(None);
+            }
+            let began = Instant::now();
+            let page = connection
+                .range(&wanted.stream.name, from, wanted.through, CHUNK as usize)
+                .await?;
+            for entry in &page {
+                subject.hold(side.held(&wanted.stream, &wanted.binding, entry));
+            }
+            (self.each)(page.len() as u64);
+            self.pace
+                .keep(u32::try_from(page.len()).unwrap_or(u32::MAX), began)
+                .await;
+            match page.last().and_then(|entry| entry.id.next()) {
+                Some(next) if page.len() == CHUNK as usize && next <= wanted.through => from = next,
+                _ => return Ok(Some(subject)),
+            }
+        }
+    }
+}
+
+/// What the streams look like after they were read.
+async fn facts_of(edges: &Edges, group: &[Wanted]) -> Result<Vec<Facts>, Error> {
+    let mut seen: BTreeMap<StreamRef, Inspected> = BTreeMap::new();
+    let mut by_database: BTreeMap<Database, Vec<StreamName>> = BTreeMap::new();
+    for wanted in group {
+        let names = by_database.entry(wanted.stream.database).or_default();
+        if names.last() != Some(&wanted.stream.name) {
+            names.push(wanted.stream.name.clone());
+        }
+    }
+    for (database, names) in by_database {
+        let looks = edges.redis.connect(database).await?.inspect(&names).await?;
+        for (name, look) in names.into_iter().zip(looks) {
+            seen.insert(StreamRef { database, name }, look);
+        }
+    }
+    Ok(group
+        .iter()
+        .map(|wanted| facts(wanted, seen.get(&wanted.stream)))
+        .collect())
+}
+
+fn facts(wanted: &Wanted, look: Option<&Inspected>) -> Facts {
+    let Some(Inspected::Stream(state)) = look else {
+        return Facts {
+            absent: true,
+            committed: wanted.committed,
+            generation: wanted.generation,
+            ..Facts::default()
+        };
+    };
+    Facts {
+        absent: false,
+        first: state.first,
+        max_deleted: state.max_deleted_entry_id,
+        whole: state.entries_added == Some(state.length),
+        committed: wanted.committed,
+        generation: wanted.generation,
+        shared_history: wanted.shared_history,
+    }
+}
+
+fn conclude(
+    wanted: &Wanted,
+    subject: Subject,
+    facts: &Facts,
+    logs: &BTreeMap<String, LogFacts>,
+) -> Looked {
+    let route = wanted.binding.route();
+    let (topic, letters) = (wanted.binding.topic(), route.dead_letters());
+    let mut facts = *facts;
+    facts.shared_history |= subject.shares_history(facts.generation);
+    let (held, found) = subject.sides();
+    let found = &mut found.clone();
+    let (counts, findings) = compare(&facts, held, found, |entry| {
+        let log = match entry.record {
+            Some(_) => topic,
+            None => letters,
+        };
+        logs.get(log.as_str())
+            .and_then(|log| log.lost(entry, &subject))
+    });
+    let differences = findings
+        .into_iter()
+        .map(|finding| difference(wanted, finding));
+    Looked {
+        counts,
+        differences: differences.collect(),
+    }
+}
+
+fn difference(wanted: &Wanted, finding: Finding) -> Difference {
+    let topic = if finding.letters {
+        wanted.binding.route().dead_letters()
+    } else {
+        wanted.binding.topic()
+    };
+    Difference {
+        class: finding.class,
+        route: wanted.binding.route().name().to_owned(),
+        database: Some(wanted.stream.database),
+        stream: Some(wanted.stream.name.to_string()),
+        id: Some(finding.id),
+        parts: finding.parts,
+        why: finding.why,
+        topic: topic.as_str().to_owned(),
+        expected_partition: finding.expected,
+        records: finding.records,
+    }
+}

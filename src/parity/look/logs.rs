@@ -1,0 +1,256 @@
+//! The logs that a look reads, and what they no longer hold.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use crate::entry::EntryId;
+use crate::placement::{Offset, Partition, Topic};
+use crate::tasks::passed_on;
+use crate::topics::{self, From, Stretch};
+
+use super::super::class::Why;
+use super::super::compare::Held;
+use super::super::edges::{Edges, KAFKA_TIMEOUT};
+use super::super::error::Error;
+use super::super::pace::CHUNK;
+use super::super::pass::{Extent, TopicPass};
+use super::super::sides::KafkaSide;
+use super::subject::Subject;
+use super::{Looking, Wanted};
+
+/// How long before an entry's own time its record may stand in the log: clocks of brokers that stamp records themselves may
+/// be that far off.
+const CLOCKS_MS: i64 = 600_000;
+
+/// From where to read logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    All,
+    /// From where the record of this entry can stand at the earliest.
+    Since(EntryId),
+}
+
+/// The logs of these topics as they end now, from the beginning or from an entry's time on. Call it after the checkpoints
+/// were read.
+///
+/// # Errors
+/// Kafka gave no answer.
+pub async fn logs_now(
+    edges: &Arc<Edges>,
+    topics: &[(Topic, bool)],
+    span: Span,
+) -> Result<Vec<TopicPass>, Error> {
+    let mut logs = Vec::with_capacity(topics.len());
+    for (topic, letters) in topics {
+        let bounds = edges.bounds(topic).await?;
+        let starts = match since_ms(span) {
+            Some(since) if !bounds.is_empty() => starts(edges, topic, &bounds, since).await?,
+            _ => HashMap::new(),
+        };
+        let extents = bounds
+            .into_iter()
+            .map(|bounds| {
+                let start = starts.get(&bounds.partition).copied().unwrap_or(bounds.low);
+                Extent {
+                    partition: bounds.partition,
+                    low: bounds.low,
+                    start,
+                    next: start,
+                    end: bounds.end,
+                }
+            })
+            .collect();
+        logs.push(TopicPass {
+            topic: topic.as_str().to_owned(),
+            letters: *letters,
+            extents,
+        });
+    }
+    Ok(logs)
+}
+
+/// Only an id that is a time tells where its record stands.
+fn since_ms(span: Span) -> Option<i64> {
+    match span {
+        Span::All => None,
+        Span::Since(id) => id.plausible_time_ms(now_ms()).map(|ms| ms - CLOCKS_MS),
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
+}
+
+async fn starts(
+    edges: &Arc<Edges>,
+    topic: &Topic,
+    bounds: &[topics::Bounds],
+    since_ms: i64,
+) -> Result<HashMap<Partition, Offset>, Error> {
+    let (edges, topic) = (Arc::clone(edges), topic.clone());
+    let partitions: Vec<Partition> = bounds.iter().map(|bounds| bounds.partition).collect();
+    let asked = tokio::task::spawn_blocking(move || {
+        topics::offsets_at(&edges.kafka, &topic, &partitions, since_ms, KAFKA_TIMEOUT)
+    });
+    let found = passed_on(asked.await)?;
+    let ends: HashMap<Partition, Offset> = bounds
+        .iter()
+        .map(|bounds| (bounds.partition, bounds.end))
+        .collect();
+    Ok(found
+        .into_iter()
+        .filter_map(|(partition, offset)| {
+            let end = *ends.get(&partition)?;
+            Some((partition, offset.map_or(end, |offset| offset.min(end))))
+        })
+        .collect())
+}
+
+/// What has to be known of a topic to tell an expired record from one that never was.
+pub(super) struct LogFacts {
+    /// Of each partition whose beginning is gone: the time of the first record that is left.
+    first_ms: BTreeMap<Partition, Option<i64>>,
+    compacted: bool,
+}
+
+impl LogFacts {
+    pub(super) async fn of(edges: &Arc<Edges>, log: &TopicPass) -> Result<Self, Error> {
+        let topic = Topic::from(log.topic.as_str());
+        let settings = edges.admin.describe(std::slice::from_ref(&topic)).await?;
+        let policy = settings
+            .get(&topic)
+            .and_then(|state| state.settings.get("cleanup.policy")?.value.as_deref());
+        let compacted = policy.is_some_and(|policy| policy.contains("compact"));
+        let begun: Vec<(Partition, From)> = log
+            .extents
+            .iter()
+            .filter(|extent| extent.low > Offset(0))
+            .map(|extent| (extent.partition, From::Beginning))
+            .collect();
+        let mut first_ms: BTreeMap<Partition, Option<i64>> = begun
+            .iter()
+            .map(|(partition, _)| (*partition, None))
+            .collect();
+        for start in begun {
+            let (edges, topic) = (Arc::clone(edges), topic.clone());
+            let asked = tokio::task::spawn_blocking(move || {
+                let mut first = None;
+                topics::read_partitions(&edges.kafka, &topic, &[start], KAFKA_TIMEOUT, |record| {
+                    first = record.timestamp_ms;
+                    ControlFlow::Break(())
+                })?;
+                Ok::<_, topics::Error>(first)
+            });
+            first_ms.insert(start.0, passed_on(asked.await)?);
+        }
+        Ok(Self {
+            first_ms,
+            compacted,
+        })
+    }
+
+    /// Why the log no longer has the record of an entry, where that explains its absence. A log loses its beginning: where an
+    /// older entry of the stream is still in the partition, or the record would be younger than the first that is left, it
+    /// should be there.
+    pub(super) fn lost(&self, entry: &Held, subject: &Subject) -> Option<Why> {
+        let partition = entry.record.map_or(Partition(0), |made| made.partition);
+        if self.compacted
+            && entry.record.is_some_and(|made| {
+                made.has_key && subject.has_later(made.parts.key, partition, entry.id)
+            })
+        {
+            return Some(Why::KafkaCompacted);
+        }
+        let first_ms = self.first_ms.get(&partition)?;
+        if subject
+            .earliest(entry.record.is_none(), partition)
+            .is_some_and(|earliest| earliest < entry.id)
+        {
+            return None;
+        }
+        let time = entry.id.plausible_time_ms(now_ms());
+        let younger = time
+            .zip(*first_ms)
+            .is_some_and(|(time, first)| time > first);
+        (!younger).then_some(Why::KafkaExpired)
+    }
+}
+
+impl Looking<'_> {
+    /// Reads one log into the subjects whose topic it is. `false`: stopped.
+    pub(super) fn read_log(
+        &mut self,
+        log: &TopicPass,
+        group: &[Wanted],
+        subjects: &mut [Subject],
+    ) -> Result<bool, Error> {
+        let mut by_name: HashMap<&[u8], Vec<usize>> = HashMap::new();
+        for (at, wanted) in group.iter().enumerate() {
+            by_name
+                .entry(wanted.stream.name.as_bytes())
+                .or_default()
+                .push(at);
+        }
+        let topic = Topic::from(log.topic.as_str());
+        let stretches: Vec<Stretch> = log
+            .extents
+            .iter()
+            .filter(|extent| extent.start < extent.end)
+            .map(|extent| Stretch {
+                partition: extent.partition,
+                from: From::Offset(extent.start),
+                to: Some(extent.end),
+            })
+            .collect();
+        let mut side = KafkaSide::new(self.view.seed, log.letters);
+        let (mut amount, mut began) = (0, Instant::now());
+        let (pace, stop, each) = (self.pace, self.stop, &mut *self.each);
+        let strangers = self.view.strangers;
+        topics::read_stretches(
+            &self.edges.kafka,
+            &topic,
+            &stretches,
+            KAFKA_TIMEOUT,
+            |record| {
+                amount += 1;
+                if amount == CHUNK {
+                    each(u64::from(amount));
+                    pace.keep_blocking(amount, began);
+                    (amount, began) = (0, Instant::now());
+                    if stop.is_cancelled() {
+                        return ControlFlow::Break(());
+                    }
+                }
+                let Some(identity) = side.identify(record) else {
+                    return ControlFlow::Continue(());
+                };
+                let Some(windows) = by_name.get(identity.stream) else {
+                    return ControlFlow::Continue(());
+                };
+                let ordered = !log.letters && !identity.repaired;
+                let key = if ordered { side.key(record) } else { 0 };
+                let stranger = !strangers.is_empty()
+                    && windows.first().is_some_and(|&at| {
+                        let stream = group[at].stream.clone();
+                        strangers.contains(&(stream, identity.generation, identity.id))
+                    });
+                let mut found = None;
+                for &at in windows {
+                    let subject = &mut subjects[at];
+                    let behind =
+                        ordered && subject.is_behind(&identity, key, record.partition, stranger);
+                    if subject.pass(&identity, log.letters, record.partition) {
+                        let found = *found.get_or_insert_with(|| side.found(&identity, record));
+                        subject.find(super::super::compare::Found { behind, ..found });
+                    }
+                }
+                ControlFlow::Continue(())
+            },
+        )?;
+        each(u64::from(amount));
+        Ok(!stop.is_cancelled())
+    }
+}

@@ -1,0 +1,109 @@
+//! What a pass takes for granted: floors, names, levels and progress.
+
+use super::*;
+use crate::entry::StreamName;
+
+fn id(n: u64) -> EntryId {
+    EntryId::new(n, 0)
+}
+
+fn scope(after: u64, through: u64, first: Option<u64>, last: u64) -> Scope {
+    Scope {
+        after: id(after),
+        through: id(through),
+        committed: id(through),
+        first: first.map(id),
+        last: id(last),
+        max_deleted: Some(EntryId::ZERO),
+        length: last,
+        ..Scope::default()
+    }
+}
+
+fn stream_pass(scope: Scope) -> StreamPass {
+    StreamPass {
+        stream: StreamRef::new(Database(0), "s"),
+        route: String::new(),
+        topic: String::new(),
+        letters: String::new(),
+        windows: Vec::new(),
+        read: 0,
+        cursor: scope.floor(),
+        order: BTreeMap::new(),
+        below: BTreeMap::new(),
+        below_examples: Vec::new(),
+        orphans: 0,
+        orphan_examples: Vec::new(),
+        behind: Vec::new(),
+        ahead: Vec::new(),
+        cuts: Vec::new(),
+        binding: None,
+        scope,
+    }
+}
+
+#[test]
+fn what_redis_still_has_begins_at_its_first_entry_and_behind_the_scope() {
+    assert_eq!(scope(5, 9, Some(1), 9).floor(), EntryId::new(5, 1));
+    assert_eq!(scope(5, 9, Some(7), 9).floor(), id(7));
+    assert_eq!(scope(5, 9, None, 9).floor(), EntryId::new(9, 1));
+}
+
+#[test]
+fn an_id_is_unknown_only_where_nothing_can_have_gone() {
+    let mut seen = scope(0, 9, Some(3), 9);
+    assert!(seen.never_had(id(10)) && !seen.never_had(id(2)) && !seen.never_had(id(5)));
+    seen.whole = true;
+    assert!(seen.never_had(id(2)) && !seen.never_had(id(5)));
+    seen.absent = true;
+    assert!(!seen.never_had(id(2)) && !seen.never_had(id(10)));
+}
+
+#[test]
+fn a_stream_reads_back_whatever_its_name() {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Holder(#[serde(with = "stream_key")] StreamRef);
+    let stream = StreamRef {
+        database: Database(3),
+        name: StreamName::from(&[0xff, b'/', 0][..]),
+    };
+    let text = serde_json::to_string(&Holder(stream.clone())).expect("plain");
+    assert_eq!(
+        serde_json::from_str::<Holder>(&text).expect("as written").0,
+        stream
+    );
+}
+
+#[test]
+fn a_window_is_level_only_in_order() {
+    let mut window = Window::default();
+    window.redis.add(5);
+    window.kafka.add(5);
+    assert!(window.is_level());
+    window.disorder = true;
+    assert!(!window.is_level());
+}
+
+#[test]
+fn a_part_of_a_stream_is_counted_by_the_times_of_its_ids() {
+    let wanted = |scope: Scope| stream_pass(scope).wanted();
+    assert_eq!(wanted(scope(0, 100, Some(1), 100)), 100);
+    assert_eq!(wanted(scope(0, 50, Some(1), 100)), 50);
+    assert_eq!(wanted(scope(50, 100, Some(1), 100)), 51);
+    assert_eq!(wanted(scope(0, 100, None, 100)), 0);
+}
+
+#[test]
+fn windows_that_were_cut_before_are_cut_there_again_even_where_nothing_is_left() {
+    let mut pass = StreamPass {
+        cuts: vec![id(3), id(5), id(9)],
+        ..stream_pass(scope(0, 9, Some(1), 9))
+    };
+    pass.cut_before(id(4));
+    assert_eq!(pass.windows.len(), 2, "the empty one and the one with 4");
+    pass.cut_before(id(5));
+    assert_eq!(pass.windows.len(), 2);
+    pass.close();
+    let ends: Vec<EntryId> = pass.windows.iter().map(|window| window.through).collect();
+    assert_eq!(ends, [id(3), id(5), id(9)]);
+}
