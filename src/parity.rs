@@ -27,7 +27,7 @@ pub use digest::Sum;
 pub use edges::Edges;
 pub use error::Error;
 pub use evidence::{Evidence, Shown, Span as EvidenceSpan, evidence};
-pub use look::{GROUP, Looked, Span, Wanted, logs_now, look};
+pub use look::{GROUP, Looked, Span, Strangers, View, Wanted, logs_now, look};
 pub use pace::{Pace, Rest};
 pub use pass::{
     Beside, Extent, Pass, Scope, Strays, StreamPass, TopicPass, WINDOW_ENTRIES, Window,

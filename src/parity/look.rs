@@ -10,7 +10,7 @@
 mod logs;
 mod subject;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -60,16 +60,29 @@ pub struct Looked {
     pub differences: Vec<Difference>,
 }
 
-/// Looks at each window, within the logs given. `each` is called now and then with the entries and records read since.
+/// Records known to be no entry's, by stream, generation and id: they stand in nobody's order.
+pub type Strangers = HashSet<(StreamRef, u32, EntryId)>;
+
+/// What a look is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// For the hashes.
+    pub seed: u64,
+    /// How far to read.
+    pub logs: &'a [TopicPass],
+    /// What earlier looks found to be extra.
+    pub strangers: &'a Strangers,
+}
+
+/// Looks at each window. `each` is called now and then with the entries and records read since.
 /// `None`: stopped before the end.
 ///
 /// # Errors
 /// A store gave no answer.
 pub async fn look(
     edges: &Arc<Edges>,
-    seed: u64,
+    view: View<'_>,
     wanted: &[Wanted],
-    logs: &[TopicPass],
     pace: &Pace,
     stop: &CancellationToken,
     each: &mut (dyn FnMut(u64) + Send),
@@ -81,12 +94,12 @@ pub async fn look(
         rest = later;
         let mut looking = Looking {
             edges,
-            seed,
+            view,
             pace,
             stop,
             each,
         };
-        match looking.group(group, logs).await? {
+        match looking.group(group).await? {
             Some(more) => looked.extend(more),
             None => return Ok(None),
         }
@@ -109,18 +122,14 @@ fn group_of(wanted: &[Wanted]) -> usize {
 
 struct Looking<'a> {
     edges: &'a Arc<Edges>,
-    seed: u64,
+    view: View<'a>,
     pace: &'a Pace,
     stop: &'a CancellationToken,
     each: &'a mut (dyn FnMut(u64) + Send),
 }
 
 impl Looking<'_> {
-    async fn group(
-        &mut self,
-        group: &[Wanted],
-        logs: &[TopicPass],
-    ) -> Result<Option<Vec<Looked>>, Error> {
+    async fn group(&mut self, group: &[Wanted]) -> Result<Option<Vec<Looked>>, Error> {
         let mut subjects = Vec::with_capacity(group.len());
         for wanted in group {
             let Some(subject) = self.read_redis(wanted).await? else {
@@ -130,7 +139,7 @@ impl Looking<'_> {
         }
         let facts = facts_of(self.edges, group).await?;
         let mut log_facts = BTreeMap::new();
-        for log in logs {
+        for log in self.view.logs {
             let named = |wanted: &&Wanted| {
                 let topic = if log.letters {
                     wanted.binding.route().dead_letters()
@@ -161,7 +170,7 @@ impl Looking<'_> {
         let Some(mut from) = wanted.after.next().filter(|from| *from <= wanted.through) else {
             return Ok(Some(subject));
         };
-        let mut side = RedisSide::new(self.seed);
+        let mut side = RedisSide::new(self.view.seed);
         let mut connection = self.edges.redis.connect(wanted.stream.database).await?;
         loop {
             if self.stop.is_cancelled() {
@@ -258,6 +267,11 @@ fn conclude(
 }
 
 fn difference(wanted: &Wanted, finding: Finding) -> Difference {
+    let topic = if finding.letters {
+        wanted.binding.route().dead_letters()
+    } else {
+        wanted.binding.topic()
+    };
     Difference {
         class: finding.class,
         route: wanted.binding.route().name().to_owned(),
@@ -266,7 +280,7 @@ fn difference(wanted: &Wanted, finding: Finding) -> Difference {
         id: Some(finding.id),
         parts: finding.parts,
         why: finding.why,
-        topic: wanted.binding.topic().as_str().to_owned(),
+        topic: topic.as_str().to_owned(),
         expected_partition: finding.expected,
         records: finding.records,
     }

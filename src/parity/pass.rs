@@ -47,6 +47,8 @@ pub struct Scope {
     pub absent: bool,
     /// Nothing was ever trimmed or deleted from it.
     pub whole: bool,
+    /// Ids above this are none of the comparison's business.
+    pub limit: Option<EntryId>,
     /// Entries that the stream holds, for the progress.
     pub length: u64,
 }
@@ -55,7 +57,8 @@ impl Scope {
     /// Whether the stream can never have had this id.
     fn never_had(&self, id: EntryId) -> bool {
         let beyond = id > self.last && id > self.committed;
-        !self.absent && (beyond || self.whole && self.first.is_none_or(|first| id < first))
+        let asked = id > self.after && self.limit.is_none_or(|limit| id <= limit);
+        asked && !self.absent && (beyond || self.whole && self.first.is_none_or(|first| id < first))
     }
 
     /// The lowest id that Redis can still be asked for.
@@ -120,6 +123,8 @@ pub struct StreamPass {
     pub order: BTreeMap<i32, EntryId>,
     /// Records whose entries Redis has trimmed or deleted from the stream's beginning.
     pub below: BTreeMap<Why, u64>,
+    /// The first few of them.
+    pub below_examples: Vec<(Why, Beside)>,
     /// Records of older generations with ids that the stream has not come to: lost in a failover, or of a stream made anew.
     pub orphans: u64,
     pub orphan_examples: Vec<(EntryId, Location)>,
@@ -146,6 +151,7 @@ impl StreamPass {
             cursor,
             order: BTreeMap::new(),
             below: BTreeMap::new(),
+            below_examples: Vec::new(),
             orphans: 0,
             orphan_examples: Vec::new(),
             behind: Vec::new(),
@@ -206,17 +212,39 @@ impl StreamPass {
         counts
     }
 
-    /// The orphans that are kept as examples, where they are extra.
-    pub fn orphan_differences(&self) -> impl Iterator<Item = Difference> {
+    /// Examples of what is in no window and yet of the stream: what Redis no longer has, and what it lost.
+    pub fn outside(&self) -> impl Iterator<Item = Difference> {
+        let of = || Some((Some(self.stream.database), self.stream.name.to_string()));
         let lost = self.shares_history();
-        self.orphan_examples
-            .iter()
-            .filter(move |_| lost)
-            .map(|&(id, at)| {
-                let of = (self.stream.database, self.stream.name.to_string());
+        let below = self.below_examples.iter().map(move |(why, one)| {
+            let topic = if one.letter {
+                &self.letters
+            } else {
+                &self.topic
+            };
+            Difference {
+                class: Class::Unverifiable,
+                ..stray(&self.route, topic, *why, of(), Some(one.id), one.at)
+            }
+        });
+        let orphans = self.orphan_examples.iter().map(move |&(id, at)| {
+            if lost {
                 let why = Why::RedisLostHistory;
-                stray(&self.route, &self.topic, why, Some(of), Some(id), at)
-            })
+                return stray(&self.route, &self.topic, why, of(), Some(id), at);
+            }
+            Difference {
+                class: Class::Unverifiable,
+                ..stray(
+                    &self.route,
+                    &self.topic,
+                    Why::RedisDeleted,
+                    of(),
+                    Some(id),
+                    at,
+                )
+            }
+        });
+        below.chain(orphans)
     }
 
     /// Whether entries of older generations still match: the history broke and was not begun anew.
@@ -297,12 +325,24 @@ impl Strays {
     }
 }
 
+/// A record of a stream that a route takes, though no such stream was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unlisted {
+    #[serde(with = "stream_key")]
+    pub stream: StreamRef,
+    pub difference: Difference,
+}
+
 /// A pass, as far as it has come.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Pass {
     pub seed: u64,
     /// The share of ids compared, as the upper end of the lots that are in; `u64::MAX`: all.
     pub lots: u64,
+    /// All streams that the routes take are in it: a record of another is extra.
+    pub covers_all: bool,
+    /// Records of streams that a route takes and that the pass does not know.
+    pub unlisted: Vec<Unlisted>,
     /// Keep what belongs to no window of its stream.
     pub keeps_beside: bool,
     pub streams: Vec<StreamPass>,
@@ -321,6 +361,16 @@ impl Pass {
             streams,
             topics,
             ..Self::default()
+        }
+    }
+
+    /// Calls extra what is of a stream that there never was. `known`: streams that have been found since the pass began; theirs is the
+    /// next pass's business.
+    pub fn settle_unlisted(&mut self, known: impl Fn(&StreamRef) -> bool) {
+        for unlisted in std::mem::take(&mut self.unlisted) {
+            if !known(&unlisted.stream) {
+                self.strays.add(unlisted.difference);
+            }
         }
     }
 
@@ -405,7 +455,7 @@ fn stray(
     route: &str,
     topic: &str,
     why: Why,
-    stream: Option<(Database, String)>,
+    stream: Option<(Option<Database>, String)>,
     id: Option<EntryId>,
     at: Location,
 ) -> Difference {
@@ -413,7 +463,7 @@ fn stray(
     Difference {
         class: Class::Extra,
         route: route.to_owned(),
-        database,
+        database: database.flatten(),
         stream,
         id,
         parts: Vec::new(),

@@ -11,14 +11,14 @@
 mod begin;
 mod request;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::entry::EntryId;
+use crate::entry::{Database, EntryId, StreamRef};
 use crate::placement::Topic;
 
 use super::bound::lower_bound;
@@ -26,7 +26,7 @@ use super::class::{Class, Counts, Difference};
 use super::digest::hexadecimal;
 use super::edges::Edges;
 use super::error::Error;
-use super::look::{Looked, Span, Wanted, logs_now, look};
+use super::look::{Looked, Span, Strangers, View, Wanted, logs_now, look};
 use super::pace::Pace;
 use super::pass::Pass;
 
@@ -226,6 +226,13 @@ impl Verification {
             read = tokio::task::block_in_place(|| pass.read_kafka(edges, pace, stop, &mut seen));
         }
         self.pass = pass;
+        if let Ok(true) = read
+            && !self.pass.unlisted.is_empty()
+        {
+            let known = begin::checkpoints(edges).await?;
+            self.pass
+                .settle_unlisted(|stream| known.contains_key(stream));
+        }
         each(self);
         read
     }
@@ -289,7 +296,12 @@ impl Verification {
                 .iter()
                 .map(|&at| self.wanted(at, &committed))
                 .collect();
-            let seed = self.pass.seed;
+            let strangers = self.strangers();
+            let view = View {
+                seed: self.pass.seed,
+                logs: &logs,
+                strangers: &strangers,
+            };
             let mut progressed = |amount| {
                 self.looks.done += amount;
                 self.looks.total = self.looks.total.max(self.looks.done);
@@ -297,8 +309,7 @@ impl Verification {
                     each(self);
                 }
             };
-            let Some(looked) =
-                look(edges, seed, &wanted, &logs, pace, stop, &mut progressed).await?
+            let Some(looked) = look(edges, view, &wanted, pace, stop, &mut progressed).await?
             else {
                 return Ok(false);
             };
@@ -340,6 +351,35 @@ impl Verification {
             generation: checkpoint.map_or(0, |checkpoint| checkpoint.generation),
             shared_history: pass.shares_history(),
         }
+    }
+
+    /// What was found to be extra so far, by streams of the pass.
+    fn strangers(&self) -> Strangers {
+        let streams: HashMap<(Database, String), &StreamRef> = self
+            .pass
+            .streams
+            .iter()
+            .map(|pass| {
+                (
+                    (pass.stream.database, pass.stream.name.to_string()),
+                    &pass.stream,
+                )
+            })
+            .collect();
+        let looked = self.looked.values().flat_map(|looked| &looked.differences);
+        looked
+            .chain(&self.pass.strays.examples)
+            .filter(|difference| difference.class == Class::Extra)
+            .filter_map(|difference| {
+                let of = (difference.database?, difference.stream.clone()?);
+                let stream = (*streams.get(&of)?).clone();
+                Some((
+                    stream,
+                    difference.records.first()?.generation,
+                    difference.id?,
+                ))
+            })
+            .collect()
     }
 
     fn topics(&self, windows: &[(usize, usize)]) -> Vec<(Topic, bool)> {
@@ -406,7 +446,7 @@ impl Verification {
                 differences.extend(looked.differences.iter().cloned());
                 not_kept += looked.not_kept;
             }
-            differences.extend(stream.orphan_differences());
+            differences.extend(stream.outside());
         }
         for (route, by_why) in &self.pass.strays.counts {
             not_kept += by_why.values().sum::<u64>();

@@ -1,11 +1,13 @@
 //! `lockgate parity`: whether both stores hold the same, asked of the stores themselves or of the running daemon, and
 //! what can be done where they do not.
 
+mod against;
 mod daemon;
 mod explain;
 mod json;
 mod progress;
 mod repair;
+mod report;
 #[cfg(test)]
 mod samples;
 mod select;
@@ -30,6 +32,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     Verify(verify::Args),
+    Report(report::Args),
     Explain(explain::Args),
     Repair(repair::Args),
     Watch(watch::Args),
@@ -38,6 +41,7 @@ enum Verb {
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     match &args.verb {
         Verb::Verify(args) => verify::run(args),
+        Verb::Report(args) => report::run(args),
         Verb::Explain(args) => explain::run(args),
         Verb::Repair(args) => repair::run(args),
         Verb::Watch(args) => watch::run(args),

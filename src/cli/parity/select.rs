@@ -215,7 +215,7 @@ impl Select {
             .flat_map(|route| route.config().streams.clone())
             .collect();
         Err(format!(
-            "no route takes a stream `{name}`{}; taken are: {}",
+            "no route takes a stream `{name}`{} Taken are: {}",
             meant(name, &taken),
             listed(&patterns)
         ))
@@ -228,13 +228,13 @@ fn known_route(routes: &Routes, name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "there is no route `{name}`{}; the routes are: {}",
+        "there is no route `{name}`{} The routes are: {}",
         meant(name, &names),
         listed(&names)
     ))
 }
 
-/// `; did you mean ...?` where a name is near.
+/// `; did you mean ...?` where a name is near, otherwise the sentence ends.
 fn meant(wanted: &str, names: &[String]) -> String {
     let likeness =
         |name: &String| strsim::jaro_winkler(&name.to_lowercase(), &wanted.to_lowercase());
@@ -243,8 +243,10 @@ fn meant(wanted: &str, names: &[String]) -> String {
         .map(|name| (likeness(name), name))
         .filter(|(alike, _)| *alike >= ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| format!("; did you mean `{name}`?"))
-        .unwrap_or_default()
+        .map_or_else(
+            || ".".to_owned(),
+            |(_, name)| format!("; did you mean `{name}`?"),
+        )
 }
 
 fn listed(names: &[String]) -> String {
@@ -254,4 +256,106 @@ fn listed(names: &[String]) -> String {
         shown.push(&more);
     }
     shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::parity::Bound;
+
+    fn routes() -> Routes {
+        #[derive(Deserialize)]
+        struct File {
+            routes: Vec<config::Route>,
+        }
+        let route = |name: &str, more: &str| {
+            format!("[[routes]]\nname='{name}'\npartitions=2\nvalue={{field='v'}}\n{more}\n")
+        };
+        let text = route("chat", "streams=['msg:stream:{0..3}']\ntopic='messages'")
+            + &route("tasks", "streams=['jobs','t:*']\ntopic='tasks'\ndatabase=1");
+        let file: File = toml::from_str(&text).unwrap();
+        Routes::compile("m", &file.routes, Database(0)).unwrap()
+    }
+
+    fn select(route: &str, stream: &str, database: Option<u32>) -> Select {
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Select {
+            route: given(route),
+            stream: given(stream),
+            database,
+            ..Select::default()
+        }
+    }
+
+    fn refused(select: &Select) -> String {
+        select
+            .request(&routes(), None, false, SystemTime::now())
+            .expect_err("not to be had")
+    }
+
+    #[test]
+    fn what_there_is_can_be_asked_for() {
+        for select in [
+            select("", "", None),
+            select("chat", "msg:stream:2", Some(0)),
+            select("", "t:anything", None),
+            select("tasks", "", Some(1)),
+        ] {
+            let asked = select.request(&routes(), None, false, SystemTime::now());
+            assert_eq!(asked.unwrap().stream, select.stream);
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_those_there_are_and_the_nearest() {
+        assert_eq!(
+            refused(&select("chats", "", None)),
+            "there is no route `chats`; did you mean `chat`? The routes are: chat, tasks"
+        );
+        assert_eq!(
+            refused(&select("zzz", "", None)),
+            "there is no route `zzz`. The routes are: chat, tasks"
+        );
+        assert_eq!(
+            refused(&select("", "msg:stream:33", None)),
+            "no route takes a stream `msg:stream:33`; did you mean `msg:stream:3`? Taken are: msg:stream:{0..3}, jobs, t:*"
+        );
+    }
+
+    #[test]
+    fn a_stream_of_another_route_or_database_is_said_to_be_there() {
+        for select in [
+            select("chat", "jobs", None),
+            select("", "jobs", Some(0)),
+            select("chat", "t:1", Some(0)),
+        ] {
+            let why = refused(&select);
+            assert!(
+                why.contains("belongs to route `tasks` in database 1"),
+                "{why}"
+            );
+        }
+        assert_eq!(
+            refused(&select("", "", Some(7))),
+            "the routes take no stream of database 7, but of 0, 1"
+        );
+        assert_eq!(
+            refused(&select("tasks", "", Some(0))),
+            "route `tasks` takes no stream of database 0, but of 1"
+        );
+    }
+
+    #[test]
+    fn a_range_that_is_upside_down_is_refused_in_the_words_it_was_asked_in() {
+        let mut asked = select("", "", None);
+        asked.from = Some("1h".parse().unwrap());
+        asked.to = Some("2h ago".parse().unwrap());
+        let why = refused(&asked);
+        assert!(why.contains("--from 1h lies behind --to 2h ago"), "{why}");
+        std::mem::swap(&mut asked.from, &mut asked.to);
+        let request = asked.request(&routes(), None, false, SystemTime::now());
+        assert!(matches!(request.unwrap().from, Some(Bound::TimeMs(_))));
+        assert_eq!(asked.asked(None, false).from.as_deref(), Some("2h ago"));
+    }
 }

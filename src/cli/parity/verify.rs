@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::against;
 use super::json::OutcomeShown;
 use super::select::Select;
 use super::session::{Effort, Scope, Session, block_on};
@@ -60,7 +61,16 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         ascii: args.ascii,
         color: may_color(),
     };
-    block_on(verify(args, &session, look))
+    match &args.against {
+        Some(report) => block_on(against::verify(
+            &session,
+            report,
+            args.effort.rate,
+            look,
+            args.output,
+        )),
+        None => block_on(verify(args, &session, look)),
+    }
 }
 
 async fn verify(args: &Args, session: &Session, look: Look) -> anyhow::Result<Exit> {

@@ -62,7 +62,7 @@ pub fn sentence(difference: &Difference) -> String {
         Class::Missing => {
             format!("belongs in {belongs}; Kafka has neither a record nor a dead letter of it")
         }
-        Class::Extra => format!("at {at}: {}", because(difference.why, Class::Extra)),
+        Class::Extra => format!("at {at}: {}", because(difference.why)),
         Class::Duplicate => format!(
             "{} of one entry: {at}",
             counted(difference.records.len() as u64, "record")
@@ -72,7 +72,7 @@ pub fn sentence(difference: &Difference) -> String {
         Class::Reordered => format!("at {at}, behind a later entry of its key"),
         Class::Pending => format!("belongs in {belongs}; the mirror has not come to it yet"),
         Class::Unverifiable => {
-            let mut text = because(difference.why, Class::Unverifiable).to_owned();
+            let mut text = because(difference.why).to_owned();
             if !at.is_empty() {
                 text.push_str(&format!("; Kafka has it at {at}"));
             }
@@ -84,24 +84,21 @@ pub fn sentence(difference: &Difference) -> String {
     }
 }
 
-const fn because(why: Option<Why>, class: Class) -> &'static str {
-    match (why, class) {
-        (Some(Why::NoIdentity), _) => "it names no entry; somebody else has written to this topic",
-        (Some(Why::UnknownStream), _) => "it names a stream that no route brings to this topic",
-        (Some(Why::UnknownId), _) => "it names an entry that its stream never had",
-        (Some(Why::RedisLostHistory), _) => {
-            "Redis lost this entry in a failover after it was mirrored"
-        }
-        (Some(Why::RedisTrimmed), _) => "Redis has trimmed its stream past it",
-        (Some(Why::RedisDeleted), _) => {
-            "it may have been deleted from Redis, singly or with its stream"
-        }
-        (Some(Why::KafkaExpired), _) => {
+/// Why an identity is extra or cannot be verified.
+#[must_use]
+pub const fn because(why: Option<Why>) -> &'static str {
+    match why {
+        Some(Why::NoIdentity) => "it names no entry; somebody else has written to this topic",
+        Some(Why::UnknownStream) => "it names a stream that no route brings to this topic",
+        Some(Why::UnknownId) => "it names an entry that its stream never had",
+        Some(Why::RedisLostHistory) => "Redis lost this entry in a failover after it was mirrored",
+        Some(Why::RedisTrimmed) => "Redis has trimmed its stream past it",
+        Some(Why::RedisDeleted) => "it may have been deleted from Redis, singly or with its stream",
+        Some(Why::KafkaExpired) => {
             "Kafka's retention has removed the part of the log where it would be"
         }
-        (Some(Why::KafkaCompacted), _) => "the topic is compacted and a later record has its key",
-        (None, Class::Extra) => "Redis never had it",
-        (None, _) => "one side no longer has what it would take to tell",
+        Some(Why::KafkaCompacted) => "the topic is compacted and a later record has its key",
+        None => "only one side has it",
     }
 }
 

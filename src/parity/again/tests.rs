@@ -1,3 +1,5 @@
+//! Windows given again: which pass they are of, and what a stream that holds fewer entries is said to have lost.
+
 use super::*;
 use crate::config;
 use crate::streams::StreamState;

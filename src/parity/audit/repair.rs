@@ -22,7 +22,7 @@ use crate::placement::{Shard, Topic};
 
 use super::super::class::Class;
 use super::super::error::Error;
-use super::super::look::{Looked, Span, Wanted, logs_now, look};
+use super::super::look::{Looked, Span, Strangers, View, Wanted, logs_now, look};
 use super::super::repair::Target;
 use super::super::store::{Batch, Repaired};
 use super::{Auditor, Seen, now_ms};
@@ -213,9 +213,12 @@ impl Auditor {
             .collect();
         let looked = look(
             &self.edges,
-            self.seed,
+            View {
+                seed: self.seed,
+                logs: &logs,
+                strangers: &Strangers::new(),
+            },
             &wanted,
-            &logs,
             &self.pace,
             stop,
             &mut |_| (),

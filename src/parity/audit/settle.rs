@@ -101,7 +101,7 @@ fn below(state: &mut StreamState, pass: &StreamPass, step: &mut Step) {
         digest: None,
     };
     step.close(state, closing);
-    for difference in pass.orphan_differences() {
+    for difference in pass.outside().filter(|one| one.class.is_fault()) {
         open(state, difference);
     }
 }

@@ -1,3 +1,5 @@
+//! What a pass takes for granted: floors, names, levels and progress.
+
 use super::*;
 use crate::entry::StreamName;
 
@@ -29,6 +31,7 @@ fn stream_pass(scope: Scope) -> StreamPass {
         cursor: scope.floor(),
         order: BTreeMap::new(),
         below: BTreeMap::new(),
+        below_examples: Vec::new(),
         orphans: 0,
         orphan_examples: Vec::new(),
         behind: Vec::new(),

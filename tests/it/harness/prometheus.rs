@@ -152,6 +152,18 @@ impl Prometheus {
             .collect())
     }
 
+    /// Waits until a daemon has been scraped, so that what it counts from now on is seen to rise.
+    #[track_caller]
+    pub fn await_scrape(&self) {
+        eventually(START, "a daemon is scraped", || {
+            let data = self.query("lockgate_build_info")?;
+            match data["result"].as_array() {
+                Some(series) if !series.is_empty() => Ok(()),
+                _ => Err(data.to_string()),
+            }
+        });
+    }
+
     /// Waits until this alert fires.
     #[track_caller]
     pub fn await_firing(&self, alert: &str, severity: &str) {

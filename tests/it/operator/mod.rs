@@ -4,7 +4,11 @@
 //! a Prometheus that scrapes one, every command of a runbook is run.
 
 mod alerts;
+mod book;
 mod dashboards;
 mod live;
 mod promql;
 mod registry;
+mod runbooks;
+mod scenarios;
+mod walk;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use super::hand::{Hand, Outgoing};
 use super::script::{Script, Twin};
-use super::stage::{Stage, entries, spoil};
+use super::stage::{Stage, entries_of, spoil};
 use super::verdict::{Expectation, Verified};
-use crate::harness::{Entry, kafka};
+use crate::harness::{Entry, Workload, kafka};
 
 /// Three streams of a hundred entries, each with an entry that only a dead letter can stand for.
 pub struct Scene {
@@ -19,10 +19,9 @@ pub struct Scene {
 
 impl Scene {
     pub fn new(what: &str) -> Self {
-        Self::of(what, entries(11, &[100, 100, 100]))
-    }
-
-    fn of(what: &str, mut entries: Vec<Entry>) -> Self {
+        // Few keys, so that each has several entries.
+        let load = Workload::new(11).conversations(20);
+        let mut entries = entries_of(load, &[100, 100, 100]);
         let stage = Stage::new(what, 3);
         for n in [40, 41, 42] {
             spoil(&mut entries[n]);
@@ -146,13 +145,14 @@ fn two_records_of_one_key_swapped_are_one_reordered() {
 #[test]
 fn two_records_of_different_keys_swapped_are_no_fault() {
     sabotage("swapped-quietly", |script, scene| {
-        let first = &scene.twins[20].record;
-        let other = script
-            .next(20, |record| {
-                record.partition == first.partition && record.key != first.key
-            })
-            .unwrap();
-        script.swapped_quietly(20, other);
+        // Neighbours in their partition, so that nothing of either key lies between them.
+        let other_key = |at: usize| {
+            let this = &scene.twins[at].record;
+            let next = script.next(at, |record| record.partition == this.partition)?;
+            (scene.twins[next].record.key != this.key).then_some((at, next))
+        };
+        let (at, next) = (20..200).find_map(other_key).unwrap();
+        script.swapped_quietly(at, next);
     });
 }
 
@@ -248,6 +248,19 @@ fn a_record_of_a_stream_that_never_was_is_extra_even_where_a_glob_would_take_it(
         &super::stage::text(twin.id),
     );
     scene.check(|script| script.foreign(100, ghost, "unknown-stream"));
+}
+
+#[test]
+fn a_false_identity_from_ahead_makes_nothing_else_reordered() {
+    sabotage("ahead", |script, scene| {
+        let (early, late) = (&scene.twins[30], &scene.twins[270]);
+        let ahead = false_identity(&early.record, &early.stream, &id_behind(late));
+        assert!(
+            script.next_of_key(30).is_some(),
+            "others of its key come later"
+        );
+        script.foreign(30, ahead, "unknown-id");
+    });
 }
 
 #[test]

@@ -95,9 +95,7 @@ fn partitions_added_to_the_topic_are_read_and_what_lies_there_is_found() {
     let more = NewPartitions::new(&scene.stage.topic, 15);
     let grown = runtime.block_on(admin.create_partitions([&more], &AdminOptions::new()));
     assert!(grown.unwrap().iter().all(Result::is_ok));
-    let leaders =
-        || (12..15).all(|partition| kafka().leader(&scene.stage.topic, partition).is_some());
-    crate::harness::eventually(LONG, "the new partitions have leaders", leaders);
+    kafka().wait_for_leaders(&scene.stage.topic, 15);
     scene.check(|script| {
         script.misplaced(100, 13);
         let twin = &scene.twins[130];

@@ -29,6 +29,8 @@ pub struct Stage {
     pub topic: String,
     pub letters: String,
     pub route: String,
+    /// Of the checkpoints: above 0 when the history of Redis broke.
+    pub generation: u32,
     folder: Scratch,
 }
 
@@ -60,6 +62,7 @@ impl Stage {
             topic,
             letters,
             name,
+            generation: 0,
             folder: Scratch::new("parity"),
         }
     }
@@ -138,7 +141,7 @@ impl Stage {
         for &(stream, id, added) in streams {
             let key = format!("{}/{stream}", self.database);
             let checkpoint = json!({
-                "v": 1, "id": text(id), "gen": 0, "replid": replid, "repl_offset": offset, "entries_added": added,
+                "v": 1, "id": text(id), "gen": self.generation, "replid": replid, "repl_offset": offset, "entries_added": added,
                 "route_hash": "", "placement_hash": "", "began": "0-0",
             });
             records.push(self.own_record(key.as_bytes(), &checkpoint));
@@ -203,7 +206,11 @@ pub fn identified(stream: &str, id: Id, record: Expected) -> Outgoing {
 
 /// So many entries of the platform's form, in turn over streams in these shares; ids two milliseconds apart, ending now.
 pub fn entries(seed: u64, shares: &[usize]) -> Vec<Entry> {
-    let workload = Workload::new(seed);
+    entries_of(Workload::new(seed), shares)
+}
+
+/// The same of this load.
+pub fn entries_of(workload: Workload, shares: &[usize]) -> Vec<Entry> {
     let total: usize = shares.iter().sum();
     let begin = now_ms() - 2 * total as u64 - 1_000;
     let mut given = vec![0_usize; shares.len()];

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::entry::{EntryId, StreamRef};
 use crate::placement::{Offset, Partition, Topic};
 
+use super::super::super::class::Class;
 use super::super::super::error::Error;
-use super::super::super::look::{Looked, Span, Wanted, logs_now, look};
+use super::super::super::look::{Looked, Span, Strangers, View, Wanted, logs_now, look};
 use super::super::super::pass::{Pass, TopicPass};
 use super::super::settle;
 use super::group::{Group, extent};
@@ -254,11 +255,29 @@ impl Round<'_> {
         wanted: &[Wanted],
         logs: &[TopicPass],
     ) -> Result<Option<Vec<Looked>>, Error> {
-        let mut each = |_| ();
-        look(
-            self.edges, self.seed, wanted, logs, self.pace, self.stop, &mut each,
-        )
-        .await
+        let strangers = self.strangers();
+        let view = View {
+            seed: self.seed,
+            logs,
+            strangers: &strangers,
+        };
+        look(self.edges, view, wanted, self.pace, self.stop, &mut |_| ()).await
+    }
+
+    /// What is open as extra: no entry's records, which stand in nobody's order.
+    fn strangers(&self) -> Strangers {
+        let mut strangers = Strangers::new();
+        for seen in &self.seen {
+            let open = self.state(seen).map(|state| &state.differences);
+            for difference in open.into_iter().flatten() {
+                if difference.class == Class::Extra
+                    && let (Some(id), Some(record)) = (difference.id, difference.records.first())
+                {
+                    strangers.insert((seen.stream.clone(), record.generation, id));
+                }
+            }
+        }
+        strangers
     }
 
     fn wanted(&self, at: usize, after: EntryId, through: EntryId, entries: u64) -> Wanted {
