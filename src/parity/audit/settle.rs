@@ -32,6 +32,8 @@ pub struct Step {
     /// What was judged, whatever was known of it before.
     pub judged: Counts,
     pub results: Results,
+    /// Suspects that were closed in this round before its logs were read on: their looks have met what these bring.
+    pub looked_at: Vec<(EntryId, EntryId)>,
     /// Identities to be looked at, and how many records of each came after it was sealed.
     pub reopened: BTreeMap<EntryId, u64>,
     /// Records above the checkpoint for a whole round: where they stand.
@@ -118,10 +120,10 @@ fn beside(
         reached?.get(&one.at.partition.0).map(|reach| reach.end)
     };
     for one in &pass.behind {
-        let suspected = state
-            .suspects
-            .iter()
-            .any(|suspect| suspect.after < one.id && one.id <= suspect.through);
+        let suspects = state.suspects.iter().map(|one| (one.after, one.through));
+        let suspected = suspects
+            .chain(step.looked_at.iter().copied())
+            .any(|(after, through)| after < one.id && one.id <= through);
         // A suspect is looked at whole, and what lies before the beginning concerns nobody.
         if one.id <= state.began || suspected {
             continue;
@@ -168,6 +170,7 @@ pub fn judge_window(
         suspect.looked = true;
         return false;
     }
+    step.looked_at.push((suspect.after, suspect.through));
     if looked.counts.total() == 0 {
         return true;
     }

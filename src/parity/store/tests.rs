@@ -1,3 +1,5 @@
+//! What is written reads back.
+
 use super::*;
 use crate::entry::{Database, EntryId};
 use crate::parity::class::{Class, Counts};
