@@ -1,3 +1,5 @@
+//! Comparing two sides of a window by hand, class by class, and by property.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What a pass takes for granted: floors, names, levels and progress.
+
 use super::*;
 use crate::entry::StreamName;
 
