@@ -17,8 +17,8 @@ use crate::mirror::config;
 
 const DATABASE: u32 = 4;
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The first entries meet connections that are still being made; they are awaited and not timed.
-const WARM_UP: u64 = 50;
+/// The entries of the first seconds meet connections that are still being made; they are awaited and not timed.
+const WARM_UP_SECONDS: u64 = 3;
 
 /// Milliseconds, at two points of a distribution.
 pub struct Latency {
@@ -94,7 +94,8 @@ pub fn through_mirror(stores: &Stores<'_>, per_second: u64, count: u64) -> Laten
         })
     });
     let consumer = consumer(stores, &topic);
-    let sent = count + WARM_UP;
+    let warm_up = WARM_UP_SECONDS * per_second;
+    let sent = count + warm_up;
     let reading = thread::spawn(move || read_all(&consumer, sent));
     let mut redis = stores.redis.connection(DATABASE);
     let begun = Instant::now();
@@ -110,7 +111,8 @@ pub fn through_mirror(stores: &Stores<'_>, per_second: u64, count: u64) -> Laten
             .query(&mut redis)
             .unwrap();
     }
-    Latency::of(reading.join().unwrap())
+    let took = reading.join().unwrap();
+    Latency::of(took.into_iter().skip(warm_up as usize).collect())
 }
 
 fn consumer(stores: &Stores<'_>, topic: &str) -> BaseConsumer {
@@ -119,7 +121,8 @@ fn consumer(stores: &Stores<'_>, topic: &str) -> BaseConsumer {
         .set("group.id", unique("late"))
         .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "earliest")
-        .set("fetch.wait.max.ms", "500")
+        // A waiting fetch is not always woken when a transaction ends: with the default of 500 ms that would be measured.
+        .set("fetch.wait.max.ms", "5")
         // A fetch that meets an aborted or failed one is made again soon, and not after half a second.
         .set("fetch.error.backoff.ms", "5");
     let consumer: BaseConsumer = client.create().unwrap();
@@ -132,17 +135,21 @@ fn consumer(stores: &Stores<'_>, topic: &str) -> BaseConsumer {
     consumer
 }
 
-/// Reads until every entry has come, each once; answers how long each took, without the first ones.
+/// Reads until every entry has come, each once; answers how long each took.
 fn read_all(consumer: &BaseConsumer, sent: u64) -> Vec<u64> {
     let mut took: Vec<Option<u64>> = vec![None; sent as usize];
     let mut left = sent;
+    let mut progress = Instant::now();
     while left > 0 {
-        let message = match consumer.poll(TIMEOUT) {
-            Some(Ok(message)) => message,
-            // A topic just made may not be known everywhere yet.
-            Some(Err(_)) => continue,
-            None => panic!("{left} of {sent} entries have not come"),
+        // An error: a topic just made may not be known everywhere yet. None: any event of the client ends a poll early.
+        let Some(Ok(message)) = consumer.poll(Duration::from_secs(1)) else {
+            assert!(
+                progress.elapsed() < TIMEOUT,
+                "{left} of {sent} entries have not come"
+            );
+            continue;
         };
+        progress = Instant::now();
         let text = std::str::from_utf8(message.payload().unwrap()).unwrap();
         let (n, at) = text.split_once(' ').unwrap();
         let of_this = &mut took[n.parse::<usize>().unwrap()];
@@ -150,5 +157,5 @@ fn read_all(consumer: &BaseConsumer, sent: u64) -> Vec<u64> {
         *of_this = Some(now_micros().saturating_sub(at.parse().unwrap()));
         left -= 1;
     }
-    took.into_iter().flatten().skip(WARM_UP as usize).collect()
+    took.into_iter().flatten().collect()
 }

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use xxhash_rust::xxh3::Xxh3;
 
 use self::compare::{Digest, Held, Mirrored, Outcome, compare};
-use super::opening::{Candidate, Source, commit_checkpoints, halt};
+use super::opening::{Candidate, Source, commit_checkpoints, halt, set_aside};
 use super::places::{Place, partition_counts};
 use super::shard::{ShardWorker, TermEnd};
 use super::shared::{KAFKA_TIMEOUT, Shared, now_ms};
@@ -71,7 +71,14 @@ pub async fn keep_continuous(
             info!(stream = %slot.stream.name, "Redis failed over; its new history contains all that was read");
             Found::Same(checkpoint.position())
         } else {
-            audit(&worker.shared, &slot, &checkpoint, source).await?
+            match audit(&worker.shared, &slot, &checkpoint, source).await {
+                Err(TermEnd::Redis(error)) if error.is_of_key() => {
+                    set_aside(worker, &slot, &error);
+                    halted.insert(slot.index);
+                    continue;
+                }
+                found => found?,
+            }
         };
         let position = match found {
             Found::Same(position) => position,

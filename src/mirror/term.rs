@@ -179,8 +179,9 @@ impl ShardWorker {
         look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         look_again.reset();
         self.seen.layout.mark_changed();
+        // Asked once: a bar that falls while another arm runs would otherwise be forgotten.
+        let bars_fall = self.memory.bars_fall_at();
         loop {
-            let bars_fall = self.memory.bars_fall_at();
             tokio::select! {
                 () = stop.cancelled() => return TermEnd::Stopped,
                 Some(lift) = self.lifts.recv() => return TermEnd::Lifted(lift),

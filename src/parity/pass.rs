@@ -124,7 +124,7 @@ pub struct StreamPass {
     /// Records whose entries Redis has trimmed or deleted from the stream's beginning.
     pub below: BTreeMap<Why, u64>,
     /// The first few of them.
-    pub below_examples: Vec<(Why, EntryId, Location)>,
+    pub below_examples: Vec<(Why, Beside)>,
     /// Records of older generations with ids that the stream has not come to: lost in a failover, or of a stream made anew.
     pub orphans: u64,
     pub orphan_examples: Vec<(EntryId, Location)>,
@@ -216,13 +216,17 @@ impl StreamPass {
     pub fn outside(&self) -> impl Iterator<Item = Difference> {
         let of = || Some((Some(self.stream.database), self.stream.name.to_string()));
         let lost = self.shares_history();
-        let below = self
-            .below_examples
-            .iter()
-            .map(move |&(why, id, at)| Difference {
+        let below = self.below_examples.iter().map(move |(why, one)| {
+            let topic = if one.letter {
+                &self.letters
+            } else {
+                &self.topic
+            };
+            Difference {
                 class: Class::Unverifiable,
-                ..stray(&self.route, &self.topic, why, of(), Some(id), at)
-            });
+                ..stray(&self.route, topic, *why, of(), Some(one.id), one.at)
+            }
+        });
         let orphans = self.orphan_examples.iter().map(move |&(id, at)| {
             if lost {
                 let why = Why::RedisLostHistory;

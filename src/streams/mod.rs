@@ -34,6 +34,7 @@ pub use commands::Read;
 pub use connection::Connection;
 pub use error::{Error, ErrorKind, Peer};
 pub use info::{Inspected, Replication, Role, Server, StreamState};
+pub use looks::Looked;
 
 use crate::config;
 use crate::entry::Database;

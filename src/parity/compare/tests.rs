@@ -1,4 +1,4 @@
-//! Both sides of a window made up: each class, and that the classes add up whatever is found.
+//! Comparing two sides of a window by hand, class by class, and by property.
 
 use proptest::prelude::*;
 

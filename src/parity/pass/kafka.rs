@@ -327,7 +327,7 @@ impl StreamPass {
             };
             let before = self.below.entry(why).or_default();
             if *before < BELOW {
-                self.below_examples.push((why, record.id, record.at));
+                self.below_examples.push((why, record.clone()));
             }
             *before += 1;
             return;

@@ -1,4 +1,4 @@
-//! What a pass reads, cuts and counts, without a store.
+//! What a pass takes for granted: floors, names, levels and progress.
 
 use super::*;
 use crate::entry::StreamName;

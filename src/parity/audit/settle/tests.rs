@@ -1,3 +1,5 @@
+//! Judging windows, records that come again and those above the checkpoint, without any store.
+
 use super::*;
 use crate::entry::Database;
 use crate::parity::class::Location;
