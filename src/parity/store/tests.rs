@@ -1,3 +1,5 @@
+//! What is written down of a shard, and that it reads back as it was.
+
 use super::*;
 use crate::entry::Database;
 
