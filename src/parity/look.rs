@@ -48,7 +48,7 @@ pub struct Wanted {
     /// The stream's checkpoint, read before the ends of the logs.
     pub committed: EntryId,
     pub generation: u32,
-    /// Entries of older generations are known to match: see [`Facts::shared_history`].
+    /// Entries of older generations are known to match: see `Facts::shared_history`.
     pub shared_history: bool,
 }
 
