@@ -1,4 +1,4 @@
-//! What is written reads back.
+//! What is written down of a shard, and that it reads back as it was.
 
 use super::*;
 use crate::entry::{Database, EntryId};

@@ -11,13 +11,7 @@ use crate::plan::{Plan, SOON, add, await_level};
 use super::promql::{self, Selector};
 
 /// Metrics asked for already and shown by no daemon yet. Without a phase the rules mean "in shadow".
-const COMING: [&str; 4] = [
-    "lockgate_migration_phase",
-    "lockgate_parity_level_since_timestamp_seconds",
-    "lockgate_parity_match_lower_bound_ratio",
-    VERIFIED_THROUGH,
-];
-const VERIFIED_THROUGH: &str = "lockgate_parity_verified_through_timestamp_seconds";
+const COMING: [&str; 1] = ["lockgate_migration_phase"];
 /// Brought by Prometheus or by a variable of the dashboard.
 const NOT_OURS: [&str; 2] = ["instance", "migration"];
 
@@ -88,11 +82,6 @@ impl Registry {
 
 fn is_coming(metric: &str) -> bool {
     COMING.iter().any(|family| metric.starts_with(family))
-}
-
-/// Whether daemons compare the stores by themselves.
-pub fn is_audited() -> bool {
-    !is_coming(VERIFIED_THROUGH)
 }
 
 /// Whether an expression asks for something that no daemon shows yet.

@@ -4,6 +4,7 @@
 //! Nothing of the engine is shared. `stage` writes Redis and the checkpoints, `hand` writes Kafka, `script` places faults
 //! and says what must be found, `verdict` reads what was said and holds it against that.
 
+mod asked;
 mod bad_input;
 mod clocks;
 mod edges;
@@ -16,6 +17,7 @@ mod live;
 mod placement;
 mod randomised;
 mod sampling;
+mod scene;
 mod script;
 pub mod stage;
 mod verdict;

@@ -12,8 +12,8 @@ mod streams;
 use crate::harness::{Prometheus, Rules};
 use crate::plan::Plan;
 
+use super::alerts;
 use super::book::Book;
-use super::{alerts, registry};
 
 /// Declares one test for each scenario, and a list of their runbooks.
 macro_rules! scenarios {
@@ -29,6 +29,7 @@ scenarios! { EVERY_DAY:
     lockgate_redis_evicting "LockgateRedisEvicting" => redis::evicting;
     lockgate_produce_errors_high "LockgateProduceErrorsHigh" => kafka::produce_errors;
     lockgate_absent "LockgateAbsent" => procedures::absent;
+    lockgate_stores_apart "LockgateStoresApart" => parity::apart;
 }
 
 scenarios! { IN_SOAK:
@@ -42,8 +43,6 @@ scenarios! { IN_SOAK:
     lockgate_dead_letters "LockgateDeadLetters" => kafka::dead_letters;
     #[ignore = "long: make soak"]
     lockgate_redis_memory_high "LockgateRedisMemoryHigh" => redis::memory_high;
-    #[ignore = "long: make soak"]
-    lockgate_stores_apart "LockgateStoresApart" => parity::apart;
     #[ignore = "long: make soak"]
     lockgate_stores_apart_in_shadow "LockgateStoresApartInShadow" => parity::apart_in_shadow;
     #[ignore = "long: make soak"]
@@ -102,18 +101,13 @@ fn every_runbook_has_a_scenario_and_those_of_critical_alerts_run_every_day() {
     assert!(critical.len() >= 4, "{critical:?}");
     for book in Book::all() {
         let name = book.name.as_str();
-        let about_parity = book
-            .steps()
-            .iter()
-            .any(|step| step.command.contains(" parity "));
-        let coming = about_parity && !registry::is_audited();
         let every_day = EVERY_DAY.contains(&name);
         assert!(
-            every_day || coming || IN_SOAK.contains(&name),
+            every_day || IN_SOAK.contains(&name),
             "{name} is never walked"
         );
         assert!(
-            every_day || coming || !critical.iter().any(|one| one == name),
+            every_day || !critical.iter().any(|one| one == name),
             "{name} is critical and left to the soak"
         );
     }
