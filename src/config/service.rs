@@ -77,8 +77,7 @@ pub enum LogFormat {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Parity {
-    /// Compare both stores while the daemon runs. Without it parity is unknown, and `lockgate parity verify` still tells it on
-    /// demand.
+    /// Compare both stores while the daemon runs; without it parity is unknown but to `lockgate parity verify`.
     pub enabled: bool,
     /// How often what was mirrored since is compared; sooner where 100000 entries have come.
     #[serde(with = "exact_duration")]

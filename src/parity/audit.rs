@@ -55,6 +55,8 @@ pub use self::repair::{Order, Refused, Report};
 const ORDERS_QUEUED: usize = 4;
 /// How often it is asked whether a round is due.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A shard that was just given to this instance is not left for a whole window.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// Between looks at all that is open, at least; a look at old entries reads much.
 const RECHECK_EVERY: Duration = Duration::from_secs(600);
 /// A verified time is never called old before this, however short the windows are.
@@ -143,6 +145,7 @@ impl Auditor {
         self.last.round.is_none_or(|at| {
             at.elapsed() >= self.settings.window
                 || mirrored.saturating_sub(self.last.mirrored) >= WINDOW_ENTRIES
+                || (at.elapsed() >= FIRST_LOOK && self.holding.lacks(&self.board.owned_shards()))
         })
     }
 

@@ -37,6 +37,9 @@ fn bad_input_is_refused_and_changes_nothing() {
         .unwrap();
     assert_eq!(code, 200);
     let local = format!("127.0.0.1:{}", daemon.port);
+    let repair = |entries: &str, reason: &str| {
+        format!("{{\"entries\":[{entries}],\"reason\":\"{reason}\"}}")
+    };
     let resume = |more: &str| format!("{{\"database\":{},{more}}}", plan.database);
     let large = format!("{{\"filter\":\"{}\"}}", "x".repeat(100_000));
     let cases = [
@@ -111,6 +114,30 @@ fn bad_input_is_refused_and_changes_nothing() {
             JSON,
             resume("\"stream\":\"a\",\"reason\":\"x\",\"from\":\"yesterday\""),
         ),
+        (
+            "POST",
+            "/v1/parity/repair",
+            JSON,
+            repair("{\"database\":0,\"stream\":\"a\",\"id\":\"1-1\"}", " "),
+        ),
+        (
+            "POST",
+            "/v1/parity/repair",
+            JSON,
+            repair("{\"database\":0,\"stream\":\"a\",\"id\":\"one\"}", "x"),
+        ),
+        ("POST", "/v1/parity/repair", JSON, repair("", "x")),
+        (
+            "POST",
+            "/v1/parity/repair",
+            JSON,
+            repair(
+                &vec!["{\"database\":0,\"stream\":\"a\",\"id\":\"1-1\"}"; 10_001].join(","),
+                "x",
+            ),
+        ),
+        ("POST", "/v1/parity/repair", "text/plain", repair("", "x")),
+        ("GET", "/v1/parity/repair", JSON, String::new()),
         ("GET", "/v1/nothing", JSON, String::new()),
         ("DELETE", "/v1/status", JSON, String::new()),
     ];

@@ -58,6 +58,13 @@ impl Holding {
         self.held.contains_key(&shard)
     }
 
+    /// Whether one of these is not in hand and may be opened.
+    pub fn lacks(&self, owned: &BTreeSet<Shard>) -> bool {
+        owned
+            .iter()
+            .any(|shard| !self.holds(*shard) && !self.fenced.contains_key(shard))
+    }
+
     /// How many shards there are.
     pub fn shards(&self) -> u32 {
         self.layout.as_ref().map_or(1, |layout| layout.count)

@@ -77,6 +77,9 @@ impl Auditor {
     pub(super) async fn repair(&mut self, order: Order, stop: &CancellationToken) {
         let mut report = Report::default();
         let asked = order.entries.len();
+        if let Err(error) = self.holding.follow(&self.board.owned_shards()).await {
+            tracing::warn!(%error, "the stores of owned shards cannot be opened for a repair");
+        }
         let cases = self.admit(order.entries, &mut report).await;
         if let Err((cases, error)) = self
             .repair_missing(cases, &order.reason, &mut report, stop)

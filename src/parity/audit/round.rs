@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::entry::{Database, EntryId, StreamRef};
 use crate::placement::{Offset, Partition, Shard, Topic};
@@ -100,6 +101,7 @@ impl Round<'_> {
             let bounds = self.edges.bounds(topic).await?;
             ends.insert(topic.as_str().to_owned(), bounds);
         }
+        self.begin_anew_where_logs_are_others(&ends);
         let scopes = self.scopes().await?;
         if self.look_at_suspects(&ends).await?.is_none() {
             return Ok(None);
@@ -119,6 +121,28 @@ impl Round<'_> {
         }
         self.close(&topics, &ends, &scopes);
         Ok(Some(()))
+    }
+
+    /// A log that ends before where it was read to is not the one that was read: what was compared with it says nothing now.
+    fn begin_anew_where_logs_are_others(&mut self, ends: &Ends) {
+        for (shard, step) in &mut self.steps {
+            let Some(cursor) = &step.known.cursor else {
+                continue;
+            };
+            let other = ends.iter().find(|(topic, bounds)| {
+                let log = cursor.logs.get(*topic).into_iter().flatten();
+                log.into_iter().any(|(partition, reach)| {
+                    let bounds = bounds.iter().find(|one| one.partition.0 == *partition);
+                    bounds.is_none_or(|bounds| bounds.end < reach.end)
+                })
+            });
+            let Some((topic, _)) = other else { continue };
+            warn!(%shard, topic, "a topic was made anew or has lost its end; everything of the shard is compared anew");
+            step.known.cursor = None;
+            for state in step.known.streams.values_mut() {
+                *state = StreamState::begin(&state.route, state.began, state.generation);
+            }
+        }
     }
 
     /// Topics of the streams, and those for whose strays one of the shards answers.
