@@ -305,6 +305,10 @@ impl Auditor {
                 });
             }
         });
+        let owned = self.board.owned_shards();
+        let mut owned = owned.iter();
+        let lacking = owned.find(|shard| !self.holding.holds(**shard));
+        let lacking = lacking.map(|shard| format!("shard {shard} is not audited here yet"));
         let held: Vec<&Held> = self.holding.all().collect();
         let knowledge = Knowledge {
             cursors: held
@@ -316,7 +320,7 @@ impl Auditor {
                 .flat_map(|held| held.known.streams.values())
                 .collect(),
             unmirrored,
-            obstacle: obstacle.or(halted),
+            obstacle: obstacle.or(lacking).or(halted),
             limit: (self.settings.window * 3).max(LEAST_LIMIT) + self.last.took * 2,
         };
         let now = SystemTime::now();
