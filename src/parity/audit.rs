@@ -169,12 +169,11 @@ impl Auditor {
     async fn round(&mut self, stop: &CancellationToken) -> Result<Option<String>, Error> {
         let owned = self.board.owned_shards();
         let obstacle = self.holding.follow(&owned).await?;
+        // Opening takes its time; a shard may have gone meanwhile.
+        self.holding.keep(&self.board.owned_shards());
         let seen = self.seen();
         let missing = self.holding.begin(&seen).await?;
-        let seen: Vec<Seen> = seen
-            .into_iter()
-            .filter(|seen| self.holding.knows(seen))
-            .collect();
+        let seen = self.holding.streams(seen);
         round::keep(&mut self.origins, |stream| {
             seen.iter().any(|seen| seen.stream == *stream)
         });
@@ -187,7 +186,7 @@ impl Auditor {
             stop,
             began_ms: now_ms(),
             shards: self.holding.shards(),
-            steps: self.holding.steps(&seen),
+            steps: self.holding.steps(),
             seen,
             origins: std::mem::take(&mut self.origins),
             recheck,

@@ -48,7 +48,7 @@ pub struct Wanted {
     /// The stream's checkpoint, read before the ends of the logs.
     pub committed: EntryId,
     pub generation: u32,
-    /// Entries of older generations are known to match: see [`Facts::shared_history`].
+    /// Entries of older generations are known to match: see `Facts::shared_history`.
     pub shared_history: bool,
 }
 
@@ -58,6 +58,8 @@ pub struct Looked {
     pub counts: Counts,
     /// All that are no match.
     pub differences: Vec<Difference>,
+    /// Some entry that Redis still holds was mirrored in an older generation: the history broke and was not begun anew.
+    pub shares_history: bool,
 }
 
 /// Records known to be no entry's, by stream, generation and id: they stand in nobody's order.
@@ -72,6 +74,15 @@ pub struct View<'a> {
     pub logs: &'a [TopicPass],
     /// What earlier looks found to be extra.
     pub strangers: &'a Strangers,
+    /// The upper end of the lots that are looked at; `u64::MAX`: all.
+    pub lots: u64,
+}
+
+impl View<'_> {
+    /// Whether the id is in the sample.
+    fn takes(&self, lot: impl FnOnce() -> u64) -> bool {
+        self.lots == u64::MAX || lot() <= self.lots
+    }
 }
 
 /// Looks at each window. `each` is called now and then with the entries and records read since.
@@ -181,11 +192,18 @@ impl Looking<'_> {
                 .range(&wanted.stream.name, from, wanted.through, CHUNK as usize)
                 .await?;
             for entry in &page {
+                if !self.view.takes(|| side.lot(entry.id)) {
+                    continue;
+                }
                 subject.hold(side.held(&wanted.stream, &wanted.binding, entry));
             }
             (self.each)(page.len() as u64);
             self.pace
-                .keep(u32::try_from(page.len()).unwrap_or(u32::MAX), began)
+                .keep(
+                    u32::try_from(page.len()).unwrap_or(u32::MAX),
+                    began,
+                    self.stop,
+                )
                 .await;
             match page.last().and_then(|entry| entry.id.next()) {
                 Some(next) if page.len() == CHUNK as usize && next <= wanted.through => from = next,
@@ -263,6 +281,7 @@ fn conclude(
     Looked {
         counts,
         differences: differences.collect(),
+        shares_history: facts.shared_history,
     }
 }
 

@@ -189,19 +189,20 @@ impl StreamPass {
     /// What level windows, and records below what Redis still has, come to.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counts_but(|_| false)
+        self.counts_but(|_| false, self.shares_history())
     }
 
-    /// The same without the windows that were looked at, which have their own counts.
+    /// The same without the windows that were looked at, which have their own counts. `shares_history`: see
+    /// [`shares_history`](Self::shares_history); a look may know more.
     #[must_use]
-    pub fn counts_but(&self, looked: impl Fn(usize) -> bool) -> Counts {
+    pub fn counts_but(&self, looked: impl Fn(usize) -> bool, shares_history: bool) -> Counts {
         let mut counts = Counts::default();
         for (nth, window) in self.windows.iter().enumerate() {
             if window.is_level() && !looked(nth) {
                 counts.add(&Counts::level(window.redis.count, window.letters));
             }
         }
-        let orphans = if self.shares_history() {
+        let orphans = if shares_history {
             Class::Extra
         } else {
             Class::Unverifiable
@@ -213,9 +214,8 @@ impl StreamPass {
     }
 
     /// Examples of what is in no window and yet of the stream: what Redis no longer has, and what it lost.
-    pub fn outside(&self) -> impl Iterator<Item = Difference> {
+    pub fn outside(&self, shares_history: bool) -> impl Iterator<Item = Difference> {
         let of = || Some((Some(self.stream.database), self.stream.name.to_string()));
-        let lost = self.shares_history();
         let below = self.below_examples.iter().map(move |(why, one)| {
             let topic = if one.letter {
                 &self.letters
@@ -228,7 +228,7 @@ impl StreamPass {
             }
         });
         let orphans = self.orphan_examples.iter().map(move |&(id, at)| {
-            if lost {
+            if shares_history {
                 let why = Why::RedisLostHistory;
                 return stray(&self.route, &self.topic, why, of(), Some(id), at);
             }

@@ -70,6 +70,7 @@ struct LookedWindow {
     counts: Counts,
     differences: Vec<Difference>,
     not_kept: u64,
+    shares_history: bool,
 }
 
 /// How a run ended.
@@ -301,6 +302,7 @@ impl Verification {
                 seed: self.pass.seed,
                 logs: &logs,
                 strangers: &strangers,
+                lots: self.pass.lots,
             };
             let mut progressed = |amount| {
                 self.looks.done += amount;
@@ -439,14 +441,17 @@ impl Verification {
         let mut not_kept = 0;
         for (at, stream) in self.pass.streams.iter().enumerate() {
             let counts = routes.entry(stream.route.clone()).or_default();
-            counts.add(&stream.counts_but(|window| self.looked.contains_key(&(at, window))));
-            let windows = self.looked.range((at, 0)..(at + 1, 0));
-            for (_, looked) in windows {
+            let windows = || self.looked.range((at, 0)..(at + 1, 0));
+            let shares =
+                stream.shares_history() || windows().any(|(_, looked)| looked.shares_history);
+            let looked = |window| self.looked.contains_key(&(at, window));
+            counts.add(&stream.counts_but(looked, shares));
+            for (_, looked) in windows() {
                 counts.add(&looked.counts);
                 differences.extend(looked.differences.iter().cloned());
                 not_kept += looked.not_kept;
             }
-            differences.extend(stream.outside());
+            differences.extend(stream.outside(shares));
         }
         for (route, by_why) in &self.pass.strays.counts {
             not_kept += by_why.values().sum::<u64>();
@@ -541,6 +546,7 @@ impl LookedWindow {
             counts: looked.counts,
             differences: looked.differences,
             not_kept,
+            shares_history: looked.shares_history,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Are the stores level, since when, on what evidence: what the auditor found, and the view of it.
 //!
-//! The auditor writes a [`ParityCell`] after each round; [`view`] makes the snapshot's part of it. What was found is true of
+//! The auditor writes a [`ParityCell`] after each round; `view` makes the snapshot's part of it. What was found is true of
 //! the time up to which it was verified, so a finding that grows old without being renewed is no longer the state: it becomes
 //! `unknown` by itself, even if the auditor says nothing more.
 

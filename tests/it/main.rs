@@ -25,6 +25,7 @@ mod observability;
 mod operator;
 mod parity;
 mod parity_asked;
+mod parity_audit;
 mod parity_cli;
 mod places;
 mod plan;

@@ -9,7 +9,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 
 use crate::harness::{Daemon, Process, Scratch, eventually, kafka, lockgate, log_file, redis};
-use crate::plan::{Plan, SOON, Topic, add, await_level, header};
+use crate::plan::{Plan, SOON, Topic, add, await_level, drain, header};
 
 /// Two streams, level in Kafka, and the daemon that mirrored them.
 struct Mirrored {
@@ -309,5 +309,51 @@ fn what_was_interrupted_goes_on_where_it_stopped() {
     assert!(
         !std::path::Path::new(&state).exists(),
         "nothing is left to go on with"
+    );
+}
+
+#[test]
+fn what_is_missing_is_produced_again_by_the_daemon_and_then_level() {
+    let mut mirrored = Mirrored::new("repaired", 30);
+    let topic = mirrored.plan.topic("r");
+    drain(&mut mirrored.daemon);
+    // Somebody deletes the topic and makes it anew, while the checkpoints say that all is mirrored.
+    let topics = |arguments: &[&str]| kafka().tool("TopicCommand", arguments);
+    topics(&["--delete", "--topic", &topic]);
+    eventually(SOON, "the topic is gone", || {
+        let left = topics(&["--list"]);
+        if left.lines().any(|name| name == topic) {
+            Err("still there")
+        } else {
+            Ok(())
+        }
+    });
+    kafka().create_topic(&topic, 1, &[]);
+    mirrored.daemon.restart();
+    mirrored.daemon.wait_ready();
+    await_level(&mirrored.daemon, "a");
+    await_level(&mirrored.daemon, "b");
+
+    let plan = mirrored.json(5, &["repair"]);
+    assert_eq!(
+        (&plan["missing"], &plan["left_out"]),
+        (&60.into(), &0.into()),
+        "{plan}"
+    );
+    let apply = ["repair", "--apply", "--reason", "the topic was deleted"];
+    let (code, said) = mirrored.parity(&[&apply[..], &["--limit", "59"]].concat());
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("60 entries are missing, more than --limit 59; nothing was produced"),
+        "{said}"
+    );
+    let applied = mirrored.json(0, &apply);
+    assert_eq!(applied["applied"]["repaired"], 60, "{applied}");
+    mirrored.json(0, &["verify"]);
+    let nothing = mirrored.json(0, &apply);
+    assert_eq!(
+        (&nothing["missing"], &nothing["staying"]),
+        (&0.into(), &0.into()),
+        "{nothing}"
     );
 }

@@ -12,7 +12,7 @@ use super::words;
 use crate::cli::Exit;
 use crate::cli::output::{counted, grouped};
 use crate::cli::status::{Page, Paint, spoken};
-use crate::parity::{Difference, Verdict};
+use crate::parity::{Class, Difference, Verdict};
 
 /// The whole answer, as far as it is about parity.
 #[derive(Clone, Debug, Deserialize)]
@@ -42,6 +42,8 @@ pub struct Section {
     pub lower_bound: Option<f64>,
     #[serde(default)]
     pub reason: Option<String>,
+    #[serde(default)]
+    pub was_level_seconds: Option<f64>,
     #[serde(default)]
     pub open_differences: Vec<Difference>,
     #[serde(default)]
@@ -182,7 +184,11 @@ impl Section {
             .since
             .as_ref()
             .map(|since| format!("since {}", moment(since)));
-        let parts: Vec<String> = since.into_iter().chain(self.reason.clone()).collect();
+        let was = self
+            .was_level_seconds
+            .map(|seconds| format!("was level for {}", spoken(seconds)));
+        let parts = since.into_iter().chain(self.reason.clone()).chain(was);
+        let parts: Vec<String> = parts.collect();
         if !parts.is_empty() {
             page.line("", &parts.join(" · "), Paint::Plain);
         }
@@ -219,7 +225,7 @@ impl Section {
     }
 
     fn open_count(&self) -> u64 {
-        self.open.values().sum()
+        faults(&self.open).values().sum()
     }
 
     fn not_listed(&self) -> u64 {
@@ -237,12 +243,7 @@ impl RouteSection {
                 .map(|time| format!("to {}", moment(time))),
         );
         parts.extend(self.compared.map(|n| format!("{} compared", grouped(n))));
-        let open: BTreeMap<String, u64> = self
-            .open
-            .iter()
-            .filter(|(_, n)| **n > 0)
-            .map(|(class, n)| (class.clone(), *n))
-            .collect();
+        let open = faults(&self.open);
         parts.push(if open.is_empty() {
             "0 differ".to_owned()
         } else {
@@ -255,6 +256,18 @@ impl RouteSection {
         );
         parts.join(" · ")
     }
+}
+
+/// What stands open and is a fault; what is pending is open too, and none.
+fn faults(open: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let is_fault = |name: &String| {
+        let class = Class::ALL.iter().find(|class| class.as_str() == name);
+        class.is_none_or(|class| class.is_fault())
+    };
+    open.iter()
+        .filter(|(name, count)| **count > 0 && is_fault(name))
+        .map(|(name, count)| (name.clone(), *count))
+        .collect()
 }
 
 const fn word(verdict: Verdict) -> &'static str {
@@ -277,14 +290,13 @@ fn named(counts: &BTreeMap<String, u64>) -> String {
 mod tests {
     use super::*;
     use crate::cli::parity::samples::difference;
-    use crate::parity::Class;
 
     fn told(change: impl FnOnce(&mut serde_json::Value)) -> Told {
         let mut json = serde_json::json!({
             "migration": "messages", "as_of": "2026-03-12T14:04:00.000Z", "seq": 12, "ready": true,
             "parity": {
                 "state": "level", "since": "2026-03-08T12:02:00Z", "verified_through": "2026-03-12T14:03:40Z",
-                "compared": 18_402_113_u64, "classes": {"match": 18_402_113_u64}, "open": {}, "unverifiable": 0,
+                "compared": 18_402_113_u64, "classes": {"match": 18_402_113_u64}, "open": {"missing": 0, "pending": 7, "unverifiable": 2}, "unverifiable": 0,
                 "lower_bound": 0.999_999_837, "reason": null, "open_differences": [], "behind_seconds": 20.0,
                 "windows": {"sealed": 184, "unequal": 0, "unverifiable": 0},
                 "routes": {"chat": {"verified_through": "2026-03-12T14:03:40Z", "compared": 18_402_113_u64,
@@ -297,7 +309,7 @@ mod tests {
 
     fn apart(json: &mut serde_json::Value) {
         json["parity"]["state"] = "apart".into();
-        json["parity"]["open"] = serde_json::json!({"missing": 2, "duplicate": 1});
+        json["parity"]["open"] = serde_json::json!({"missing": 2, "duplicate": 1, "pending": 7});
         json["parity"]["reason"] = "2 missing, 1 duplicate".into();
         json["parity"]["open_differences"] =
             serde_json::to_value([difference(Class::Missing, &[])]).unwrap();
@@ -369,6 +381,7 @@ NEXT      lockgate parity explain 'msg:stream:7' 1741356110123-0 --database 0
         let told = told(|json| json["parity"] = serde_json::json!({"state": "unknown"}));
         let shown = told.page(Look::default());
         assert!(shown.contains("? COULD NOT TELL"), "{shown}");
+        assert!(!shown.contains("was level"), "{shown}");
         assert!(
             !shown.contains("VERIFIED") && !shown.contains("compared"),
             "{shown}"

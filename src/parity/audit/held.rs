@@ -72,7 +72,7 @@ impl Holding {
     /// # Errors
     /// Kafka gave no answer.
     pub async fn follow(&mut self, owned: &BTreeSet<Shard>) -> Result<Option<String>, Error> {
-        self.held.retain(|shard, _| owned.contains(shard));
+        self.keep(owned);
         self.fenced
             .retain(|shard, at| owned.contains(shard) && at.elapsed() < FENCED_FOR);
         let lacking: Vec<Shard> = owned
@@ -156,8 +156,7 @@ impl Holding {
         Ok(())
     }
 
-    /// Gives streams that are new, or whose history broke, a beginning, and forgets those that are gone. `Some`: one of them
-    /// cannot be compared yet.
+    /// Gives streams that are new, or whose history broke, a beginning. `Some`: one of them cannot be compared yet.
     ///
     /// # Errors
     /// Kafka gave no answer.
@@ -169,11 +168,11 @@ impl Holding {
             self.held.clear();
             return Ok(Some("the shards were resized".to_owned()));
         }
-        let streams: BTreeSet<&StreamRef> = seen.iter().map(|seen| &seen.stream).collect();
         for held in self.held.values_mut() {
+            let routes = &self.edges.routes;
             held.known
                 .streams
-                .retain(|stream, _| streams.contains(stream));
+                .retain(|stream, _| routes.bind(stream).is_some());
         }
         let unknown: Vec<&Seen> = seen.iter().filter(|seen| !self.knows(seen)).collect();
         let shards: BTreeSet<Shard> = unknown.iter().map(|seen| seen.shard).collect();
@@ -220,14 +219,43 @@ impl Holding {
         Ok(beginnings.collect())
     }
 
+    /// Every stream that has a state, as it is seen; one that is not seen just now, or in another generation, stands where it
+    /// is. A log's cursor may step over a record only with the stream that it belongs to.
+    pub fn streams(&self, seen: Vec<Seen>) -> Vec<Seen> {
+        let mut seen: BTreeMap<StreamRef, Seen> = seen
+            .into_iter()
+            .filter(|seen| self.knows(seen))
+            .map(|seen| (seen.stream.clone(), seen))
+            .collect();
+        let mut streams = Vec::new();
+        for (&shard, held) in &self.held {
+            for (stream, state) in &held.known.streams {
+                let Some(binding) = self.edges.routes.bind(stream) else {
+                    continue;
+                };
+                streams.push(seen.remove(stream).unwrap_or_else(|| Seen {
+                    stream: stream.clone(),
+                    shard,
+                    binding,
+                    committed: state.sealed,
+                    generation: state.generation,
+                    oldest_unmirrored_ms: None,
+                }));
+            }
+        }
+        streams
+    }
+
+    /// Lets go what is not owned any more.
+    pub fn keep(&mut self, owned: &BTreeSet<Shard>) {
+        self.held.retain(|shard, _| owned.contains(shard));
+    }
+
     /// What a round may change: a copy of what is known.
-    pub fn steps(&self, seen: &[Seen]) -> BTreeMap<Shard, ShardStep> {
-        let streams: BTreeSet<&StreamRef> = seen.iter().map(|seen| &seen.stream).collect();
+    pub fn steps(&self) -> BTreeMap<Shard, ShardStep> {
         let steps = self.held.iter().map(|(shard, held)| {
-            let mut known = held.known.clone();
-            known.streams.retain(|stream, _| streams.contains(stream));
             let step = ShardStep {
-                known,
+                known: held.known.clone(),
                 ..ShardStep::default()
             };
             (*shard, step)

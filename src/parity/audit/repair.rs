@@ -217,6 +217,7 @@ impl Auditor {
                 seed: self.seed,
                 logs: &logs,
                 strangers: &Strangers::new(),
+                lots: u64::MAX,
             },
             &wanted,
             &self.pace,

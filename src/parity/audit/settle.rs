@@ -89,7 +89,7 @@ pub fn fold(
 
 /// Records whose entries Redis had trimmed or deleted before they were compared, and those that it lost.
 fn below(state: &mut StreamState, pass: &StreamPass, step: &mut Step) {
-    let counts = pass.counts_but(|_| true);
+    let counts = pass.counts_but(|_| true, pass.shares_history());
     if counts.total() == 0 {
         return;
     }
@@ -101,7 +101,10 @@ fn below(state: &mut StreamState, pass: &StreamPass, step: &mut Step) {
         digest: None,
     };
     step.close(state, closing);
-    for difference in pass.outside().filter(|one| one.class.is_fault()) {
+    for difference in pass
+        .outside(pass.shares_history())
+        .filter(|one| one.class.is_fault())
+    {
         open(state, difference);
     }
 }

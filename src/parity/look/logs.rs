@@ -208,7 +208,7 @@ impl Looking<'_> {
         let mut side = KafkaSide::new(self.view.seed, log.letters);
         let (mut amount, mut began) = (0, Instant::now());
         let (pace, stop, each) = (self.pace, self.stop, &mut *self.each);
-        let strangers = self.view.strangers;
+        let (view, strangers) = (self.view, self.view.strangers);
         topics::read_stretches(
             &self.edges.kafka,
             &topic,
@@ -218,7 +218,7 @@ impl Looking<'_> {
                 amount += 1;
                 if amount == CHUNK {
                     each(u64::from(amount));
-                    pace.keep_blocking(amount, began);
+                    pace.keep_blocking(amount, began, stop);
                     (amount, began) = (0, Instant::now());
                     if stop.is_cancelled() {
                         return ControlFlow::Break(());
@@ -230,6 +230,9 @@ impl Looking<'_> {
                 let Some(windows) = by_name.get(identity.stream) else {
                     return ControlFlow::Continue(());
                 };
+                if !view.takes(|| side.lot(identity.id)) {
+                    return ControlFlow::Continue(());
+                }
                 let ordered = !log.letters && !identity.repaired;
                 let key = if ordered { side.key(record) } else { 0 };
                 let stranger = !strangers.is_empty()

@@ -57,7 +57,7 @@ impl Pass {
                     amount += 1;
                     if amount == CHUNK {
                         each(reading.pass);
-                        pace.keep_blocking(amount, began);
+                        pace.keep_blocking(amount, began, stop);
                         (amount, began) = (0, Instant::now());
                         if stop.is_cancelled() {
                             return ControlFlow::Break(());

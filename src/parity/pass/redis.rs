@@ -50,7 +50,7 @@ impl Pass {
                     stream.digest(entry, &mut side, lots);
                 }
                 each(self);
-                pace.keep(amount, began).await;
+                pace.keep(amount, began, stop).await;
             }
             self.streams[at].close();
         }

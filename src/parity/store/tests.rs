@@ -1,5 +1,9 @@
+//! What is written down of a shard, and that it reads back as it was.
+
 use super::*;
-use crate::entry::Database;
+use crate::entry::{Database, EntryId};
+use crate::parity::class::{Class, Counts};
+use crate::placement::Offset;
 
 fn id(n: u64) -> EntryId {
     EntryId::new(n, 0)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::faults::Scene;
+use super::scene::Scene;
 use super::script::Script;
 use crate::harness::{eventually, lockgate, lockgate_beside};
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::faults::flip;
 use super::hand::Hand;
+use super::scene::flip;
 use super::script::{Script, Twin};
 use super::stage::{Id, Stage, identified};
 use crate::harness::{Entry, Expected, kafka, murmur3_x86_32};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::faults::{false_identity, flip, id_behind};
 use super::hand::Hand;
+use super::scene::{false_identity, flip, id_behind};
 use super::script::Script;
 use super::stage::{Stage, entries};
 use crate::harness::kafka;

@@ -3,74 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::hand::{Hand, Outgoing};
-use super::script::{Script, Twin};
-use super::stage::{Stage, entries_of, spoil};
-use super::verdict::{Expectation, Verified};
-use crate::harness::{Entry, Workload, kafka};
-
-/// Three streams of a hundred entries, each with an entry that only a dead letter can stand for.
-pub struct Scene {
-    pub stage: Stage,
-    pub entries: Vec<Entry>,
-    pub twins: Vec<Twin>,
-    pub hand: Hand,
-}
-
-impl Scene {
-    pub fn new(what: &str) -> Self {
-        // Few keys, so that each has several entries.
-        let load = Workload::new(11).conversations(20);
-        let mut entries = entries_of(load, &[100, 100, 100]);
-        let stage = Stage::new(what, 3);
-        for n in [40, 41, 42] {
-            spoil(&mut entries[n]);
-        }
-        stage.add(&entries);
-        Self {
-            twins: stage.twins(&entries),
-            stage,
-            entries,
-            hand: Hand::new(kafka()),
-        }
-    }
-
-    /// Plays the script with these faults in it and verifies: exactly they are found.
-    #[track_caller]
-    pub fn check(&self, sabotage: impl FnOnce(&mut Script<'_>)) -> Verified {
-        let mut script = Script::new(&self.stage, &self.twins);
-        sabotage(&mut script);
-        let expected = script.play(&self.hand, &BTreeSet::new());
-        let verified = self.stage.verify(&[]);
-        verified.assert_is(&expected);
-        verified
-    }
-}
-
-#[track_caller]
-fn sabotage(what: &str, sabotage: impl FnOnce(&mut Script<'_>, &Scene)) -> Verified {
-    let scene = Scene::new(what);
-    scene.check(|script| sabotage(script, &scene))
-}
-
-/// One byte of some bytes, changed.
-pub fn flip(bytes: &mut [u8]) {
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-}
-
-/// A record that names this identity, in the partition and with the bytes of that one.
-pub fn false_identity(of: &Outgoing, stream: &str, id: &str) -> Outgoing {
-    let mut record = of.clone();
-    record.set_header("redis-stream", stream.as_bytes());
-    record.set_header("redis-id", id.as_bytes());
-    record
-}
-
-/// The id that lies between this entry's and the next one's, and that no entry has.
-pub fn id_behind(twin: &Twin) -> String {
-    format!("{}-0", twin.id.0 + 1)
-}
+use super::hand::Outgoing;
+use super::scene::{Scene, false_identity, flip, id_behind, sabotage};
+use super::script::Script;
 
 #[test]
 fn stores_without_a_fault_are_level() {
@@ -334,18 +269,6 @@ fn a_late_record_is_reordered_unless_it_is_marked_as_repaired() {
 }
 
 #[test]
-fn what_lies_behind_the_checkpoint_is_pending_and_no_fault() {
-    let scene = Scene::new("pending");
-    let mut script = Script::new(&scene.stage, &scene.twins);
-    let pending: BTreeSet<usize> = (285..300).collect();
-    for &at in &pending {
-        script.pending(at);
-    }
-    let expected = script.play(&scene.hand, &pending);
-    scene.stage.verify(&[]).assert_is(&expected);
-}
-
-#[test]
 fn aborted_records_and_control_records_never_count() {
     let scene = Scene::new("aborted");
     let all: Vec<&Outgoing> = scene.twins.iter().map(|twin| &twin.record).collect();
@@ -361,105 +284,4 @@ fn aborted_records_and_control_records_never_count() {
     scene.hand.abort(all.iter().copied());
     scene.hand.abort([all[7]]);
     scene.stage.verify(&[]).assert_is(&expected);
-}
-
-#[test]
-fn nothing_against_nothing_is_no_verdict() {
-    let stage = Stage::new("nothing", 3);
-    stage.checkpoints(&Hand::new(kafka()), &[]);
-    let verified = stage.verify(&[]);
-    assert_eq!(
-        (verified.code, verified.json["verdict"].as_str()),
-        (Some(6), Some("unknown")),
-        "{}",
-        verified.said
-    );
-    assert!(verified.json["unknown_because"].is_string());
-}
-
-#[test]
-fn where_everything_is_pending_there_is_no_verdict() {
-    let scene = Scene::new("all-pending");
-    let before: Vec<_> = (0..3).map(|n| format!("msg:stream:{n}")).collect();
-    let before: Vec<_> = before
-        .iter()
-        .map(|name| (name.as_str(), (0, 0), 0))
-        .collect();
-    scene.stage.checkpoints(&scene.hand, &before);
-    let verified = scene.stage.verify(&[]);
-    assert_eq!(
-        (verified.code, verified.json["verdict"].as_str()),
-        (Some(6), Some("unknown")),
-        "{}",
-        verified.said
-    );
-    assert_eq!(verified.count("pending"), 300);
-}
-
-#[test]
-fn one_route_or_one_stream_is_judged_alone() {
-    let scene = Scene::new("alone");
-    let mut script = Script::new(&scene.stage, &scene.twins);
-    script.missing(150);
-    let expected = script.play(&scene.hand, &BTreeSet::new());
-    let bad = &scene.twins[150].stream;
-    for stream in ["msg:stream:0", "msg:stream:1", "msg:stream:2"] {
-        let verified = scene.stage.verify(&["--stream", stream]);
-        let code = if stream == bad { 5 } else { 0 };
-        assert_eq!(verified.code, Some(code), "{stream}: {}", verified.said);
-        let findings = if stream == bad {
-            &expected.findings[..]
-        } else {
-            &[]
-        };
-        assert_eq!(verified.findings(), findings);
-        assert_eq!(verified.json["counts"]["redis_entries"], 100);
-    }
-    let of_route = scene.stage.verify(&["--route", "messages"]);
-    of_route.assert_is(&expected);
-}
-
-#[test]
-fn a_span_of_ids_is_judged_alone() {
-    let scene = Scene::new("span");
-    let mut script = Script::new(&scene.stage, &scene.twins);
-    script.missing(60);
-    script.twice(150, 150);
-    script.altered(240, "value", |record| flip(record.value.as_mut().unwrap()));
-    let expected = script.play(&scene.hand, &BTreeSet::new());
-    let id = |at: usize| super::stage::text(scene.twins[at].id);
-    // Ids ascend over all streams together, so a span is one stretch of entries.
-    for (from, to, found) in [
-        (0, 59, 0),
-        (60, 60, 1),
-        (61, 149, 0),
-        (100, 299, 2),
-        (150, 239, 1),
-    ] {
-        let verified = scene.stage.verify(&["--from", &id(from), "--to", &id(to)]);
-        let of_span: Vec<_> = expected
-            .findings
-            .iter()
-            .filter(|finding| {
-                let at = scene
-                    .twins
-                    .iter()
-                    .position(|twin| finding.id.as_deref() == Some(&super::stage::text(twin.id)));
-                (from..=to).contains(&at.unwrap())
-            })
-            .cloned()
-            .collect();
-        assert_eq!(of_span.len(), found);
-        let mut of_span = Expectation {
-            findings: of_span,
-            ..Expectation::default()
-        };
-        of_span.findings.sort();
-        assert_eq!(verified.findings(), of_span.findings, "{from} to {to}");
-        assert_eq!(
-            verified.json["counts"]["redis_entries"].as_u64(),
-            Some((to - from + 1) as u64),
-            "{from} to {to}"
-        );
-    }
 }

@@ -8,7 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::faults::{Scene, false_identity, id_behind};
+use super::scene::{Scene, false_identity, id_behind};
 use super::script::{Script, Twin};
 use super::stage::{Id, Stage, entries, messages_route, text};
 use super::verdict::Finding;

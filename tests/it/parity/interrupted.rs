@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::faults::{false_identity, flip, id_behind};
 use super::hand::Hand;
+use super::scene::{false_identity, flip, id_behind};
 use super::script::{Script, Twin};
 use super::stage::{Stage, entries};
 use super::verdict::Expectation;

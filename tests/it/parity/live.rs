@@ -4,8 +4,8 @@
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 
-use super::faults::{Scene, false_identity, id_behind};
 use super::hand::{Hand, Outgoing};
+use super::scene::{Scene, false_identity, id_behind};
 use super::verdict::{Expectation, Finding, Verified};
 use crate::harness::{Daemon, kafka, lockgate, messages};
 use crate::rig::{LONG, Rig, pass};

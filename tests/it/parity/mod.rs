@@ -4,18 +4,20 @@
 //! Nothing of the engine is shared. `stage` writes Redis and the checkpoints, `hand` writes Kafka, `script` places faults
 //! and says what must be found, `verdict` reads what was said and holds it against that.
 
+mod asked;
 mod bad_input;
 mod clocks;
 mod edges;
 mod faults;
 mod generations;
 mod gone;
-mod hand;
+pub mod hand;
 mod interrupted;
 mod live;
 mod placement;
 mod randomised;
 mod sampling;
+mod scene;
 mod script;
-mod stage;
+pub mod stage;
 mod verdict;

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::faults::{false_identity, flip, id_behind};
 use super::hand::Hand;
+use super::scene::{false_identity, flip, id_behind};
 use super::script::{Script, Twin};
 use super::stage::{Stage, entries, spoil};
 use super::verdict::Expectation;

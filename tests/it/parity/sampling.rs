@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::faults::flip;
 use super::hand::Hand;
+use super::scene::flip;
 use super::script::{Script, Twin};
 use super::stage::{Stage, entries};
 use crate::harness::kafka;

@@ -6,7 +6,9 @@
 
 mod view;
 
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use serde::Serialize;
 
 use super::select::Select;
 use super::session::{Effort, Scope, Session, block_on};
@@ -15,11 +17,13 @@ use crate::cli::Exit;
 use crate::cli::api::{ApiArgs, Client};
 use crate::cli::output::{Output, grouped, print, print_json};
 use crate::cli::status::may_color;
-use crate::parity::{Outcome, RepairPlan, Target, Verdict};
+use crate::parity::{Outcome, RepairPlan, Report, Target, Verdict};
 
 const SCHEMA: &str = "lockgate.parity-repair/v1";
-/// Entries in one request, so that each is answered well within the time that the daemon has for it.
-const BATCH: usize = 100;
+/// Entries in one request: for each request the daemon reads the logs once.
+const BATCH: usize = 1_000;
+/// The daemon looks before it writes, and that takes as long as reading the logs does.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// Plan what can be repaired, or let the daemon produce missing entries again
 ///
@@ -64,32 +68,6 @@ struct Order<'a> {
     reason: &'a str,
 }
 
-/// What came of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Repaired {
-    /// Produced again.
-    pub repaired: u64,
-    /// Found in Kafka when the daemon looked.
-    pub already_there: u64,
-    pub refused: Vec<Refused>,
-}
-
-/// An entry that was not produced again, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
-    #[serde(flatten)]
-    pub target: Target,
-    pub why: String,
-}
-
-impl Repaired {
-    fn add(&mut self, other: Self) {
-        self.repaired += other.repaired;
-        self.already_there += other.already_there;
-        self.refused.extend(other.refused);
-    }
-}
-
 #[derive(Debug, Serialize)]
 struct Shown<'a> {
     schema: &'static str,
@@ -101,7 +79,7 @@ struct Shown<'a> {
     left_out: u64,
     /// Absent for a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
-    applied: Option<&'a Repaired>,
+    applied: Option<&'a Report>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -148,10 +126,10 @@ fn apply(
         return Ok(Exit::Failed);
     }
     let client = match args.api.client() {
-        Ok(client) => client,
+        Ok(client) => client.waiting(LONGEST),
         Err(exit) => return Ok(exit),
     };
-    let mut done = Repaired::default();
+    let mut done = Report::default();
     let failed = order(&client, &plan.produce, reason, &mut done);
     show(args, session, outcome, plan, Some(&done))?;
     Ok(match failed {
@@ -163,15 +141,21 @@ fn apply(
 }
 
 /// Names the entries to the daemon; `Some`: it broke off, which is said, and `done` is what was done before.
-fn order(client: &Client, targets: &[Target], reason: &str, done: &mut Repaired) -> Option<Exit> {
+fn order(client: &Client, targets: &[Target], reason: &str, done: &mut Report) -> Option<Exit> {
     for entries in targets.chunks(BATCH) {
         let answer = client.post("/v1/parity/repair", &Order { entries, reason });
         match answer {
-            Ok(answer) => done.add(answer),
+            Ok(answer) => add(done, answer),
             Err(error) => return Some(error.exit()),
         }
     }
     None
+}
+
+fn add(done: &mut Report, more: Report) {
+    done.repaired += more.repaired;
+    done.already_there += more.already_there;
+    done.refused.extend(more.refused);
 }
 
 fn show(
@@ -179,7 +163,7 @@ fn show(
     session: &Session,
     outcome: &Outcome,
     plan: &RepairPlan,
-    applied: Option<&Repaired>,
+    applied: Option<&Report>,
 ) -> anyhow::Result<()> {
     let migration = &session.config.name;
     match args.output {

@@ -1,11 +1,10 @@
 //! A plan of repair, and what came of it, as text of at most 80 columns. Pure.
 
-use super::Repaired;
 use crate::cli::output::grouped;
 use crate::cli::parity::text::{self, Look, entries};
 use crate::cli::parity::words;
 use crate::cli::status::{Page, Paint};
-use crate::parity::{Class, Location, Outcome, RepairPlan, Stays};
+use crate::parity::{Class, Location, Outcome, RepairPlan, Report, Stays};
 
 /// Entries and identities that are listed; `--output json` has all that were found.
 const LISTED: usize = 20;
@@ -17,7 +16,7 @@ pub fn text(
     migration: &str,
     outcome: &Outcome,
     plan: &RepairPlan,
-    applied: Option<&Repaired>,
+    applied: Option<&Report>,
     look: Look,
 ) -> String {
     let mut page = look.page();
@@ -74,7 +73,7 @@ fn more(page: &mut Page, listed: usize, what: &str) {
     }
 }
 
-fn came_of_it(page: &mut Page, done: &Repaired) {
+fn came_of_it(page: &mut Page, done: &Report) {
     let paint = if done.refused.is_empty() {
         Paint::Good
     } else {
@@ -161,7 +160,7 @@ fn places(topic: &str, skip: &[Location]) -> String {
     places.join(", ")
 }
 
-fn next(plan: &RepairPlan, applied: Option<&Repaired>) -> Option<&'static str> {
+fn next(plan: &RepairPlan, applied: Option<&Report>) -> Option<&'static str> {
     match applied {
         Some(_) => Some("lockgate parity verify: whether it is level now"),
         None if plan.missing > 0 => Some("lockgate parity repair --apply --reason TEXT"),
@@ -171,12 +170,12 @@ fn next(plan: &RepairPlan, applied: Option<&Repaired>) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Refused;
     use super::*;
     use crate::cli::parity::samples::{self, difference};
+    use crate::parity::Refused;
 
     #[track_caller]
-    fn looks(outcome: &Outcome, applied: Option<&Repaired>, expected: &str) {
+    fn looks(outcome: &Outcome, applied: Option<&Report>, expected: &str) {
         let plan = RepairPlan::of(outcome, 1_000);
         let shown = text("messages", outcome, &plan, applied, Look::default());
         assert_eq!(shown, expected, "\n{shown}");
@@ -211,7 +210,7 @@ NEXT      lockgate parity repair --apply --reason TEXT
         let mut outcome = samples::apart();
         outcome.differences.remove(1);
         let plan = RepairPlan::of(&outcome, 1_000);
-        let done = Repaired {
+        let done = Report {
             repaired: 1,
             already_there: 0,
             refused: vec![Refused {

@@ -260,6 +260,7 @@ impl Round<'_> {
             seed: self.seed,
             logs,
             strangers: &strangers,
+            lots: u64::MAX,
         };
         look(self.edges, view, wanted, self.pace, self.stop, &mut |_| ()).await
     }

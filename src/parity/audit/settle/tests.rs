@@ -47,6 +47,7 @@ fn looked(matches: u64, differences: Vec<Difference>) -> Looked {
     Looked {
         counts,
         differences,
+        shares_history: false,
     }
 }
 
