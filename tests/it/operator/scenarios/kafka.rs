@@ -189,9 +189,10 @@ pub fn checkpoint_lost(book: &str) {
     let mut walk = Walk::new(book, &plan, &daemon, "a").with("ID", &last);
     walk.through("First minute");
     walk.through("Repair");
+    add(redis(), plan.database, "a", "new", 10);
     walk.until("Verify");
     walk.finish();
-    Topic::new(&plan.topic("r")).await_count(10);
+    Topic::new(&plan.topic("r")).await_count(20);
 }
 
 /// The topic has fewer partitions than the route counts on; by hand they are added.

@@ -112,7 +112,7 @@ pub fn rotate_secrets(book: &str) {
     await_level(&daemon, "a");
     server.command::<()>(0, "ACL SETUSER mirror >new");
     let mut walk = Walk::new(book, &plan, &daemon, "a").with("LOCKGATE_REDIS__PASSWORD", "new");
-    walk.through("First minute");
+    walk.until("First minute");
     walk.through("Repair");
     daemon.restart_with(with("new"));
     daemon.wait_ready();

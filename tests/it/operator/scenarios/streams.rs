@@ -129,7 +129,7 @@ pub fn placement_changed(book: &str) {
     let mut daemon = plan.daemon();
     await_level(&daemon, "a");
     drain(&mut daemon);
-    redis().command::<()>(plan.database, "XADD a * data x other z");
+    let first: String = redis().command(plan.database, "XADD a * data x other z");
     let changed = plan
         .toml()
         .replace("key = { field = \"data\" }", "key = { field = \"other\" }");
@@ -137,7 +137,7 @@ pub fn placement_changed(book: &str) {
     daemon.restart();
     daemon.wait_ready();
     await_state(&daemon, "a", "halted", "placement-changed");
-    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    let mut walk = Walk::new(book, &plan, &daemon, "a").with("ID", &first);
     walk.through("First minute");
     walk.through("Repair");
     walk.until("Verify");
