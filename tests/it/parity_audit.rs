@@ -1,7 +1,7 @@
 //! The continuous auditor beside the mirror: level while entries flow, apart with the first difference named when somebody
 //! meddles, mended by a repair; and counts that are exact whoever is killed and whoever takes over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -90,6 +90,11 @@ fn stores_are_level_while_entries_flow_and_every_entry_is_compared_once() {
     assert_eq!(route["read"], json!({ "redis": added, "kafka": added }));
     assert!(seen["windows"]["sealed"].as_u64() > Some(3));
     assert!(seen["lower_bound"].as_f64() > Some(0.999));
+    assert_eq!(
+        windows_kept(&rig),
+        added,
+        "every entry is in one closed window"
+    );
     let metric = |name: &str, labels: &[(&str, &str)]| {
         daemon.metric(name, &[&[("route", "messages")], labels].concat())
     };
@@ -117,6 +122,25 @@ fn stores_are_level_while_entries_flow_and_every_entry_is_compared_once() {
     let printed = lockgate(&["status", "--url", &url]);
     let shown = String::from_utf8_lossy(&printed.stdout).into_owned();
     assert!(shown.contains("PARITY    = level since"), "{shown}");
+}
+
+/// Entries of all windows in the auditor's ring, which is long enough for this.
+fn windows_kept(rig: &Rig<'_>) -> u64 {
+    let topic = format!("lockgate.{}.parity", rig.name);
+    let mut reader = crate::harness::KafkaReader::new(&rig.kafka.bootstrap(), &[&topic]);
+    reader.read_to_end().unwrap();
+    let mut latest = BTreeMap::new();
+    for record in reader.records() {
+        let key = record.key.clone().unwrap();
+        if key.starts_with(b"w/") {
+            let window: Value = serde_json::from_slice(record.value.as_ref().unwrap()).unwrap();
+            latest.insert(key, window);
+        }
+    }
+    let entries = latest
+        .values()
+        .map(|window| &window["counts"]["redis_entries"]);
+    entries.map(|count| count.as_u64().unwrap()).sum()
 }
 
 #[test]
