@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod backoff;
+pub mod bound;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;

@@ -2,7 +2,6 @@
 //!
 //! Shares with the mirror the route's pure functions and nothing else, so that a fault of the mirror is not repeated here.
 
-pub mod bound;
 mod class;
 mod compare;
 mod digest;
