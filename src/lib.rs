@@ -12,6 +12,7 @@ pub mod failpoint;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+pub mod migration;
 pub mod mirror;
 pub mod parity;
 pub mod placement;
