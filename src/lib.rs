@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod entry;
 pub mod failpoint;
+pub mod flags;
 pub mod http;
 pub mod logging;
 pub mod metrics;

@@ -13,11 +13,15 @@
 //!   moving ──failed──▶ steady               frozen ──resume──▶ steady
 //!   moving ──failed──▶ held                 frozen ──resume──▶ rolling_back
 //!   moving ──failed──▶ rolling_back
+//!   moving ──deadline──▶ steady             rolling_back ──deadline──▶ steady
+//!   moving ──deadline──▶ held               rolling_back ──deadline──▶ held
+//!   moving ──deadline──▶ rolling_back
 //!   moving ──rollback──▶ rolling_back
 //!   moving ──rollback──▶ steady
 //!   moving ──rollback──▶ held
 //!   moving ──tripwire──▶ rolling_back
 //!   moving ──tripwire──▶ frozen
+//!   moving ──tripwire──▶ steady
 //! ```
 //! (A test holds this list against the transitions that the code makes. Going back over what nobody was told of yet is done at
 //! once; a hold during a move takes effect when it ends.)
@@ -48,7 +52,7 @@ pub use ask::{Answer, Ask, Plan, Refusal};
 pub use journal::{Outcome, Record, Who};
 pub use lineage::{Lineage, Mark, Trouble, follows, further};
 pub use state::{
-    Action, Baseline, Direction, Motion, Name, Rehearsal, State, Stop, Told, Verb,
+    Action, Baseline, Direction, Motion, Name, Rehearsal, Settings, State, Stop, Told, Verb,
 };
 pub use watch::Observation;
 
@@ -125,6 +129,7 @@ pub struct Machine {
     /// The migration's name, typed to complete it.
     name: String,
     instance: String,
+    settings: Settings,
     salt: u64,
     /// What is stored, as far as is known; `None` before the first load.
     saved: Option<State>,
@@ -156,6 +161,7 @@ impl Machine {
     pub fn new(config: Migration, name: &str, instance: &str, salt: u64) -> Self {
         Self {
             course: Course::new(&config),
+            settings: ask::settings(&config),
             config,
             name: name.to_owned(),
             instance: instance.to_owned(),
@@ -225,7 +231,10 @@ impl Machine {
         if let Some(saved) = &self.saved {
             self.state = saved.clone();
         }
-        let unanswered = self.deferred.drain(..).any(|command| matches!(command, Command::Answer(_)));
+        let unanswered = self
+            .deferred
+            .drain(..)
+            .any(|command| matches!(command, Command::Answer(_)));
         if unanswered {
             out.push(Command::Answer(Err(Box::new(Refusal::NotStored(why)))));
         }
@@ -253,7 +262,9 @@ impl Machine {
         self.trouble = None;
         self.stored = stored;
         let newer = match (self.saved.take(), found) {
-            (Some(had), Some(found)) if (had.epoch, had.version) > (found.epoch, found.version) => Some(had),
+            (Some(had), Some(found)) if (had.epoch, had.version) > (found.epoch, found.version) => {
+                Some(had)
+            }
             (_, Some(found)) => Some(*found),
             (had, None) => had,
         };
@@ -269,7 +280,15 @@ impl Machine {
                 self.state = State::first(now_ms, &self.instance);
                 self.turn(now_ms);
                 let own = self.own();
-                self.note(&own, Verb::Start, self.state.step, "", Outcome::Done, "all is Redis's", now_ms);
+                self.note(
+                    &own,
+                    Verb::Start,
+                    self.state.step,
+                    "",
+                    Outcome::Done,
+                    "all is Redis's",
+                    now_ms,
+                );
             }
         }
         self.configure(now_ms);
@@ -351,7 +370,11 @@ impl Machine {
             who: who.name.clone(),
             origin: who.origin.clone(),
             verb,
-            from: self.state.motion.as_ref().map_or(self.state.step, |motion| motion.from),
+            from: self
+                .state
+                .motion
+                .as_ref()
+                .map_or(self.state.step, |motion| motion.from),
             to,
             reason: reason.to_owned(),
             outcome,

@@ -54,16 +54,70 @@ pub fn tripwires(config: &Tripwires) -> Vec<Tripwire> {
     let share = list::share;
     let (most, least) = (Op::AtMost, Op::AtLeast);
     vec![
-        at(Measure::GroupLag, most, count(config.group_lag.beyond), config.group_lag.action, Phase::Consumers),
-        at(Measure::Throughput, least, share(config.throughput.beyond), config.throughput.action, Phase::Consumers),
-        at(Measure::DeadLetters, most, share(config.dead_letters.beyond), config.dead_letters.action, Phase::Consumers),
-        at(Measure::ProduceErrors, most, share(config.produce_errors.beyond), config.produce_errors.action, Phase::Ingress),
+        at(
+            Measure::GroupLag,
+            most,
+            count(config.group_lag.beyond),
+            config.group_lag.action,
+            Phase::Consumers,
+        ),
+        at(
+            Measure::Throughput,
+            least,
+            share(config.throughput.beyond),
+            config.throughput.action,
+            Phase::Consumers,
+        ),
+        at(
+            Measure::DeadLetters,
+            most,
+            share(config.dead_letters.beyond),
+            config.dead_letters.action,
+            Phase::Consumers,
+        ),
+        at(
+            Measure::ProduceErrors,
+            most,
+            share(config.produce_errors.beyond),
+            config.produce_errors.action,
+            Phase::Ingress,
+        ),
         // Counted against its limit where it is measured: more than 5 % are beyond it.
-        at(Measure::WriteLatency, most, 0.05, config.write_latency.action, Phase::Ingress),
-        at(Measure::Inconsistency, most, count(config.inconsistency.beyond), config.inconsistency.action, Phase::Consumers),
-        at(Measure::UnderReplicated, most, count(config.under_replicated.beyond), config.under_replicated.action, Phase::Shadow),
-        at(Measure::ReplicationLag, most, config.replication_lag.beyond.as_secs_f64(), config.replication_lag.action, Phase::Shadow),
-        at(Measure::Disk, most, share(config.disk.beyond), config.disk.action, Phase::Shadow),
+        at(
+            Measure::WriteLatency,
+            most,
+            0.05,
+            config.write_latency.action,
+            Phase::Ingress,
+        ),
+        at(
+            Measure::Inconsistency,
+            most,
+            count(config.inconsistency.beyond),
+            config.inconsistency.action,
+            Phase::Consumers,
+        ),
+        at(
+            Measure::UnderReplicated,
+            most,
+            count(config.under_replicated.beyond),
+            config.under_replicated.action,
+            Phase::Shadow,
+        ),
+        at(
+            Measure::ReplicationLag,
+            most,
+            config.replication_lag.beyond.as_secs_f64(),
+            config.replication_lag.action,
+            Phase::Shadow,
+        ),
+        at(
+            Measure::Disk,
+            most,
+            share(config.disk.beyond),
+            config.disk.action,
+            Phase::Shadow,
+        ),
     ]
 }
 
@@ -214,7 +268,10 @@ mod tests {
         assert_eq!(fires(&lag, &config(), &[9_999.0, 10_001.0]), [1]);
         let pace = wire(Measure::Throughput);
         assert_eq!(fires(&pace, &config(), &[0.6, 0.5, 0.499]), [2]);
-        assert_eq!(fires(&wire(Measure::Inconsistency), &config(), &[0.0, 1.0]), [1]);
+        assert_eq!(
+            fires(&wire(Measure::Inconsistency), &config(), &[0.0, 1.0]),
+            [1]
+        );
     }
 
     #[test]
@@ -222,8 +279,14 @@ mod tests {
         let lag = wire(Measure::GroupLag);
         let swing = [10_001.0, 9_000.0, 10_001.0, 9_000.0, 10_001.0];
         assert_eq!(fires(&lag, &config(), &swing), [0]);
-        let clear = [10_001.0, 8_000.0, 8_000.0, 8_001.0, 8_000.0, 8_000.0, 8_000.0, 10_001.0];
-        assert_eq!(fires(&lag, &config(), &clear), [0, 7], "three clear ones in a row re-arm");
+        let clear = [
+            10_001.0, 8_000.0, 8_000.0, 8_001.0, 8_000.0, 8_000.0, 8_000.0, 10_001.0,
+        ];
+        assert_eq!(
+            fires(&lag, &config(), &clear),
+            [0, 7],
+            "three clear ones in a row re-arm"
+        );
     }
 
     #[test]
@@ -234,7 +297,10 @@ mod tests {
         };
         let lag = wire(Measure::GroupLag);
         let high = 20_000.0;
-        assert_eq!(fires(&lag, &patient, &[high, high, 1.0, high, high, high]), [5]);
+        assert_eq!(
+            fires(&lag, &patient, &[high, high, 1.0, high, high, high]),
+            [5]
+        );
     }
 
     #[test]
@@ -246,14 +312,24 @@ mod tests {
             reading: value,
             at_ms,
         };
-        let mut observe = |sample: Option<&Sample>| trip.observe(&lag, sample, &config(), FRESH, NOW);
+        let mut observe =
+            |sample: Option<&Sample>| trip.observe(&lag, sample, &config(), FRESH, NOW);
         assert!(!observe(None));
-        assert!(!observe(Some(&sample(Reading::Unknown("away".to_owned()), NOW))));
+        assert!(!observe(Some(&sample(
+            Reading::Unknown("away".to_owned()),
+            NOW
+        ))));
         assert!(!observe(Some(&sample(Reading::Value(f64::NAN), NOW))));
-        assert!(!observe(Some(&sample(Reading::Value(20_000.0), NOW - FRESH - 1))), "too old");
+        assert!(
+            !observe(Some(&sample(Reading::Value(20_000.0), NOW - FRESH - 1))),
+            "too old"
+        );
         assert!(observe(Some(&sample(Reading::Value(20_000.0), NOW))));
         for _ in 0..10 {
-            assert!(!observe(Some(&sample(Reading::Value(0.0), NOW + 1))), "one sample counts once");
+            assert!(
+                !observe(Some(&sample(Reading::Value(0.0), NOW + 1))),
+                "one sample counts once"
+            );
         }
         assert!(trip.fired_ms.is_some());
     }
@@ -262,8 +338,16 @@ mod tests {
     fn a_few_records_do_not_throw_a_migration_back() {
         let errors = wire(Measure::ProduceErrors);
         let fires = |faults, total| {
-            let reading = Reading::Counted { faults, total, since_ms: NOW };
-            let sample = Sample { measure: Measure::ProduceErrors, reading, at_ms: NOW };
+            let reading = Reading::Counted {
+                faults,
+                total,
+                since_ms: NOW,
+            };
+            let sample = Sample {
+                measure: Measure::ProduceErrors,
+                reading,
+                at_ms: NOW,
+            };
             Trip::default().observe(&errors, Some(&sample), &config(), FRESH, NOW)
         };
         assert!(!fires(1, 20), "5 %, and nothing shown");
@@ -280,10 +364,19 @@ mod tests {
             }
         }
         let leads = |measure, step| wire(measure).leads_to(&course, step);
-        assert_eq!(leads(Measure::ProduceErrors, Step::ingress(50)), Step::consumers(100));
+        assert_eq!(
+            leads(Measure::ProduceErrors, Step::ingress(50)),
+            Step::consumers(100)
+        );
         assert_eq!(leads(Measure::GroupLag, Step::ingress(50)), Step::SHADOW);
-        assert_eq!(leads(Measure::Inconsistency, Step::consumers(50)), Step::SHADOW);
-        assert_eq!(leads(Measure::Disk, Step::consumers(50)), Step::consumers(50));
+        assert_eq!(
+            leads(Measure::Inconsistency, Step::consumers(50)),
+            Step::SHADOW
+        );
+        assert_eq!(
+            leads(Measure::Disk, Step::consumers(50)),
+            Step::consumers(50)
+        );
         assert!(!wire(Measure::GroupLag).watches(Step::SHADOW));
         assert!(!wire(Measure::GroupLag).watches(Step::DONE));
     }

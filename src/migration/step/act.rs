@@ -48,7 +48,14 @@ impl Machine {
             Direction::Forward => {
                 let hold = tell(before, Some(after.ingress));
                 let on = tell(after, None);
-                vec![Action::Precheck, hold, follow(hold), Action::Drain, on, follow(on)]
+                vec![
+                    Action::Precheck,
+                    hold,
+                    follow(hold),
+                    Action::Drain,
+                    on,
+                    follow(on),
+                ]
             }
         }
     }
@@ -75,17 +82,37 @@ impl Machine {
             reason: wanted.reason.to_owned(),
         });
         self.intend();
-        self.note(wanted.who, wanted.verb, wanted.to, wanted.reason, Outcome::Begun, "", now_ms);
+        self.note(
+            wanted.who,
+            wanted.verb,
+            wanted.to,
+            wanted.reason,
+            Outcome::Begun,
+            "",
+            now_ms,
+        );
     }
 
     /// Goes back to a step: at once where nobody was told of more.
     pub(super) fn go_back(&mut self, wanted: &Wanted<'_>, now_ms: i64) {
-        let moving = self.state.motion.as_ref().map(|motion| (motion.direction, motion.from));
+        let moving = self
+            .state
+            .motion
+            .as_ref()
+            .map(|motion| (motion.direction, motion.from));
         if let Some((Direction::Forward, from)) = moving
             && from == wanted.to
             && self.state.tells_only(from)
         {
-            self.note(wanted.who, wanted.verb, wanted.to, wanted.reason, Outcome::Undone, "nobody was told yet", now_ms);
+            self.note(
+                wanted.who,
+                wanted.verb,
+                wanted.to,
+                wanted.reason,
+                Outcome::Undone,
+                "nobody was told yet",
+                now_ms,
+            );
             self.state.motion = None;
             self.turn(now_ms);
             return;
@@ -106,7 +133,9 @@ impl Machine {
             return;
         }
         self.acting = None;
-        let Some(motion) = self.state.motion.as_mut() else { return };
+        let Some(motion) = self.state.motion.as_mut() else {
+            return;
+        };
         match outcome {
             Acted::Done => {
                 self.waiting = None;
@@ -128,15 +157,23 @@ impl Machine {
     }
 
     pub(super) fn mind_deadline(&mut self, now_ms: i64) {
-        let Some(motion) = &self.state.motion else { return };
+        let Some(motion) = &self.state.motion else {
+            return;
+        };
         if now_ms < motion.deadline_ms {
             return;
         }
-        let waited = self.waiting.clone().unwrap_or_else(|| "an answer".to_owned());
+        let waited = self
+            .waiting
+            .clone()
+            .unwrap_or_else(|| "an answer".to_owned());
         let after = span(now_ms.saturating_sub(motion.begun_ms));
         match (motion.direction, motion.action()) {
             (Direction::Forward, _) => {
-                self.undo(&format!("not finished after {after}, waiting for {waited}"), now_ms);
+                self.undo(
+                    &format!("not finished after {after}, waiting for {waited}"),
+                    now_ms,
+                );
             }
             // It is told; those who do not answer are named, and watched by the gate on clients.
             (Direction::Back, Some(Action::Converge { .. })) => {
@@ -148,11 +185,21 @@ impl Machine {
 
     /// Puts a move back to where it began.
     fn undo(&mut self, why: &str, now_ms: i64) {
-        let Some(motion) = &self.state.motion else { return };
+        let Some(motion) = &self.state.motion else {
+            return;
+        };
         let (verb, from, reached) = (motion.verb, motion.from, motion.to);
         let own = self.own();
         if !self.state.tells_only(from) {
-            self.note(&own, verb, reached, why, Outcome::Undone, "going back", now_ms);
+            self.note(
+                &own,
+                verb,
+                reached,
+                why,
+                Outcome::Undone,
+                "going back",
+                now_ms,
+            );
         }
         let wanted = Wanted {
             verb,
@@ -164,7 +211,9 @@ impl Machine {
     }
 
     fn arrive(&mut self, note: &str, now_ms: i64) {
-        let Some(motion) = self.state.motion.take() else { return };
+        let Some(motion) = self.state.motion.take() else {
+            return;
+        };
         let who = Who {
             name: motion.by.clone(),
             origin: self.instance.clone(),
@@ -175,7 +224,15 @@ impl Machine {
         self.waiting = None;
         // What was shown at another step shows nothing at this one.
         self.state.holding.clear();
-        self.note(&who, motion.verb, motion.to, &motion.reason, Outcome::Done, note, now_ms);
+        self.note(
+            &who,
+            motion.verb,
+            motion.to,
+            &motion.reason,
+            Outcome::Done,
+            note,
+            now_ms,
+        );
         if let Some(record) = self.records.last_mut() {
             record.from = motion.from;
         }

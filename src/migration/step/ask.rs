@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::act::Wanted;
-use super::state::{Action, Baseline, Direction, Rehearsal, Stop, Verb};
+use super::state::{Action, Baseline, Direction, Rehearsal, Settings, Stop, Verb};
 use super::{Acted, Command, Event, Machine, NotSaved, Outcome, Trouble, Who};
 use crate::migration::gate::{Measure, Reading, Verdict, millis, span};
 use crate::migration::phase::{Phase, Step};
@@ -19,7 +19,10 @@ const QUICK_MS: i64 = 50;
 #[derive(Clone, Debug)]
 pub enum Ask {
     /// Make a plan: run the steps without doing them.
-    Plan { verb: Verb, to: Option<Step> },
+    Plan {
+        verb: Verb,
+        to: Option<Step>,
+    },
     /// Do what a plan says.
     Apply {
         plan: String,
@@ -27,10 +30,17 @@ pub enum Ask {
         /// The migration's name, to complete it.
         typed: Option<String>,
     },
-    Hold { reason: String },
-    Resume { reason: String },
+    Hold {
+        reason: String,
+    },
+    Resume {
+        reason: String,
+    },
     /// Go back, without a preview.
-    Rollback { to: Option<Step>, reason: String },
+    Rollback {
+        to: Option<Step>,
+        reason: String,
+    },
     /// The way back from a step was tried against the live stores.
     Rehearsed {
         step: Step,
@@ -63,7 +73,10 @@ pub struct Plan {
 pub enum Answer {
     Plan(Plan),
     /// It is done, or stored and on its way.
-    Accepted { epoch: u64, step: Step },
+    Accepted {
+        epoch: u64,
+        step: Step,
+    },
 }
 
 /// Why not.
@@ -93,9 +106,16 @@ pub enum Refusal {
     #[error("type the migration's name to complete it")]
     NotTyped,
     #[error("{step} cannot be reached from {from}: {why}")]
-    NoWay { from: Step, step: Step, why: &'static str },
+    NoWay {
+        from: Step,
+        step: Step,
+        why: &'static str,
+    },
     #[error("it is {state}: {what}")]
-    Busy { state: &'static str, what: &'static str },
+    Busy {
+        state: &'static str,
+        what: &'static str,
+    },
     #[error("it would take about {} and may take {}; nothing was begun", span(*.needs_ms), span(*.budget_ms))]
     Budget { needs_ms: i64, budget_ms: i64 },
     #[error("how long it would take is not known: {0}; nothing was begun")]
@@ -107,7 +127,14 @@ pub enum Refusal {
 fn names(verdicts: &[Verdict]) -> String {
     let blocked = verdicts.iter().filter(|verdict| !verdict.opens());
     let each: Vec<_> = blocked
-        .map(|verdict| format!("{} ({}: {})", verdict.name, verdict.verdict.as_str(), verdict.reason))
+        .map(|verdict| {
+            format!(
+                "{} ({}: {})",
+                verdict.name,
+                verdict.verdict.as_str(),
+                verdict.reason
+            )
+        })
         .collect();
     each.join("; ")
 }
@@ -126,7 +153,15 @@ impl Machine {
             && !planning
         {
             let step = self.state.step;
-            self.note(who, verb, step, &reason, Outcome::Refused, &refusal.to_string(), now_ms);
+            self.note(
+                who,
+                verb,
+                step,
+                &reason,
+                Outcome::Refused,
+                &refusal.to_string(),
+                now_ms,
+            );
         }
         let answer = Command::Answer(answer.map(Box::new).map_err(Box::new));
         if self.records.is_empty() {
@@ -151,11 +186,20 @@ impl Machine {
         }
         match ask {
             Ask::Plan { .. } => {}
-            Ask::Apply { plan, reason, typed } => self.apply(who, &plan, &reason, typed.as_deref(), now_ms)?,
+            Ask::Apply {
+                plan,
+                reason,
+                typed,
+            } => self.apply(who, &plan, &reason, typed.as_deref(), now_ms)?,
             Ask::Hold { reason } => self.hold(who, &reason, now_ms)?,
             Ask::Resume { reason } => self.resume(who, &reason, now_ms)?,
             Ask::Rollback { to, reason } => self.rollback(who, to, &reason, now_ms)?,
-            Ask::Rehearsed { step, passed, note, took_ms } => {
+            Ask::Rehearsed {
+                step,
+                passed,
+                note,
+                took_ms,
+            } => {
                 let proof = Rehearsal {
                     at_ms: now_ms,
                     passed,
@@ -189,7 +233,11 @@ impl Machine {
             estimate_ms: self.estimate(&steps).ok(),
             steps,
             way_back: self.way_back(wanted),
-            gates: if verb == Verb::Rollback { Vec::new() } else { self.verdicts(now_ms) },
+            gates: if verb == Verb::Rollback {
+                Vec::new()
+            } else {
+                self.verdicts(now_ms)
+            },
         };
         if self.plans.len() >= PLANS {
             self.plans.remove(0);
@@ -202,7 +250,12 @@ impl Machine {
     fn recorded(&self, verb: Verb, to: Step, now_ms: i64) -> Vec<Action> {
         let mut copy = self.clone();
         let own = copy.own();
-        let wanted = Wanted { verb, to, who: &own, reason: "" };
+        let wanted = Wanted {
+            verb,
+            to,
+            who: &own,
+            reason: "",
+        };
         if verb == Verb::Rollback {
             copy.go_back(&wanted, now_ms);
         } else {
@@ -226,7 +279,9 @@ impl Machine {
     }
 
     fn way_back(&self, step: Step) -> Option<Step> {
-        (step != Step::DONE).then(|| self.course.previous(step)).flatten()
+        (step != Step::DONE)
+            .then(|| self.course.previous(step))
+            .flatten()
     }
 
     /// Where a verb leads from here.
@@ -251,13 +306,19 @@ impl Machine {
         if self.state.frozen.is_some() || self.state.held.is_some() {
             return Err(self.busy("lockgate resume --reason lets it go on"));
         }
-        let next = self.course.next(from).ok_or(no_way(from, "nothing comes after it"))?;
+        let next = self
+            .course
+            .next(from)
+            .ok_or(no_way(from, "nothing comes after it"))?;
         let to = to.unwrap_or(next);
         if to != next {
             return Err(no_way(to, "a promotion goes one step at a time"));
         }
         match (completes, to.phase() == Phase::Done) {
-            (false, true) => Err(no_way(to, "that cannot be taken back; lockgate complete does it")),
+            (false, true) => Err(no_way(
+                to,
+                "that cannot be taken back; lockgate complete does it",
+            )),
             (true, false) => Err(no_way(Step::DONE, "cleanup comes before it")),
             _ => Ok(to),
         }
@@ -267,19 +328,28 @@ impl Machine {
         let from = self.state.furthest();
         let no_way = |step, why| Refusal::NoWay { from, step, why };
         if self.state.step == Step::DONE {
-            return Err(no_way(Step::CLEANUP, "it is complete, and complete is for good"));
+            return Err(no_way(
+                Step::CLEANUP,
+                "it is complete, and complete is for good",
+            ));
         }
         let (before, ceiling) = match &self.state.motion {
             Some(motion) if motion.direction == Direction::Forward => (Some(motion.from), from),
             Some(motion) => (self.course.previous(motion.to), motion.to),
             None => (self.course.previous(from), from),
         };
-        let to = to.or(before).ok_or(no_way(Step::SHADOW, "there is nothing to take back"))?;
+        let to = to
+            .or(before)
+            .ok_or(no_way(Step::SHADOW, "there is nothing to take back"))?;
         if to >= ceiling {
             return Err(no_way(to, "that is not behind it"));
         }
         let known = self.course.holds(to) || to == self.state.step;
-        if known { Ok(to) } else { Err(no_way(to, "the configuration has no such step")) }
+        if known {
+            Ok(to)
+        } else {
+            Err(no_way(to, "the configuration has no such step"))
+        }
     }
 
     fn verb_of(&self, ask: &Ask) -> Verb {
@@ -298,12 +368,26 @@ impl Machine {
     }
 
     fn busy(&self, what: &'static str) -> Refusal {
-        Refusal::Busy { state: self.state.name().as_str(), what }
+        Refusal::Busy {
+            state: self.state.name().as_str(),
+            what,
+        }
     }
 
-    fn apply(&mut self, who: &Who, id: &str, reason: &str, typed: Option<&str>, now_ms: i64) -> Verdictless<()> {
+    fn apply(
+        &mut self,
+        who: &Who,
+        id: &str,
+        reason: &str,
+        typed: Option<&str>,
+        now_ms: i64,
+    ) -> Verdictless<()> {
         reasoned(reason)?;
-        let at = self.plans.iter().position(|plan| plan.id == id).ok_or(Refusal::NoPlan)?;
+        let at = self
+            .plans
+            .iter()
+            .position(|plan| plan.id == id)
+            .ok_or(Refusal::NoPlan)?;
         if self.plans[at].verb == Verb::Complete && typed != Some(self.name.as_str()) {
             return Err(Refusal::NotTyped);
         }
@@ -313,10 +397,18 @@ impl Machine {
             return Err(Refusal::Expired);
         }
         if plan.epoch != self.state.epoch {
-            return Err(Refusal::Moved { then: plan.epoch, now: self.state.epoch });
+            return Err(Refusal::Moved {
+                then: plan.epoch,
+                now: self.state.epoch,
+            });
         }
         let to = self.target(plan.verb, Some(plan.to))?;
-        let wanted = Wanted { verb: plan.verb, to, who, reason };
+        let wanted = Wanted {
+            verb: plan.verb,
+            to,
+            who,
+            reason,
+        };
         if plan.verb == Verb::Rollback {
             self.go_back(&wanted, now_ms);
             return Ok(());
@@ -328,7 +420,10 @@ impl Machine {
         let needs_ms = self.estimate(&plan.steps)?;
         let budget_ms = millis(self.config.attempt_budget);
         if needs_ms > budget_ms {
-            return Err(Refusal::Budget { needs_ms, budget_ms });
+            return Err(Refusal::Budget {
+                needs_ms,
+                budget_ms,
+            });
         }
         self.begin(&wanted, Direction::Forward, now_ms);
         if let Some(record) = self.records.last_mut() {
@@ -342,9 +437,9 @@ impl Machine {
         for step in steps {
             let part = match step {
                 Action::Precheck | Action::Tell(_) => QUICK_MS,
-                Action::Converge { .. } => self
-                    .converge_ms
-                    .ok_or(Refusal::Unreckoned("no application has said that it follows the flags"))?,
+                Action::Converge { .. } => self.converge_ms.ok_or(Refusal::Unreckoned(
+                    "no application has said that it follows the flags",
+                ))?,
                 Action::Drain => self
                     .drain_ms
                     .ok_or(Refusal::Unreckoned("the mirrors' lag is not known"))?,
@@ -391,15 +486,32 @@ impl Machine {
         Ok(())
     }
 
-    fn rollback(&mut self, who: &Who, to: Option<Step>, reason: &str, now_ms: i64) -> Verdictless<()> {
+    fn rollback(
+        &mut self,
+        who: &Who,
+        to: Option<Step>,
+        reason: &str,
+        now_ms: i64,
+    ) -> Verdictless<()> {
         reasoned(reason)?;
         let to = self.back_target(to)?;
-        let wanted = Wanted { verb: Verb::Rollback, to, who, reason };
+        let wanted = Wanted {
+            verb: Verb::Rollback,
+            to,
+            who,
+            reason,
+        };
         self.go_back(&wanted, now_ms);
         Ok(())
     }
 
-    fn rehearsed(&mut self, who: &Who, step: Step, proof: Rehearsal, now_ms: i64) -> Verdictless<()> {
+    fn rehearsed(
+        &mut self,
+        who: &Who,
+        step: Step,
+        proof: Rehearsal,
+        now_ms: i64,
+    ) -> Verdictless<()> {
         if self.way_back(step).is_none() {
             let (from, why) = (self.state.step, "there is no way back from it to prove");
             return Err(Refusal::NoWay { from, step, why });
@@ -409,7 +521,11 @@ impl Machine {
             if proof.passed { "open" } else { "not open: " },
             if proof.passed { "" } else { &proof.note }
         );
-        let outcome = if proof.passed { Outcome::Done } else { Outcome::Undone };
+        let outcome = if proof.passed {
+            Outcome::Done
+        } else {
+            Outcome::Undone
+        };
         self.state.rehearsed.insert(step, proof);
         self.note(who, Verb::Rehearse, step, "", outcome, &note, now_ms);
         Ok(())
@@ -440,25 +556,34 @@ impl Machine {
             duplicate_hits,
         });
         let note = format!("{throughput} entries a second");
-        self.note(who, Verb::Baseline, Step::SHADOW, "", Outcome::Done, &note, now_ms);
+        self.note(
+            who,
+            Verb::Baseline,
+            Step::SHADOW,
+            "",
+            Outcome::Done,
+            &note,
+            now_ms,
+        );
         Ok(())
     }
 
     /// Journals what changed in the settings since they were last seen.
     pub(super) fn configure(&mut self, now_ms: i64) {
-        let settings = settings(&self.config);
+        let settings = self.settings.clone();
         if self.state.settings == settings {
             return;
         }
         let changed: Vec<String> = settings
+            .0
             .iter()
-            .filter_map(|(key, value)| match self.state.settings.get(key) {
+            .filter_map(|(key, value)| match self.state.settings.0.get(key) {
                 Some(before) if before == value => None,
                 Some(before) => Some(format!("{key}: {before} to {value}")),
                 None => Some(format!("{key}: {value}")),
             })
             .collect();
-        let note = if self.state.settings.is_empty() {
+        let note = if self.state.settings.0.is_empty() {
             "the first settings".to_owned()
         } else {
             changed.join("; ")
@@ -466,7 +591,15 @@ impl Machine {
         self.state.settings = settings;
         self.state.settings_number += 1;
         let (own, step) = (self.own(), self.state.step);
-        self.note(&own, Verb::Configure, step, "", Outcome::Done, &note, now_ms);
+        self.note(
+            &own,
+            Verb::Configure,
+            step,
+            "",
+            Outcome::Done,
+            &note,
+            now_ms,
+        );
     }
 
     /// The actions that would lead back from a step, for trying them against the live stores.
@@ -486,7 +619,6 @@ fn reasoned(reason: &str) -> Verdictless<()> {
     Ok(())
 }
 
-
 fn reason_of(ask: &Ask) -> &str {
     match ask {
         Ask::Apply { reason, .. }
@@ -498,8 +630,12 @@ fn reason_of(ask: &Ask) -> &str {
 }
 
 /// The settings as flat names and texts.
-fn settings(config: &crate::config::Migration) -> std::collections::BTreeMap<String, String> {
-    fn descend(name: &str, value: &serde_json::Value, into: &mut std::collections::BTreeMap<String, String>) {
+pub(super) fn settings(config: &crate::config::Migration) -> Settings {
+    fn descend(
+        name: &str,
+        value: &serde_json::Value,
+        into: &mut std::collections::BTreeMap<String, String>,
+    ) {
         match value {
             serde_json::Value::Object(inner) => {
                 for (key, value) in inner {
@@ -518,5 +654,5 @@ fn settings(config: &crate::config::Migration) -> std::collections::BTreeMap<Str
     let mut flat = std::collections::BTreeMap::new();
     let value = serde_json::to_value(config).expect("a table of numbers and texts serialises");
     descend("", &value, &mut flat);
-    flat
+    Settings(std::sync::Arc::new(flat))
 }

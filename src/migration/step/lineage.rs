@@ -145,7 +145,12 @@ mod tests {
     fn two_histories_fork_at_any_epochs() {
         for (one, other) in [(3, 3), (3, 4), (9, 3)] {
             let forked = further(Some(at(one, 7)), Some(at(other, 8)));
-            assert_eq!(forked, Err(Trouble::Fork { epoch: one.min(other) }));
+            assert_eq!(
+                forked,
+                Err(Trouble::Fork {
+                    epoch: one.min(other)
+                })
+            );
         }
     }
 
@@ -156,7 +161,11 @@ mod tests {
         assert_eq!(follows(&at(4, 7), &at(5, 7)), Ok(()));
         let mut earlier = at(5, 7);
         earlier.version -= 1;
-        assert_eq!(follows(&at(5, 7), &earlier), Ok(()), "a save was lost, no change of course");
+        assert_eq!(
+            follows(&at(5, 7), &earlier),
+            Ok(()),
+            "a save was lost, no change of course"
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What the driver remembers: the whole of it is stored at every change, and nothing that matters is anywhere else.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::lineage::Lineage;
 use crate::migration::gate::{GateName, Held, Measure};
@@ -29,12 +30,28 @@ pub struct State {
     pub rehearsed: BTreeMap<Step, Rehearsal>,
     pub baseline: Option<Baseline>,
     /// The settings as they were last seen, and how often they have changed.
-    pub settings: BTreeMap<String, String>,
+    pub settings: Settings,
     pub settings_number: u64,
     pub holding: BTreeMap<GateName, Held>,
     pub trips: BTreeMap<Measure, Trip>,
     /// Records in the journal.
     pub journal: u64,
+}
+
+/// Settings by name, as texts. Shared: a state is copied at every change, and they hardly ever change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings(pub Arc<BTreeMap<String, String>>);
+
+impl Serialize for Settings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_ref().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Settings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        BTreeMap::deserialize(deserializer).map(|settings| Self(Arc::new(settings)))
+    }
 }
 
 /// What applications are told: a function of where the driver stands, numbered.
@@ -221,7 +238,7 @@ impl State {
             },
             rehearsed: BTreeMap::new(),
             baseline: None,
-            settings: BTreeMap::new(),
+            settings: Settings::default(),
             settings_number: 0,
             holding: BTreeMap::new(),
             trips: BTreeMap::new(),

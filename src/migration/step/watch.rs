@@ -40,7 +40,11 @@ impl Machine {
         }
         let freshness = self.freshness_ms();
         for gate in gates(&self.config, &self.course, self.state.step) {
-            let Some(sample) = gate.name.measure().and_then(|measure| self.samples.get(&measure)) else {
+            let Some(sample) = gate
+                .name
+                .measure()
+                .and_then(|measure| self.samples.get(&measure))
+            else {
                 continue;
             };
             if gate.kind != Kind::Held || now_ms.saturating_sub(sample.at_ms) > freshness {
@@ -49,7 +53,11 @@ impl Machine {
             if let Reading::Value(value) = relative(&self.state, sample)
                 && value.is_finite()
             {
-                let held = self.state.holding.entry(gate.name).or_insert_with(|| Held::new(&gate));
+                let held = self
+                    .state
+                    .holding
+                    .entry(gate.name)
+                    .or_insert_with(|| Held::new(&gate));
                 self.touched = true;
                 if held.observe(&gate, value, sample.at_ms, &self.config) {
                     // Or a restart would believe that it still holds.
@@ -74,7 +82,13 @@ impl Machine {
             });
             let trip = self.state.trips.entry(wire.measure).or_default();
             let before = trip.fired_ms;
-            if trip.observe(&wire, sample.as_ref(), &self.config.tripwires, freshness, now_ms) {
+            if trip.observe(
+                &wire,
+                sample.as_ref(),
+                &self.config.tripwires,
+                freshness,
+                now_ms,
+            ) {
                 fired.push(wire);
             } else if before != trip.fired_ms {
                 self.touched = true;
@@ -83,7 +97,15 @@ impl Machine {
         for wire in &fired {
             let own = self.own();
             let what = format!("{} beyond {}", wire.measure, wire.threshold);
-            self.note(&own, Verb::Tripwire, wire.leads_to(&self.course, step), &what, Outcome::Begun, reaction(wire.action), now_ms);
+            self.note(
+                &own,
+                Verb::Tripwire,
+                wire.leads_to(&self.course, step),
+                &what,
+                Outcome::Begun,
+                reaction(wire.action),
+                now_ms,
+            );
         }
         if !fired.is_empty() {
             self.react(&fired, step, now_ms);
@@ -94,8 +116,14 @@ impl Machine {
     fn react(&mut self, fired: &[Tripwire], step: Step, now_ms: i64) {
         let names: Vec<&str> = fired.iter().map(|wire| wire.measure.as_str()).collect();
         let reason = names.join(", ");
-        let freezes = fired.iter().any(|wire| matches!(wire.action, Reaction::Freeze | Reaction::RedisOnly));
-        let to = fired.iter().map(|wire| wire.leads_to(&self.course, step)).min().unwrap_or(step);
+        let freezes = fired
+            .iter()
+            .any(|wire| matches!(wire.action, Reaction::Freeze | Reaction::RedisOnly));
+        let to = fired
+            .iter()
+            .map(|wire| wire.leads_to(&self.course, step))
+            .min()
+            .unwrap_or(step);
         let own = self.own();
         if freezes && self.state.frozen.is_none() {
             self.state.frozen = Some(Stop {
@@ -106,7 +134,9 @@ impl Machine {
         }
         let to = match &self.state.motion {
             // A frozen driver does not go on; where it came from is the least that it goes back to.
-            Some(motion) if motion.direction == Direction::Forward && freezes => to.min(motion.from),
+            Some(motion) if motion.direction == Direction::Forward && freezes => {
+                to.min(motion.from)
+            }
             Some(motion) if motion.direction == Direction::Back && to >= motion.to => step,
             _ => to,
         };
@@ -133,7 +163,13 @@ impl Machine {
         let state = &self.state;
         gates(&self.config, &self.course, state.step)
             .iter()
-            .map(|gate| gate.judge(&self.evidence(state, gate, now_ms), self.freshness_ms(), now_ms))
+            .map(|gate| {
+                gate.judge(
+                    &self.evidence(state, gate, now_ms),
+                    self.freshness_ms(),
+                    now_ms,
+                )
+            })
             .collect()
     }
 
@@ -157,7 +193,8 @@ impl Machine {
                     && gate.kind == Kind::Share
                     && since_ms < state.since_ms
                 {
-                    reading = Reading::Unknown("it was counted from before this step on".to_owned());
+                    reading =
+                        Reading::Unknown("it was counted from before this step on".to_owned());
                 }
                 Evidence {
                     reading,
@@ -188,7 +225,12 @@ impl Machine {
         tripwires(&self.config.tripwires)
             .iter()
             .filter(|wire| wire.watches(state.furthest()))
-            .map(|wire| (wire.measure, state.trips.get(&wire.measure).and_then(|trip| trip.margin)))
+            .map(|wire| {
+                (
+                    wire.measure,
+                    state.trips.get(&wire.measure).and_then(|trip| trip.margin),
+                )
+            })
             .collect()
     }
 }
@@ -223,7 +265,8 @@ fn unmeasured(measure: Measure) -> String {
         | Measure::WriteLatency
         | Measure::EndToEnd
         | Measure::Archive => {
-            "only the application knows it: POST /v1/evidence, or a PromQL query under [prometheus]".to_owned()
+            "only the application knows it: POST /v1/evidence, or a PromQL query under [prometheus]"
+                .to_owned()
         }
         _ => "it was not measured yet".to_owned(),
     }

@@ -95,6 +95,12 @@ impl World {
         state.epoch = 1;
         state.version = 1;
         state.lineage.grow(1, now_ms, 0);
+        state.baseline = Some(Baseline {
+            at_ms: now_ms,
+            by: "ana".to_owned(),
+            throughput: 1_000.0,
+            duplicate_hits: Some(0.02),
+        });
         let mut world = Self {
             dice: Dice(seed),
             now_ms,
@@ -147,7 +153,11 @@ impl World {
     fn obey(&mut self, number: usize, commands: Vec<Command>, cause: &'static str) {
         for command in commands {
             match command {
-                Command::Save { state, over, records } => {
+                Command::Save {
+                    state,
+                    over,
+                    records,
+                } => {
                     let event = self.save(number, *state, over, records, cause);
                     self.give(number, event, "saved");
                 }
@@ -167,7 +177,14 @@ impl World {
         }
     }
 
-    fn save(&mut self, number: usize, state: State, over: u64, records: Vec<Record>, cause: &'static str) -> Event {
+    fn save(
+        &mut self,
+        number: usize,
+        state: State,
+        over: u64,
+        records: Vec<Record>,
+        cause: &'static str,
+    ) -> Event {
         let reached = if self.sure { 9 } else { self.dice.roll(20) };
         if reached == 0 {
             return Event::NotSaved(NotSaved::Unreachable);
@@ -206,25 +223,43 @@ impl World {
             None => assert!(state.tells_only(state.step), "{state:?}"),
             Some(motion) => {
                 let most = motion.from.max(motion.to).share();
-                assert!(state.told.share.ingress <= most.ingress && state.told.share.consumers <= most.consumers);
+                assert!(
+                    state.told.share.ingress <= most.ingress
+                        && state.told.share.consumers <= most.consumers
+                );
                 if motion.direction == Direction::Back {
                     assert!(state.tells_only(motion.to), "going back tells at once");
                 }
             }
         }
         if state.frozen.is_some() {
-            let forward = state.motion.as_ref().is_some_and(|motion| motion.direction == Direction::Forward);
+            let forward = state
+                .motion
+                .as_ref()
+                .is_some_and(|motion| motion.direction == Direction::Forward);
             assert!(!forward, "nothing goes on while frozen");
         }
         let began = |record: &&Record| {
-            record.outcome == Outcome::Begun && matches!(record.verb, Verb::Promote | Verb::Complete) && record.who == "ana"
+            record.outcome == Outcome::Begun
+                && matches!(record.verb, Verb::Promote | Verb::Complete)
+                && record.who == "ana"
         };
         if let Some(record) = records.iter().find(began) {
-            assert!(!record.evidence.is_empty() && record.evidence.iter().all(|v| v.verdict == Verdict::Pass));
-            assert!(self.drivers[number].all_good, "a gate opened in bad weather");
+            assert!(
+                !record.evidence.is_empty()
+                    && record.evidence.iter().all(|v| v.verdict == Verdict::Pass)
+            );
+            assert!(
+                self.drivers[number].all_good,
+                "a gate opened in bad weather"
+            );
         }
         if old.step == Step::DONE {
-            assert_eq!((state.step, &state.motion), (Step::DONE, &None), "complete is for good");
+            assert_eq!(
+                (state.step, &state.motion),
+                (Step::DONE, &None),
+                "complete is for good"
+            );
         }
     }
 
@@ -232,7 +267,9 @@ impl World {
     pub fn tell(&mut self, told: Told) {
         match &self.flags {
             Some(known) if known.version > told.version => {}
-            Some(known) if known.version == told.version => assert_eq!(*known, told, "one version, two contents"),
+            Some(known) if known.version == told.version => {
+                assert_eq!(*known, told, "one version, two contents")
+            }
             _ => self.flags = Some(told),
         }
     }
@@ -241,20 +278,36 @@ impl World {
     pub fn check(&self) {
         let state = self.state();
         let flags = self.flags.expect("told since the start");
-        assert!(flags.version <= state.told.version, "told more than is stored");
+        assert!(
+            flags.version <= state.told.version,
+            "told more than is stored"
+        );
         if flags.version == state.told.version {
             assert_eq!(flags, state.told);
         }
         if state.motion.is_none() {
-            assert_eq!(flags, state.told, "steady, and the flags say something else");
-            assert_eq!((flags.share, flags.hold_ingress_to), (state.step.share(), None));
+            assert_eq!(
+                flags, state.told,
+                "steady, and the flags say something else"
+            );
+            assert_eq!(
+                (flags.share, flags.hold_ingress_to),
+                (state.step.share(), None)
+            );
         }
         assert_eq!(self.records, state.journal);
     }
 
     pub fn observe(&mut self, number: usize, weather: Weather) {
-        let at_ms = if weather == Weather::Old { self.now_ms - 60_000 } else { self.now_ms };
-        let since_ms = self.drivers[number].machine.stored().map_or(0, |state| state.since_ms);
+        let at_ms = if weather == Weather::Old {
+            self.now_ms - 60_000
+        } else {
+            self.now_ms
+        };
+        let since_ms = self.drivers[number]
+            .machine
+            .stored()
+            .map_or(0, |state| state.since_ms);
         let samples = Measure::ALL
             .iter()
             .map(|measure| Sample {
@@ -291,13 +344,22 @@ impl World {
         {
             self.tell(told);
         }
-        let cause = if matches!(outcome, Acted::Failed(_)) { "failed" } else { "arrived" };
+        let cause = if matches!(outcome, Acted::Failed(_)) {
+            "failed"
+        } else {
+            "arrived"
+        };
         if !lost {
             self.give(number, Event::Acted { epoch, at, outcome }, cause);
         }
     }
 
-    pub fn ask(&mut self, number: usize, ask: Ask, cause: &'static str) -> Option<Result<Box<Answer>, Box<Refusal>>> {
+    pub fn ask(
+        &mut self,
+        number: usize,
+        ask: Ask,
+        cause: &'static str,
+    ) -> Option<Result<Box<Answer>, Box<Refusal>>> {
         self.drivers[number].answers.clear();
         self.give(number, Event::Asked(who(), ask), cause);
         self.drivers[number].answers.pop()
@@ -349,7 +411,7 @@ impl World {
     /// Lets a driver finish what it does, everything succeeding.
     pub fn finish(&mut self, number: usize) {
         for _ in 0..100 {
-            self.give(number, Event::Tick, "failed");
+            self.give(number, Event::Tick, "deadline");
             while !self.drivers[number].acts.is_empty() {
                 self.act(number, Acted::Done, false);
             }
@@ -365,13 +427,17 @@ impl World {
 fn reading(measure: Measure, good: bool, since_ms: i64) -> Reading {
     let counted = |faults| Reading::Counted {
         faults: if good { 0 } else { faults },
-        total: 100_000,
+        total: if good { 100_000 } else { 1_000 },
         since_ms,
     };
     let value = |well, badly| Reading::Value(if good { well } else { badly });
     match measure {
-        Measure::Parity | Measure::AddedLatency | Measure::DeadLetters | Measure::ProduceErrors => counted(9_000),
-        Measure::ProduceLatency | Measure::WriteLatency | Measure::EndToEnd | Measure::Archive => counted(9_000),
+        Measure::Parity | Measure::AddedLatency | Measure::DeadLetters | Measure::ProduceErrors => {
+            counted(90)
+        }
+        Measure::ProduceLatency | Measure::WriteLatency | Measure::EndToEnd | Measure::Archive => {
+            counted(90)
+        }
         Measure::Clients => counted(1),
         // The baseline is recorded in good weather: a share of 1, or none yet.
         Measure::Throughput => value(1_000.0, 1.0),
