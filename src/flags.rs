@@ -12,6 +12,7 @@
 //! older version is never put in place of a newer one.
 
 mod bucket;
+mod clients;
 mod evaluate;
 mod flagd;
 
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use crate::streams::{self, Connection};
 
 pub use bucket::{BUCKETS, Bucket};
+pub use clients::{Clients, Following};
 pub use evaluate::{Backend, Context, Evaluation, Flag, Reason, Value};
 pub use flagd::flagd;
 

@@ -6,7 +6,10 @@
 //! ```
 //! What decides is pure and takes the time as a number; what acts is the driver. Nothing is acted on before it is stored.
 
+pub mod driver;
 pub mod gate;
+pub mod measure;
 pub mod phase;
 pub mod step;
+pub mod store;
 pub mod tripwire;

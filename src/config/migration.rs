@@ -36,6 +36,10 @@ pub struct Migration {
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "100ms", "x-max" = "10m"))]
     pub lease: Duration,
+    /// After the last application has followed a change of the flags, so long is waited for what it had begun to write before.
+    #[serde(with = "exact_duration")]
+    #[schemars(schema_with = "schema::duration", extend("x-max" = "1h"))]
+    pub settle: Duration,
     /// Evidence older than this is no evidence.
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "10ms", "x-max" = "1d"))]
@@ -220,6 +224,7 @@ impl Default for Migration {
             attempt_budget: Duration::from_secs(30),
             plan_lifetime: Duration::from_secs(120),
             lease: Duration::from_secs(5),
+            settle: Duration::from_secs(1),
             evidence_freshness: Duration::from_secs(15),
             evidence_gap: Duration::from_secs(600),
             soak: Soak::default(),

@@ -86,6 +86,8 @@ pub enum Refusal {
     NotReady,
     #[error("{0}")]
     Trouble(Trouble),
+    #[error("instance {0} steers; ask that one")]
+    Elsewhere(String),
     #[error("{}", match .0 {
         NotSaved::Conflict => "another instance changed the state at the same moment; look at lockgate status and ask again",
         NotSaved::Unreachable => "Redis does not answer, and nothing is done that is not stored first; see lockgate runbook LockgateEdgeDown",
