@@ -20,6 +20,7 @@ mod harness_checks;
 mod house;
 mod kafka_refusals;
 mod ledger_checks;
+mod migration;
 mod new_streams;
 mod observability;
 mod places;
