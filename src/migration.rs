@@ -13,3 +13,4 @@ pub mod phase;
 pub mod step;
 pub mod store;
 pub mod tripwire;
+pub mod view;

@@ -3,8 +3,10 @@
 //! Loopback by default. A browser cannot be led to it by another site: the Host header must name this machine, and whatever
 //! changes something takes JSON, which a foreign page cannot send without asking first.
 
+mod migration;
 mod problem;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -18,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use self::migration::{Migration, parts};
 use self::problem::Problem;
 use crate::config;
 use crate::entry::{Database, StreamRef};
@@ -35,6 +38,7 @@ pub struct Api {
     pub throttle: Arc<Throttle>,
     pub lifts: mpsc::Sender<Lift>,
     pub log_level: LogLevel,
+    pub migration: Arc<Migration>,
 }
 
 /// Serves until stopped.
@@ -48,7 +52,8 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let local = listener.local_addr()?.ip().is_loopback();
     let router = router(api, local);
-    axum::serve(listener, router)
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service)
         .with_graceful_shutdown(async move { stop.cancelled().await })
         .await
 }
@@ -63,6 +68,7 @@ fn router(api: Api, local: bool) -> Router {
         .route("/v1/throttle", put(set_throttle))
         .route("/v1/log-level", put(set_log_level))
         .route("/v1/streams/resume", post(resume))
+        .merge(migration::routes())
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::wrong_method() })
         .layer(DefaultBodyLimit::max(64 << 10))

@@ -21,6 +21,7 @@ mod house;
 mod kafka_refusals;
 mod ledger_checks;
 mod migration;
+mod migration_api;
 mod new_streams;
 mod observability;
 mod places;
