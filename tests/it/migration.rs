@@ -109,7 +109,7 @@ impl Site {
     }
 
     fn start(&self, instance: &str) -> Running {
-        let board = Arc::new(Board::new(&self.name, instance, [("r", "t")].into_iter()));
+        let board = Arc::new(Board::new(&self.name, instance, [("r", "t")]));
         let parts = Parts {
             migration: self.name.clone(),
             instance: instance.to_owned(),

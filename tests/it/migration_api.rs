@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, eventually};
+use crate::harness::{Daemon, eventually, lockgate};
 use crate::rig::Rig;
 
 const SOON: Duration = Duration::from_secs(30);
+
+/// Headers.
+type Named<'a> = &'a [(&'a str, &'a str)];
 
 struct Operator<'a>(&'a Daemon);
 
 impl Operator<'_> {
     /// A call with these headers; status, ETag and body.
-    fn call(&self, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String, Value) {
+    fn call(&self, path: &str, headers: Named<'_>, body: &str) -> (u16, String, Value) {
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(10)))
             .http_status_as_error(false)
@@ -155,10 +158,10 @@ fn bad_calls_are_told_what_to_do_and_change_nothing() {
     let daemon = daemon(&rig);
     let operator = Operator(&daemon);
     let before = operator.ready();
-    let name: &[(&str, &str)] = &[("x-lockgate-name", "ana")];
+    let name: Named<'_> = &[("x-lockgate-name", "ana")];
     let long = "x".repeat(70);
-    let too_long: &[(&str, &str)] = &[("x-lockgate-name", &long)];
-    let bad: [(&str, &[(&str, &str)], &str, u16); 14] = [
+    let too_long: Named<'_> = &[("x-lockgate-name", &long)];
+    let bad: [(&str, Named<'_>, &str, u16); 14] = [
         ("/v1/hold", &[], r#"{"reason": "because it must be"}"#, 401),
         (
             "/v1/hold",
@@ -299,4 +302,57 @@ fn applications_evaluate_acknowledge_and_are_told_nothing_new_when_nothing_is() 
     assert_eq!(status, 200);
     let flagd: Value = serde_json::from_str(&flagd).expect("JSON");
     assert_eq!(flagd["flags"]["USE_KAFKA_INGRESS"]["defaultVariant"], "off");
+}
+
+#[test]
+fn the_verbs_show_refuse_and_hold_with_the_exit_codes_that_scripts_rely_on() {
+    let rig = Rig::new("migrationverbs");
+    let daemon = daemon(&rig);
+    let operator = Operator(&daemon);
+    operator.ready();
+    let url = daemon.url();
+    let run = |words: &[&str]| {
+        let words: Vec<&str> = words.iter().copied().chain(["--url", &url]).collect();
+        let output = lockgate(&words);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), text)
+    };
+    let (code, text) = run(&["gates"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("inconclusive soak")
+            && text.contains("next: promote to consumers:5: blocked"),
+        "{text}"
+    );
+    let (code, text) = run(&["promote", "--dry-run", "--name", "ana"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("blocked by soak"), "{text}");
+    let (code, text) = run(&[
+        "promote",
+        "--yes",
+        "--reason",
+        "the soak was clean",
+        "--name",
+        "ana",
+    ]);
+    assert_eq!(code, Some(4), "{text}");
+    let (code, text) = run(&[
+        "rollback",
+        "--reason",
+        "nothing was promoted",
+        "--name",
+        "ana",
+    ]);
+    assert_eq!(code, Some(4), "{text}");
+    let (code, text) = run(&["hold", "--reason", "short", "--name", "ana"]);
+    assert_eq!(code, Some(2), "{text}");
+    let (code, text) = run(&["hold", "--reason", "nobody is watching", "--name", "ana"]);
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = run(&["journal"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("ana hold") && text.contains("refused"),
+        "{text}"
+    );
 }
