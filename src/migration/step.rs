@@ -22,6 +22,7 @@
 //!   moving ──tripwire──▶ rolling_back
 //!   moving ──tripwire──▶ frozen
 //!   moving ──tripwire──▶ steady
+//!   moving ──tripwire──▶ held
 //! ```
 //! (A test holds this list against the transitions that the code makes. Going back over what nobody was told of yet is done at
 //! once; a hold during a move takes effect when it ends.)
