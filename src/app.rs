@@ -17,6 +17,7 @@ use crate::logging::LogLevel;
 use crate::metrics::Metrics;
 use crate::migration::driver::{Driver, Parts};
 use crate::mirror::{Mirror, Shared, Throttle};
+use crate::parity::{Auditor, Edges};
 use crate::routing::Routes;
 use crate::status::Board;
 use crate::streams::Redis;
@@ -98,12 +99,21 @@ pub async fn run(config: Config, routes: Routes, log_level: LogLevel) -> anyhow:
         http = %listener.local_addr().context("http.listen")?, "starting"
     );
     let stop = CancellationToken::new();
-    let (mirror, lifts) = Mirror::new(shared);
+    let edges = Arc::new(Edges {
+        migration: config.name.clone(),
+        routes: Arc::clone(&routes),
+        redis: shared.redis.clone(),
+        kafka: shared.kafka.clone(),
+        admin: Admin::new(&shared.kafka).context("kafka")?,
+    });
+    let (mirror, lifts, admissions) = Mirror::new(shared);
+    let (auditor, repairs) = Auditor::new(edges, Arc::clone(&board), config.parity, admissions);
     let api = Api {
         board: Arc::clone(&board),
         metrics,
         throttle,
         lifts,
+        repairs,
         log_level,
         migration: http::parts(handle, flags, config.http.listen),
     };
@@ -113,6 +123,7 @@ pub async fn run(config: Config, routes: Routes, log_level: LogLevel) -> anyhow:
     let serving = tokio::spawn(http::serve(listener, api, http_stop.clone()));
     tasks.start("mirror", mirror.run(stop.clone()));
     tasks.start("driver", driver.run(stop.clone()));
+    tasks.start("parity", auditor.run(stop.clone()));
 
     let ended = until_drained(tasks, &stop, config.shutdown.grace).await;
     http_stop.cancel();

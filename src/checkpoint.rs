@@ -14,6 +14,7 @@
 //!
 //! A crash in between leaves `resizing`, in which every worker waits; running the resize again finishes it.
 
+mod amendment;
 mod resize;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::entry::{EntryId, StreamRef};
 use crate::placement::{Partition, Shard, Topic};
 use crate::topics::{self, From, Headers, Kafka, Record, Writer};
 
+pub use amendment::{Admission, Amendment};
 pub use resize::{ensure_layout, read_all, resize};
 
 /// The tag of a checkpoint's record: no entry has it.
@@ -219,6 +221,14 @@ impl Loaded {
 
 fn parse<T: serde::de::DeserializeOwned>(value: &[u8]) -> Result<T, String> {
     serde_json::from_slice(value).map_err(|error| error.to_string())
+}
+
+/// A checkpoint from a record's value; `None` for one that this version cannot read.
+#[must_use]
+pub fn read(value: &[u8]) -> Option<Checkpoint> {
+    parse::<Checkpoint>(value)
+        .ok()
+        .filter(|checkpoint| checkpoint.v == 1)
 }
 
 /// Puts a stream's checkpoint into the writer's open transaction.

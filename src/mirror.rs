@@ -10,6 +10,7 @@
 //! An instance runs a worker for each shard that the group assigns to it. Nothing here decides who owns a shard: the
 //! opening of the shard's transactional producer does.
 
+mod amendment;
 mod audit;
 mod dead_letter;
 mod discovery;
@@ -17,6 +18,7 @@ mod gaps;
 mod lane;
 mod layout;
 mod memory;
+mod mend;
 mod opening;
 mod places;
 mod reader;
@@ -44,7 +46,8 @@ use self::shard::ShardWorker;
 use self::shared::KAFKA_TIMEOUT;
 use self::survey::Survey;
 use crate::backoff::Backoff;
-use crate::checkpoint::{self, Layout};
+use crate::checkpoint::{self, Admission, Layout};
+use crate::entry::StreamRef;
 use crate::placement::Shard;
 use crate::tasks::passed_on;
 use crate::topics::{self, Assignment, Membership, TopicSpec};
@@ -60,6 +63,7 @@ const LIFTS_QUEUED: usize = 16;
 pub struct Mirror {
     shared: Arc<Shared>,
     lifts: mpsc::Receiver<Lift>,
+    admissions: mpsc::Receiver<Admission>,
 }
 
 /// What all shards watch.
@@ -72,15 +76,23 @@ pub struct Seen {
 struct Running {
     stop: CancellationToken,
     lifts: mpsc::Sender<Lift>,
+    admissions: mpsc::Sender<Admission>,
     task: JoinHandle<()>,
 }
 
 impl Mirror {
-    /// The sender lifts halts of streams, for whichever shard owns them here.
+    /// The senders lift halts of streams, and ask for a way into their shards' transactions, for whichever shard owns them
+    /// here.
     #[must_use]
-    pub fn new(shared: Arc<Shared>) -> (Self, mpsc::Sender<Lift>) {
-        let (sender, lifts) = mpsc::channel(LIFTS_QUEUED);
-        (Self { shared, lifts }, sender)
+    pub fn new(shared: Arc<Shared>) -> (Self, mpsc::Sender<Lift>, mpsc::Sender<Admission>) {
+        let (lift, lifts) = mpsc::channel(LIFTS_QUEUED);
+        let (admit, admissions) = mpsc::channel(LIFTS_QUEUED);
+        let mirror = Self {
+            shared,
+            lifts,
+            admissions,
+        };
+        (mirror, lift, admit)
     }
 
     /// Mirrors until stopped; then drains, commits and leaves the group, so that others take over at once.
@@ -212,6 +224,7 @@ impl Mirror {
                 }
                 Some(helper) = helpers.join_next() => passed_on(helper),
                 Some(lift) = self.lifts.recv() => self.hand_on(lift, &running),
+                Some(admission) = self.admissions.recv() => self.usher(admission, &running),
                 _ = look.tick() => pass_on_panics(&mut running).await,
             }
         }
@@ -242,6 +255,7 @@ impl Mirror {
             running.entry(shard).or_insert_with(|| {
                 info!(%shard, "assigned");
                 let (sender, lifts) = mpsc::channel(LIFTS_QUEUED);
+                let (admit, admissions) = mpsc::channel(LIFTS_QUEUED);
                 let stop = CancellationToken::new();
                 let worker = ShardWorker {
                     shared: Arc::clone(&self.shared),
@@ -249,24 +263,41 @@ impl Mirror {
                     membership: Arc::clone(membership),
                     seen: seen.clone(),
                     lifts,
+                    admissions,
                     memory: Memory::default(),
                 };
                 let task = tokio::spawn(worker.run(stop.clone()));
                 Running {
                     stop,
                     lifts: sender,
+                    admissions: admit,
                     task,
                 }
             });
         }
     }
 
-    fn hand_on(&self, lift: Lift, running: &BTreeMap<Shard, Running>) {
+    /// An admission that nobody takes is dropped, which tells who asked.
+    fn usher(&self, admission: Admission, running: &BTreeMap<Shard, Running>) {
+        if let Some(worker) = self.owner(&admission.stream, running) {
+            let _ = worker.admissions.try_send(admission);
+        }
+    }
+
+    fn owner<'a>(
+        &self,
+        stream: &StreamRef,
+        running: &'a BTreeMap<Shard, Running>,
+    ) -> Option<&'a Running> {
         let mut owner = None;
         self.shared
             .board
-            .stream(&lift.stream, |cell| owner = Some(cell.shard));
-        if let Some(worker) = owner.and_then(|shard| running.get(&shard))
+            .stream(stream, |cell| owner = Some(cell.shard));
+        running.get(&owner?)
+    }
+
+    fn hand_on(&self, lift: Lift, running: &BTreeMap<Shard, Running>) {
+        if let Some(worker) = self.owner(&lift.stream, running)
             && worker.lifts.try_send(lift).is_err()
         {
             warn!("a halt could not be lifted: too many at once; ask again");

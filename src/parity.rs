@@ -2,26 +2,36 @@
 //!
 //! Shares with the mirror the route's pure functions and nothing else, so that a fault of the mirror is not repeated here.
 
+mod again;
+mod audit;
 mod class;
 mod compare;
 mod digest;
 mod edges;
 mod error;
+mod evidence;
+mod level;
 mod look;
 mod pace;
 mod pass;
+mod repair;
 mod sides;
+mod store;
 mod verify;
 
+pub use again::{Again, Before, digest_again};
+pub use audit::{Auditor, Order, Refused, Report, topic_spec};
 pub use class::{Class, Counts, Difference, Location, Part, Why};
 pub use digest::Sum;
 pub use edges::Edges;
 pub use error::Error;
-pub use look::{GROUP, Looked, Span, Wanted, logs_now, look};
+pub use evidence::{Evidence, Shown, Span as EvidenceSpan, evidence};
+pub use look::{GROUP, Looked, Span, Strangers, View, Wanted, logs_now, look};
 pub use pace::{Pace, Rest};
 pub use pass::{
     Beside, Extent, Pass, Scope, Strays, StreamPass, TopicPass, WINDOW_ENTRIES, Window,
 };
+pub use repair::{Plan as RepairPlan, Stays, Target};
 pub use sides::REPAIR;
 pub use verify::{
     Bound, Checkpoints, Outcome, Progress, Ran, Request, Sample, Step, Verdict, Verification,

@@ -5,6 +5,7 @@
 //! never 0: a zero is a claim.
 
 mod board;
+pub mod parity;
 mod reason;
 mod room;
 mod snapshot;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use board::{Board, RouteCell, StreamCell};
+pub use parity::{OpenDifference, ParityCell, ParityState, ParityStatus, RouteParity};
 pub use reason::{DeadLetterReason, GapCause, Reason};
 pub use room::{Observation, Room};
 
@@ -31,6 +33,7 @@ pub struct Status {
     pub routes: Vec<RouteStatus>,
     pub streams: Vec<StreamStatus>,
     pub shards: Vec<ShardStatus>,
+    pub parity: ParityStatus,
     pub mirror: MirrorStatus,
     pub trim: TrimStatus,
     pub edges: BTreeMap<String, EdgeStatus>,

@@ -1,6 +1,5 @@
 //! From XADD to a read_committed consumer, beside a transaction of one record alone.
 
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +17,8 @@ use crate::mirror::config;
 
 const DATABASE: u32 = 4;
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The entries of the first seconds meet connections that are still being made; they are awaited and not timed.
+const WARM_UP_SECONDS: u64 = 3;
 
 /// Milliseconds, at two points of a distribution.
 pub struct Latency {
@@ -92,44 +93,13 @@ pub fn through_mirror(stores: &Stores<'_>, per_second: u64, count: u64) -> Laten
             status["routes"][0]["streams_by_state"]["running"].as_u64() == Some(16)
         })
     });
-    let (arrived, latencies) = mpsc::channel();
-    let consumer: BaseConsumer = {
-        let mut client = stores.kafka.client();
-        client
-            .set("group.id", unique("late"))
-            .set("isolation.level", "read_committed")
-            .set("auto.offset.reset", "earliest");
-        client.set("fetch.wait.max.ms", "5").create().unwrap()
-    };
-    let mut all = TopicPartitionList::new();
-    for partition in 0..PARTITIONS {
-        all.add_partition_offset(&topic, partition, Offset::Beginning)
-            .unwrap();
-    }
-    consumer.assign(&all).unwrap();
-    let reading = thread::spawn(move || {
-        let mut seen = 0;
-        while seen < count + 50 {
-            // An error is passed over: a topic just made may not be known everywhere yet.
-            let message = match consumer.poll(Duration::from_secs(30)) {
-                Some(Ok(message)) => message,
-                Some(Err(_)) => continue,
-                None => break,
-            };
-            let at: u64 = std::str::from_utf8(message.payload().unwrap())
-                .unwrap()
-                .parse()
-                .unwrap();
-            seen += 1;
-            // The first ones meet connections that are still being made.
-            if seen > 50 {
-                arrived.send(now_micros().saturating_sub(at)).unwrap();
-            }
-        }
-    });
+    let consumer = consumer(stores, &topic);
+    let warm_up = WARM_UP_SECONDS * per_second;
+    let sent = count + warm_up;
+    let reading = thread::spawn(move || read_all(&consumer, sent));
     let mut redis = stores.redis.connection(DATABASE);
     let begun = Instant::now();
-    for n in 0..count + 50 {
+    for n in 0..sent {
         let due = Duration::from_micros(n * 1_000_000 / per_second);
         thread::sleep(due.saturating_sub(begun.elapsed()));
         let stream = format!("{prefix}:{}", n % 16);
@@ -137,10 +107,55 @@ pub fn through_mirror(stores: &Stores<'_>, per_second: u64, count: u64) -> Laten
             .arg(stream)
             .arg("*")
             .arg("at")
-            .arg(now_micros())
+            .arg(format!("{n} {}", now_micros()))
             .query(&mut redis)
             .unwrap();
     }
-    reading.join().unwrap();
-    Latency::of(latencies.into_iter().collect())
+    let took = reading.join().unwrap();
+    Latency::of(took.into_iter().skip(warm_up as usize).collect())
+}
+
+fn consumer(stores: &Stores<'_>, topic: &str) -> BaseConsumer {
+    let mut client = stores.kafka.client();
+    client
+        .set("group.id", unique("late"))
+        .set("isolation.level", "read_committed")
+        .set("auto.offset.reset", "earliest")
+        // A waiting fetch is not always woken when a transaction ends: with the default of 500 ms that would be measured.
+        .set("fetch.wait.max.ms", "5")
+        // A fetch that meets an aborted or failed one is made again soon, and not after half a second.
+        .set("fetch.error.backoff.ms", "5");
+    let consumer: BaseConsumer = client.create().unwrap();
+    let mut all = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        all.add_partition_offset(topic, partition, Offset::Beginning)
+            .unwrap();
+    }
+    consumer.assign(&all).unwrap();
+    consumer
+}
+
+/// Reads until every entry has come, each once; answers how long each took.
+fn read_all(consumer: &BaseConsumer, sent: u64) -> Vec<u64> {
+    let mut took: Vec<Option<u64>> = vec![None; sent as usize];
+    let mut left = sent;
+    let mut progress = Instant::now();
+    while left > 0 {
+        // An error: a topic just made may not be known everywhere yet. None: any event of the client ends a poll early.
+        let Some(Ok(message)) = consumer.poll(Duration::from_secs(1)) else {
+            assert!(
+                progress.elapsed() < TIMEOUT,
+                "{left} of {sent} entries have not come"
+            );
+            continue;
+        };
+        progress = Instant::now();
+        let text = std::str::from_utf8(message.payload().unwrap()).unwrap();
+        let (n, at) = text.split_once(' ').unwrap();
+        let of_this = &mut took[n.parse::<usize>().unwrap()];
+        assert!(of_this.is_none(), "entry {n} came twice");
+        *of_this = Some(now_micros().saturating_sub(at.parse().unwrap()));
+        left -= 1;
+    }
+    took.into_iter().flatten().collect()
 }

@@ -2,7 +2,8 @@
 //!
 //! Absolute figures move with the machine; each figure here stands beside its own ceiling, measured minutes apart on the
 //! same servers. Measured processes are children of this one, so that their processor time and memory are their own.
-//! `BENCH_ENTRIES` shortens a run; the figures to reach are for 1 000 000.
+//! `BENCH_ENTRIES` shortens a run; the figures to reach are for 1 000 000. `BENCH_PARTS=throughput,idle,latency` runs some
+//! of the parts.
 //!
 //! Writes `target/bench/summary.json` and prints a table. It does not fail for a figure that falls short: it says so.
 
@@ -45,27 +46,37 @@ fn main() {
     };
     let mut report = Report::new(entries);
 
+    let parts = std::env::var("BENCH_PARTS").unwrap_or("throughput,idle,latency".to_owned());
+    for part in parts.split(',') {
+        match part {
+            "throughput" => throughput(&stores, entries, &mut report),
+            "idle" => report.idle(&idle::run(&stores)),
+            "latency" => latency(&stores, &mut report),
+            other => panic!("BENCH_PARTS names `{other}`; there are throughput, idle, latency"),
+        }
+    }
+    report.finish();
+}
+
+fn throughput(stores: &Stores<'_>, entries: u64, report: &mut Report) {
     println!("{entries} entries into one stream and into 16");
-    backlog::fill(&redis, 1, 1, entries);
-    backlog::fill(&redis, 2, 16, entries);
-
-    let produce = ceilings::produce(&stores, entries);
-    let read = ceilings::read(&stores, 1, entries);
-    let one = mirror::drain(&stores, 1, 1, 1, entries);
+    backlog::fill(stores.redis, 1, 1, entries);
+    backlog::fill(stores.redis, 2, 16, entries);
+    let produce = ceilings::produce(stores, entries);
+    let read = ceilings::read(stores, 1, entries);
+    let one = mirror::drain(stores, 1, 1, 1, entries);
     // The ceiling again, behind the mirror: what is compared is the better of the two, so a slow minute flatters nobody.
-    let produce = produce.better(ceilings::produce(&stores, entries));
-    let spread = mirror::drain(&stores, 2, 16, 4, entries);
+    let produce = produce.better(ceilings::produce(stores, entries));
+    let spread = mirror::drain(stores, 2, 16, 4, entries);
     report.throughput(&produce, &read, &one, &spread);
+}
 
-    let idle = idle::run(&stores);
-    report.idle(&idle);
-
-    let alone = latency::transaction_alone(&stores);
-    report.latency("10/s", &alone, &latency::through_mirror(&stores, 10, 200));
+fn latency(stores: &Stores<'_>, report: &mut Report) {
+    let alone = latency::transaction_alone(stores);
+    report.latency("10/s", &alone, &latency::through_mirror(stores, 10, 200));
     report.latency(
         "1000/s",
         &alone,
-        &latency::through_mirror(&stores, 1_000, 5_000),
+        &latency::through_mirror(stores, 1_000, 5_000),
     );
-    report.finish();
 }

@@ -67,6 +67,11 @@ impl Error {
 }
 
 impl ApiArgs {
+    #[must_use]
+    pub const fn config(&self) -> &ConfigArgs {
+        &self.config
+    }
+
     /// # Errors
     /// [`Exit::Usage`]: the configuration that should say where the daemon is has problems.
     pub fn client(&self) -> Result<Client, Exit> {
@@ -95,15 +100,30 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     }
 }
 
+fn agent(timeout: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(timeout))
+        .http_status_as_error(false)
+        .build()
+        .new_agent()
+}
+
 impl Client {
     #[must_use]
     pub fn new(base: String) -> Self {
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
-            .http_status_as_error(false)
-            .build()
-            .new_agent();
-        Self { agent, base }
+        Self {
+            agent: agent(TIMEOUT),
+            base,
+        }
+    }
+
+    /// For what takes the daemon longer than an answer usually does.
+    #[must_use]
+    pub fn waiting(self, longest: Duration) -> Self {
+        Self {
+            agent: agent(longest),
+            base: self.base,
+        }
     }
 
     /// # Errors

@@ -13,6 +13,7 @@ mod load;
 mod log_level;
 mod migration;
 mod output;
+mod parity;
 mod run;
 mod runbook;
 mod shards;
@@ -46,6 +47,7 @@ enum Verb {
     Shards(shards::Args),
     Status(status::Args),
     Streams(streams::Args),
+    Parity(parity::Args),
     Throttle(throttle::Args),
     LogLevel(log_level::Args),
     Gates(migration::GatesArgs),
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
         Verb::Shards(args) => shards::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Streams(args) => streams::run(&args),
+        Verb::Parity(args) => parity::run(&args),
         Verb::Throttle(args) => throttle::run(&args),
         Verb::LogLevel(args) => log_level::run(&args),
         Verb::Gates(args) => migration::gates(&args),

@@ -12,6 +12,7 @@ use super::{ConfigArgs, Exit, discover};
 use crate::checkpoint;
 use crate::config::Config;
 use crate::entry::StreamRef;
+use crate::parity;
 use crate::placement::Topic;
 use crate::routing::{Binding, Routes};
 use crate::streams::Redis;
@@ -52,6 +53,7 @@ pub enum Purpose {
     /// Dead letters of a route.
     DeadLetters(String),
     Checkpoints,
+    Parity,
 }
 
 impl std::fmt::Display for Purpose {
@@ -60,6 +62,7 @@ impl std::fmt::Display for Purpose {
             Self::Records(route) => write!(f, "records of route {route}"),
             Self::DeadLetters(route) => write!(f, "dead letters of route {route}"),
             Self::Checkpoints => f.write_str("checkpoints"),
+            Self::Parity => f.write_str("what the auditor has compared"),
         }
     }
 }
@@ -123,6 +126,11 @@ pub fn wanted(
     want(
         TopicSpec::checkpoints(checkpoint::topic(&config.name), shards),
         Purpose::Checkpoints,
+        true,
+    );
+    want(
+        parity::topic_spec(&config.name, shards),
+        Purpose::Parity,
         true,
     );
     wanted.into_values().collect()

@@ -24,7 +24,7 @@ pub use self::route::{
     Capture, Fold, Hash, Key, OnTrouble, Partitioner, Reading, Route, Source, Start,
 };
 pub use self::secret::Secret;
-pub use self::service::{Http, Log, LogFormat, Shards, Shutdown, Throttle};
+pub use self::service::{Http, Log, LogFormat, Parity, Shards, Shutdown, Throttle};
 pub use self::show::{show_json, show_toml};
 pub use self::value::{Form, Member, MemberRule, Value, ValueAll, ValueField, ValueJson};
 
@@ -66,6 +66,8 @@ pub struct Config {
     pub throttle: Throttle,
     #[serde(default)]
     pub migration: Migration,
+    #[serde(default)]
+    pub parity: Parity,
     #[serde(default)]
     pub http: Http,
     #[serde(default)]

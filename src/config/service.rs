@@ -1,4 +1,4 @@
-//! How the daemon works, apart from the two stores: shards, throttle, API, log, stopping.
+//! How the daemon works, apart from the two stores: shards, throttle, auditor, API, log, stopping.
 
 use std::time::Duration;
 
@@ -73,6 +73,26 @@ pub enum LogFormat {
     Json,
 }
 
+/// The continuous auditor: compares what is mirrored, all the while.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Parity {
+    /// Compare both stores while the daemon runs. Without it parity is unknown, and `lockgate parity verify` still tells it on
+    /// demand.
+    pub enabled: bool,
+    /// How often what was mirrored since is compared; sooner where 100000 entries have come.
+    #[serde(with = "exact_duration")]
+    #[schemars(schema_with = "schema::duration", extend("x-min" = "1ms"))]
+    pub window: Duration,
+    /// Entries a second read from each store, of this instance. Absent: as fast as it can.
+    #[schemars(range(min = 1), extend("x-unit" = "entries/s"))]
+    pub entries_per_second: Option<u32>,
+    /// Above this lag of the mirror the auditor rests twice as long as it works.
+    #[serde(with = "exact_duration")]
+    #[schemars(schema_with = "schema::duration", extend("x-min" = "1ms"))]
+    pub yield_lag: Duration,
+}
+
 /// Stopping.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -109,6 +129,17 @@ impl Default for Log {
         Self {
             level: "info".to_owned(),
             format: LogFormat::Human,
+        }
+    }
+}
+
+impl Default for Parity {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            window: Duration::from_secs(10),
+            entries_per_second: None,
+            yield_lag: Duration::from_secs(5),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod migration;
 mod problem;
+mod repair;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::entry::{Database, StreamRef};
 use crate::logging::LogLevel;
 use crate::metrics::Metrics;
 use crate::mirror::{Lift, Throttle};
+use crate::parity::Order;
 use crate::runbooks;
 use crate::status::{Board, Status};
 
@@ -37,6 +39,7 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
     pub throttle: Arc<Throttle>,
     pub lifts: mpsc::Sender<Lift>,
+    pub repairs: mpsc::Sender<Order>,
     pub log_level: LogLevel,
     pub migration: Arc<Migration>,
 }
@@ -69,6 +72,10 @@ fn router(api: Api, local: bool) -> Router {
         .route("/v1/log-level", put(set_log_level))
         .route("/v1/streams/resume", post(resume))
         .merge(migration::routes())
+        .route(
+            "/v1/parity/repair",
+            post(repair::repair).layer(DefaultBodyLimit::max(repair::BODY_BYTES)),
+        )
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::wrong_method() })
         .layer(DefaultBodyLimit::max(64 << 10))

@@ -35,7 +35,7 @@ impl Problem {
             StatusCode::NOT_FOUND,
             "not found",
             "there is GET /v1/status, /v1/migration, /v1/flags/flagd, /metrics, /livez, /readyz, /runbooks/NAME; PUT /v1/throttle, /v1/log-level; POST \
-             /v1/streams/resume, /v1/plans, /v1/plans/ID/apply, /v1/hold, /v1/resume, /v1/rollback, /v1/rehearsals, /v1/baseline, \
+             /v1/streams/resume, /v1/parity/repair, /v1/plans, /v1/plans/ID/apply, /v1/hold, /v1/resume, /v1/rollback, /v1/rehearsals, /v1/baseline, \
              /v1/evidence, /v1/flags/ack, /ofrep/v1/evaluate/flags",
         )
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::Produced;
-use crate::status::{Reason, StateName, Status, StreamStatus};
+use crate::status::{ParityState, ParityStatus, Reason, StateName, Status, StreamStatus};
 
 /// Kinds of `lockgate_edge_errors_total`.
 const EDGE_KINDS: [&str; 6] = ["connect", "timeout", "auth", "fenced", "refused", "other"];
@@ -88,6 +88,7 @@ pub fn of(status: &Status, produced: Produced) -> Vec<MetricFamily> {
     families.extend(edges(status));
     families.extend(routes(status));
     families.extend(shards(status));
+    families.extend(parity(status));
     families.extend(produce(produced));
     families.extend(redis(status));
     families
@@ -272,6 +273,67 @@ fn shards(status: &Status) -> Vec<Family> {
         takeovers,
         throttled,
     ]
+}
+
+fn parity(status: &Status) -> Vec<Family> {
+    let parity = &status.parity;
+    let mut state = gauge("lockgate_parity_state", "1 for the state that parity is in");
+    for one in ParityState::ALL {
+        state.add(&[("state", one.as_str())], flag(parity.state == one));
+    }
+    let mut since = gauge(
+        "lockgate_parity_level_since_timestamp_seconds",
+        "From then on nothing was found that differs; absent unless level",
+    );
+    let level = (parity.state == ParityState::Level).then_some(parity.since.as_str());
+    since.add_known(&[], level.and_then(unix_seconds));
+    let mut families = vec![state, since];
+    families.extend(parity_by_route(parity));
+    families
+}
+
+fn parity_by_route(parity: &ParityStatus) -> Vec<Family> {
+    let mut verified = gauge(
+        "lockgate_parity_verified_through_timestamp_seconds",
+        "Everything older is compared",
+    );
+    let mut entries = counter(
+        "lockgate_parity_entries_total",
+        "Identities judged, by class; one that is judged anew counts anew",
+    );
+    let mut open = gauge(
+        "lockgate_parity_open_entries",
+        "Identities that are no match now, by class",
+    );
+    let mut windows = counter("lockgate_parity_windows_total", "Windows closed, by result");
+    let mut read = counter(
+        "lockgate_parity_compared_entries_total",
+        "Entries and records read to compare them",
+    );
+    let mut bound = gauge(
+        "lockgate_parity_match_lower_bound_ratio",
+        "Share of matches, one-sided bound at 95 %; absent without evidence",
+    );
+    for (name, route) in &parity.routes {
+        let name = ("route", name.as_str());
+        verified.add_known(
+            &[name],
+            route.verified_through.as_deref().and_then(unix_seconds),
+        );
+        for (class, count) in &route.counted.classes {
+            entries.add(&[name, ("class", class)], float(*count));
+        }
+        for (class, count) in &route.open {
+            open.add(&[name, ("class", class)], float(*count));
+        }
+        for (result, count) in &route.counted.windows {
+            windows.add(&[name, ("result", result)], float(*count));
+        }
+        read.add(&[name, ("side", "redis")], float(route.counted.read.redis));
+        read.add(&[name, ("side", "kafka")], float(route.counted.read.kafka));
+        bound.add_known(&[name], route.lower_bound);
+    }
+    vec![verified, entries, open, windows, read, bound]
 }
 
 fn produce(produced: Produced) -> Vec<Family> {

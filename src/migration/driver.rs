@@ -488,8 +488,9 @@ impl Driver {
         let state = self.machine.as_ref().and_then(Machine::stored);
         let (told, step_since) =
             state.map_or((0, now), |state| (state.told.version, state.since_ms));
-        self.measurements
-            .put(self.since_step.dead_letters(&status, step_since, now));
+        for sample in self.since_step.samples(&status, step_since, now) {
+            self.measurements.put(sample);
+        }
         let following = self.measurements.following(told, now);
         self.measurements.put(Sample {
             measure: Measure::Clients,

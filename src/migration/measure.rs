@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::gate::{Measure, Reading, Sample};
 use crate::flags::{Clients, Following};
-use crate::status::Status;
+use crate::status::{ParityState, ParityStatus, Status};
 
 /// An incident is what lasts longer than this.
 const INCIDENT_MS: i64 = 60_000;
@@ -113,46 +113,122 @@ pub fn from_status(
     vec![
         sample(Measure::MirrorLag, lag.clone()),
         sample(Measure::Undrained, lag),
+        sample(Measure::Inconsistency, inconsistency(&status.parity, whole)),
         sample(Measure::Incident, incident),
     ]
 }
 
-/// Dead letters and mirrored entries, counted from when the step began.
+/// The classes of parity that are at fault.
+const FAULTS: [&str; 6] = [
+    "missing",
+    "extra",
+    "duplicate",
+    "mismatch",
+    "misplaced",
+    "reordered",
+];
+/// Those that tell of nothing.
+const SILENT: [&str; 2] = ["pending", "unverifiable"];
+
+/// What differs now. A difference that is seen counts, whoever does not see the whole; none seen counts only where all is seen.
+fn inconsistency(parity: &ParityStatus, whole: bool) -> Reading {
+    let open: u64 = ["missing", "extra", "duplicate"]
+        .iter()
+        .filter_map(|class| parity.open.get(*class))
+        .sum();
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "compared with thresholds far below 2^53"
+    )]
+    let found = Reading::Value(open as f64);
+    match parity.state {
+        _ if open > 0 => found,
+        ParityState::Unknown => {
+            let why = parity.reason.as_deref().unwrap_or("parity is not known");
+            Reading::Unknown(why.to_owned())
+        }
+        ParityState::Level | ParityState::Apart if !whole => {
+            Reading::Unknown("this instance audits only some of the shards".to_owned())
+        }
+        ParityState::Level | ParityState::Apart => found,
+    }
+}
+
+/// Dead letters, mirrored and compared entries, counted from when the step began.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SinceStep {
     began_ms: Option<i64>,
     entries: u64,
     dead: u64,
+    verified: u64,
     from_ms: i64,
 }
 
 impl SinceStep {
     /// The counts since `step_since_ms`, or since this process began to look, where that was later.
-    pub fn dead_letters(&mut self, status: &Status, step_since_ms: i64, at_ms: i64) -> Sample {
-        let entries = status
-            .routes
-            .iter()
-            .map(|route| route.mirrored_entries)
-            .sum();
-        let dead = status.mirror.forward.dead_letters;
-        if self.began_ms != Some(step_since_ms) {
-            *self = Self {
-                began_ms: Some(step_since_ms),
-                entries,
-                dead,
-                from_ms: at_ms,
-            };
+    pub fn samples(&mut self, status: &Status, step_since_ms: i64, at_ms: i64) -> [Sample; 2] {
+        let now = Self {
+            began_ms: Some(step_since_ms),
+            entries: status
+                .routes
+                .iter()
+                .map(|route| route.mirrored_entries)
+                .sum(),
+            dead: status.mirror.forward.dead_letters,
+            verified: sum(&status.parity, |class| !SILENT.contains(&class)),
+            from_ms: at_ms,
+        };
+        // Counts that went back were begun anew: by another owner of a shard, say.
+        let anew =
+            now.entries < self.entries || now.dead < self.dead || now.verified < self.verified;
+        if self.began_ms != now.began_ms || anew {
+            *self = now;
         }
-        let faults = dead.saturating_sub(self.dead);
-        let total = faults + entries.saturating_sub(self.entries);
-        Sample {
-            measure: Measure::DeadLetters,
+        let counted = |measure, faults: u64, total: u64| Sample {
+            measure,
             reading: Reading::Counted {
                 faults,
                 total,
                 since_ms: self.from_ms,
             },
             at_ms,
-        }
+        };
+        let dead = now.dead - self.dead;
+        // A difference that was there when the step began and stands is a difference of this step as well.
+        let differ = sum(&status.parity, |class| FAULTS.contains(&class));
+        let verified = now.verified - self.verified;
+        let parity = match status.parity.state {
+            ParityState::Unknown => Sample {
+                measure: Measure::Parity,
+                reading: Reading::Unknown(
+                    status
+                        .parity
+                        .reason
+                        .clone()
+                        .unwrap_or_else(|| "parity is not known".to_owned()),
+                ),
+                at_ms,
+            },
+            ParityState::Level | ParityState::Apart => {
+                counted(Measure::Parity, differ.min(verified), verified)
+            }
+        };
+        [
+            counted(
+                Measure::DeadLetters,
+                dead,
+                dead + now.entries - self.entries,
+            ),
+            parity,
+        ]
     }
+}
+
+fn sum(parity: &ParityStatus, of: impl Fn(&str) -> bool) -> u64 {
+    parity
+        .classes
+        .iter()
+        .filter(|(class, _)| of(class))
+        .map(|(_, count)| count)
+        .sum()
 }

@@ -16,11 +16,11 @@ use tracing::{info, warn};
 use xxhash_rust::xxh3::Xxh3;
 
 use self::compare::{Digest, Held, Mirrored, Outcome, compare};
-use super::opening::{Candidate, Source, commit_checkpoints, halt};
+use super::opening::{Candidate, Source, commit_checkpoints, halt, set_aside};
 use super::places::{Place, partition_counts};
 use super::shard::{ShardWorker, TermEnd};
 use super::shared::{KAFKA_TIMEOUT, Shared, now_ms};
-use super::slot::{Batch, Gap, Part, Slot};
+use super::slot::{Batch, Gap, Input, Part, Slot};
 use super::writer::{Ended, Pipeline};
 use crate::checkpoint::{self, Checkpoint, Position};
 use crate::config::OnTrouble;
@@ -71,7 +71,14 @@ pub async fn keep_continuous(
             info!(stream = %slot.stream.name, "Redis failed over; its new history contains all that was read");
             Found::Same(checkpoint.position())
         } else {
-            audit(&worker.shared, &slot, &checkpoint, source).await?
+            match audit(&worker.shared, &slot, &checkpoint, source).await {
+                Err(TermEnd::Redis(error)) if error.is_of_key() => {
+                    set_aside(worker, &slot, &error);
+                    halted.insert(slot.index);
+                    continue;
+                }
+                found => found?,
+            }
         };
         let position = match found {
             Found::Same(position) => position,
@@ -272,7 +279,7 @@ async fn mirror_again(
     let done = tokio::task::spawn_blocking(move || {
         let (input, mut output) = tokio::sync::mpsc::channel(1);
         input
-            .blocking_send(batch)
+            .blocking_send(Input::Batch(batch))
             .expect("the receiver stands beside");
         drop(input);
         (pipeline.run(&mut output, &handle), pipeline.writer)

@@ -12,7 +12,7 @@ use crate::checkpoint::Position;
 use crate::config::OnTrouble;
 use crate::entry::{Entry, EntryId};
 use crate::status::{GapCause, Observation, Reason};
-use crate::streams::{Inspected, StreamState};
+use crate::streams::{Error, Inspected, StreamState};
 
 /// What the first read of a stream takes an entry to weigh; it halves with each read until it meets the truth.
 const FIRST_GUESS_BYTES: usize = 64 << 10;
@@ -29,6 +29,8 @@ pub struct Lane {
     pub entry_bytes: usize,
     forgiven: bool,
     not_a_stream: bool,
+    /// Redis does not let us touch the key; looks go on until it does.
+    pub refused: bool,
     absent: bool,
     /// The last look could not tell whether something is missing.
     pub open: bool,
@@ -64,10 +66,35 @@ impl Lane {
             entry_bytes: FIRST_GUESS_BYTES,
             forgiven: slot.forgiven,
             not_a_stream: false,
+            refused: false,
             absent: false,
             open: false,
             seen_added: None,
             slot,
+        }
+    }
+
+    /// Whether it is to be read now.
+    #[must_use]
+    pub const fn is_readable(&self) -> bool {
+        !self.halted && !self.refused
+    }
+
+    /// Redis refuses this key alone: the stream waits, and its neighbours go on.
+    pub fn refuse(&mut self, shared: &Shared, error: &Error) {
+        self.refused = true;
+        self.busy = false;
+        if !self.halted {
+            shared.show_refused(&self.slot, error);
+        }
+    }
+
+    /// A look came through again.
+    fn permit(&mut self, shared: &Shared) {
+        if std::mem::take(&mut self.refused) && !self.halted {
+            shared
+                .board
+                .stream(&self.slot.stream, crate::status::StreamCell::running);
         }
     }
 
@@ -128,6 +155,7 @@ impl Lane {
 
     /// Judges a look at this stream. `unread`: entries behind the mark, where the look counted them.
     pub fn judge(&mut self, shared: &Shared, look: &Inspected, unread: Option<u64>) -> Verdict {
+        self.permit(shared);
         if self.halted && (!self.not_a_stream || matches!(look, Inspected::NotAStream(_))) {
             if let Inspected::Stream(state) = look {
                 self.observe(shared, state);

@@ -13,6 +13,9 @@ use crate::status::Reason;
 /// For how long a topic that refused is left alone before its streams are tried again.
 const BARRED_FOR: Duration = Duration::from_secs(10);
 
+/// When a stream that was set aside is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
 #[derive(Default)]
 pub struct Memory {
     pub careful: Option<Careful>,
@@ -21,6 +24,8 @@ pub struct Memory {
     pub refused: HashMap<StreamRef, String>,
     /// The topics as the term found them.
     pub places: Places,
+    /// When streams that were set aside at the opening are tried again.
+    retry_at: Option<Instant>,
     /// Topics that refused for authorisation.
     barred: HashMap<Topic, (Instant, String)>,
     /// Streams whose halt the operator has lifted, and where to begin if their checkpoint is lost.
@@ -38,11 +43,17 @@ impl Memory {
         (*until > Instant::now()).then(|| (Reason::TopicUnauthorised, error.clone()))
     }
 
-    /// When the next bar falls: the shard begins a new term then.
+    /// A stream is left out of the term that begins.
+    pub fn set_aside(&mut self) {
+        self.retry_at = Some(Instant::now() + RETRY_AFTER);
+    }
+
+    /// When the next bar falls, or what was set aside is tried again: the shard begins a new term then.
     pub fn bars_fall_at(&self) -> Option<Instant> {
         self.barred
             .values()
             .map(|(until, _)| *until)
+            .chain(self.retry_at)
             .filter(|until| *until > Instant::now())
             .min()
     }

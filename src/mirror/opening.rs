@@ -8,6 +8,7 @@ use tracing::{error, info, warn};
 use super::audit;
 use super::discovery::{Found, Streams, route_mark};
 use super::lane::Lane;
+use super::mend::mend;
 use super::places;
 use super::shard::{ShardWorker, TermEnd};
 use super::shared::{KAFKA_TIMEOUT, Shared, now_ms};
@@ -19,7 +20,7 @@ use crate::failpoint;
 use crate::placement::Shard;
 use crate::routing::{self, Binding};
 use crate::status::Reason;
-use crate::streams::{Connection, Inspected, Replication, Role};
+use crate::streams::{Connection, Error, ErrorKind, Inspected, Replication, Role};
 use crate::tasks::passed_on;
 use crate::topics::Writer;
 
@@ -61,10 +62,13 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
         .collect();
     shared.board.keep_streams(worker.shard, &owned);
     places::keep_placeable(worker, &mut candidates).await?;
+    let Some(writer) = mend(worker, writer, &candidates).await? else {
+        return Err(TermEnd::Changed);
+    };
     keep_started(worker, &mut candidates, &mut sources).await?;
     keep_placement(worker, &mut candidates);
     let writer = audit::keep_continuous(worker, writer, &mut candidates, &mut sources).await?;
-    let writer = first_checkpoints(worker, writer, &candidates, &mut sources).await?;
+    let writer = first_checkpoints(worker, writer, &mut candidates, &mut sources).await?;
     worker.memory.lifted.clear();
     let replids = sources
         .iter()
@@ -222,11 +226,14 @@ async fn keep_started(
                 .map_err(TermEnd::Redis)?;
             let looks = source
                 .connection
-                .inspect(&names)
+                .inspect_each(&names)
                 .await
                 .map_err(TermEnd::Redis)?;
             for ((&at, started), look) in some.iter().zip(started).zip(looks) {
-                candidates[at].begin(worker, started, &look);
+                match look {
+                    Ok(look) => candidates[at].begin(worker, started, &look),
+                    Err(error) => set_aside(worker, &candidates[at].slot, &error),
+                }
             }
         }
     }
@@ -350,12 +357,44 @@ pub fn halt(worker: &ShardWorker, slot: &Slot, reason: Reason, text: String) {
     }
 }
 
+/// Leaves a stream that Redis refuses out of this term, while its neighbours go on.
+pub fn set_aside(worker: &mut ShardWorker, slot: &Slot, error: &Error) {
+    worker.memory.set_aside();
+    worker.shared.show_refused(slot, error);
+}
+
 /// Commits the first checkpoint of each new stream, then notes in Redis that its mirror has begun.
 async fn first_checkpoints(
+    worker: &mut ShardWorker,
+    writer: Writer,
+    candidates: &mut Vec<Candidate>,
+    sources: &mut BTreeMap<Database, Source>,
+) -> Result<Writer, TermEnd> {
+    let writer = commit_first(worker, writer, candidates, sources).await?;
+    for (database, source) in sources {
+        let (unmarked, Some(error)) =
+            mark_started(&worker.shared, *database, source, candidates).await?
+        else {
+            continue;
+        };
+        // Without the mark a lost checkpoint would not be noticed: such a stream may not begin.
+        candidates.retain(|candidate| {
+            let stream = &candidate.slot.stream;
+            let refused = stream.database == *database && unmarked.contains(&stream.name);
+            if refused {
+                set_aside(worker, &candidate.slot, &error);
+            }
+            !refused
+        });
+    }
+    Ok(writer)
+}
+
+async fn commit_first(
     worker: &ShardWorker,
     mut writer: Writer,
     candidates: &[Candidate],
-    sources: &mut BTreeMap<Database, Source>,
+    sources: &BTreeMap<Database, Source>,
 ) -> Result<Writer, TermEnd> {
     let mut first = Vec::new();
     for candidate in candidates
@@ -386,36 +425,46 @@ async fn first_checkpoints(
         writer = commit_checkpoints(&worker.shared, worker.shard, writer, first).await?;
         failpoint::hit(failpoint::AFTER_FIRST_CHECKPOINT);
     }
-    let key = worker.shared.started_key();
-    for (database, source) in sources {
-        let names: Vec<StreamName> = candidates
+    Ok(writer)
+}
+
+/// Notes the streams of a database that are not noted yet. Answers those that a full Redis does not take, and its words.
+async fn mark_started(
+    shared: &Shared,
+    database: Database,
+    source: &mut Source,
+    candidates: &[Candidate],
+) -> Result<(BTreeSet<StreamName>, Option<Error>), TermEnd> {
+    let key = shared.started_key();
+    let mut refused = (BTreeSet::new(), None);
+    let names: Vec<StreamName> = candidates
+        .iter()
+        .filter(|candidate| candidate.slot.stream.database == database)
+        .map(|candidate| candidate.slot.stream.name.clone())
+        .chain(route_marks(candidates, database))
+        .collect();
+    for some in names.chunks(500) {
+        let known = source.connection.started(&key, some).await;
+        let known = known.map_err(TermEnd::Redis)?;
+        let new: Vec<StreamName> = some
             .iter()
-            .filter(|candidate| candidate.slot.stream.database == *database)
-            .map(|candidate| candidate.slot.stream.name.clone())
-            .chain(route_marks(candidates, *database))
+            .zip(known)
+            .filter(|(_, known)| !known)
+            .map(|(name, _)| name.clone())
             .collect();
-        for some in names.chunks(500) {
-            let known = source
-                .connection
-                .started(&key, some)
-                .await
-                .map_err(TermEnd::Redis)?;
-            let new: Vec<StreamName> = some
-                .iter()
-                .zip(known)
-                .filter(|(_, known)| !known)
-                .map(|(name, _)| name.clone())
-                .collect();
-            if !new.is_empty() {
-                source
-                    .connection
-                    .mark_started(&key, &new)
-                    .await
-                    .map_err(TermEnd::Redis)?;
+        if new.is_empty() {
+            continue;
+        }
+        match source.connection.mark_started(&key, &new).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => {
+                refused.0.extend(new);
+                refused.1 = Some(error);
             }
+            Err(error) => return Err(TermEnd::Redis(error)),
         }
     }
-    Ok(writer)
+    Ok(refused)
 }
 
 fn route_marks(candidates: &[Candidate], database: Database) -> BTreeSet<StreamName> {

@@ -15,19 +15,22 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::gaps::Mark;
 use super::lane::{Lane, Verdict};
 use super::shared::Shared;
-use super::slot::{Batch, Part};
+use super::slot::{Batch, Input, Part, Slot};
 use crate::backoff::Backoff;
 use crate::entry::{Database, Entry, EntryId, StreamName};
 use crate::failpoint;
 use crate::status::Reason;
-use crate::streams::{Connection, Error, ErrorKind, Inspected, Read, Replication, Role};
+use crate::streams::{Connection, Error, ErrorKind, Looked, Read, Replication, Role};
 
 /// How long a read waits for an entry: also how soon a stop or a rotation is noticed at the latest.
 const BLOCK: Duration = Duration::from_millis(500);
 /// A busy stream never keeps the others waiting longer than this.
 const WIDE_EVERY: Duration = Duration::from_millis(20);
+/// Up to so many streams are looked at in the exchange that reads them: more looks would cost more than another exchange.
+const LOOK_ALONG: usize = 8;
 /// Idle streams looked at in one turn of the rotation.
 const ROTATION: usize = 50;
 /// How often the rotation turns.
@@ -56,7 +59,7 @@ pub struct Reader {
     pub lanes: Vec<Lane>,
     /// `master_replid` at the beginning of the term.
     pub replid: String,
-    pub out: mpsc::Sender<Batch>,
+    pub out: mpsc::Sender<Input>,
     pub room: Arc<Semaphore>,
     pub room_bytes: usize,
     pub turn: usize,
@@ -109,8 +112,14 @@ impl Reader {
                 wide_at = Instant::now();
             }
             let ended = match self.turn_once(&mut connection, wide).await {
-                Err(error) if error.kind() == ErrorKind::WrongType => {
-                    self.look_at_all(&mut connection).await?
+                Err(error) if error.kind() == ErrorKind::WrongType || error.is_of_key() => {
+                    let before = self.readable();
+                    let ended = self.look_at_all(&mut connection).await?;
+                    if ended.is_none() && self.readable() == before {
+                        // No look says which stream it is.
+                        return Err(error);
+                    }
+                    ended
                 }
                 other => other?,
             };
@@ -126,8 +135,12 @@ impl Reader {
         }
     }
 
+    fn readable(&self) -> usize {
+        self.lanes.iter().filter(|lane| lane.is_readable()).count()
+    }
+
     fn show_running(&self) {
-        for lane in self.lanes.iter().filter(|lane| !lane.halted) {
+        for lane in self.lanes.iter().filter(|lane| lane.is_readable()) {
             self.shared
                 .board
                 .stream(&lane.slot.stream, crate::status::StreamCell::running);
@@ -141,13 +154,16 @@ impl Reader {
         wide: bool,
     ) -> Result<Option<Ended>, Error> {
         let asked: Vec<usize> = (0..self.lanes.len())
-            .filter(|&at| !self.lanes[at].halted && (wide || self.lanes[at].busy))
+            .filter(|&at| self.lanes[at].is_readable() && (wide || self.lanes[at].busy))
             .collect();
         if asked.is_empty() {
             tokio::time::sleep(BLOCK).await;
             return Ok(None);
         }
-        let any_busy = self.lanes.iter().any(|lane| lane.busy && !lane.halted);
+        let any_busy = self
+            .lanes
+            .iter()
+            .any(|lane| lane.busy && lane.is_readable());
         let request: Vec<(StreamName, EntryId)> = asked
             .iter()
             .map(|&at| {
@@ -160,7 +176,12 @@ impl Reader {
         let count = self.share(&asked);
         let block = (!any_busy).then_some(BLOCK);
         let begun = Instant::now();
-        let read = connection.read(&request, count, block).await?;
+        let (read, looks) = if asked.len() <= LOOK_ALONG {
+            let (read, looks) = connection.read_and_look(&request, count, block).await?;
+            (read, Some(looks))
+        } else {
+            (connection.read(&request, count, block).await?, None)
+        };
         let took = begun.elapsed();
         if block.is_none() {
             self.shared.metrics.request("redis", "read", took);
@@ -172,7 +193,7 @@ impl Reader {
         for &at in &asked {
             self.lanes[at].busy = false;
         }
-        let ended = self.take(connection, &asked, read, count).await?;
+        let ended = self.take(connection, &asked, read, looks, count).await?;
         if block.is_none() && took > SLOW_READ {
             self.shared.board.throttled("redis", took);
             tokio::time::sleep(took).await;
@@ -199,9 +220,10 @@ impl Reader {
         connection: &mut Connection,
         asked: &[usize],
         read: Read,
+        looks: Option<Vec<Looked>>,
         count: usize,
     ) -> Result<Option<Ended>, Error> {
-        let mut parts = Vec::new();
+        let (mut parts, mut indexes) = (Vec::new(), Vec::new());
         for (index, entries) in read.streams {
             let at = asked[index];
             let lane = &mut self.lanes[at];
@@ -211,27 +233,27 @@ impl Reader {
             lane.show_unmirrored(&self.shared, &entries);
             lane.advance(&entries);
             parts.push((at, from, entries));
+            indexes.push(index);
+        }
+        if parts.is_empty() {
+            return Ok(None);
         }
         // After every read: entries of a stream made anew must not be taken for the old one's, nor a gap be passed unseen.
-        let names: Vec<StreamName> = parts
-            .iter()
-            .map(|(at, ..)| self.lanes[*at].slot.stream.name.clone())
-            .collect();
-        let mut looks = Vec::new();
-        if !names.is_empty() {
-            let seen = self.look_behind(connection, &names).await;
-            if seen.is_err() {
-                // What is in hand goes nowhere now: it is read again after the reconnect.
-                for (at, from, _) in &parts {
-                    self.lanes[*at].mark = *from;
-                }
+        let (looks, replication) = match looks {
+            Some(looks) => {
+                let mut looks: Vec<Option<Looked>> = looks.into_iter().map(Some).collect();
+                let of_parts = indexes.iter().filter_map(|&index| looks[index].take());
+                (of_parts.collect(), read.replication)
             }
-            match seen? {
-                Some(seen) => looks = seen,
+            None => match self.look_behind(connection, &parts).await? {
+                Some(seen) => seen,
                 None => return Ok(Some(Ended::Failover)),
-            }
-        }
-        let gone = |((at, ..), look): (&(usize, _, _), &Inspected)| self.lanes[*at].is_gone(look);
+            },
+        };
+        let gone = |((at, ..), look): (&(usize, _, _), &Looked)| {
+            look.as_ref()
+                .is_ok_and(|look| self.lanes[*at].is_gone(look))
+        };
         if parts.iter().zip(&looks).any(gone) {
             // Whether it was an eviction only names the cause; what is in hand must not hang on it.
             if let Err(error) = self.ask_evictions(connection).await {
@@ -240,6 +262,14 @@ impl Reader {
         }
         let mut batch = Vec::with_capacity(parts.len());
         for ((at, from, entries), look) in parts.into_iter().zip(looks) {
+            let look = match look {
+                Ok(look) => look,
+                Err(error) => {
+                    self.lanes[at].mark = from;
+                    self.lanes[at].refuse(&self.shared, &error);
+                    continue;
+                }
+            };
             let (verdict, old) = self.lanes[at].judge_read(&self.shared, &look, from);
             if let Some(position) = old {
                 let slot = Arc::clone(&self.lanes[at].slot);
@@ -256,7 +286,7 @@ impl Reader {
             }
         }
         let dry = !self.lanes.iter().any(|lane| lane.busy);
-        self.send(batch, read.replication, dry).await
+        self.send(batch, replication, dry).await
     }
 
     /// The history that the term began with, from a node that takes writes: a replica may lag behind what was read.
@@ -266,13 +296,23 @@ impl Reader {
 
     /// A look at streams just read. `None`: the history is another than the term's.
     async fn look_behind(
-        &self,
+        &mut self,
         connection: &mut Connection,
-        names: &[StreamName],
-    ) -> Result<Option<Vec<Inspected>>, Error> {
-        let looks = connection.inspect(names).await?;
-        let same = self.is_same(&connection.replication().await?);
-        Ok(same.then_some(looks))
+        parts: &[(usize, Mark, Vec<Entry>)],
+    ) -> Result<Option<(Vec<Looked>, Replication)>, Error> {
+        let names: Vec<StreamName> = parts
+            .iter()
+            .map(|(at, ..)| self.lanes[*at].slot.stream.name.clone())
+            .collect();
+        let seen = connection.inspect_in_history(&names).await;
+        if seen.is_err() {
+            // What is in hand goes nowhere now: it is read again after the reconnect.
+            for (at, from, _) in parts {
+                self.lanes[*at].mark = *from;
+            }
+        }
+        let (looks, replication) = seen?;
+        Ok(self.is_same(&replication).then_some((looks, replication)))
     }
 
     /// What a verdict makes of the entries just read.
@@ -280,7 +320,7 @@ impl Reader {
         &mut self,
         at: usize,
         verdict: Verdict,
-        from: super::gaps::Mark,
+        from: Mark,
         entries: Vec<Entry>,
     ) -> Option<Part> {
         let lane = &mut self.lanes[at];
@@ -330,12 +370,12 @@ impl Reader {
         };
         if self
             .out
-            .send(Batch {
+            .send(Input::Batch(Batch {
                 parts,
                 replication,
                 dry,
                 room: Some(room),
-            })
+            }))
             .await
             .is_err()
         {
@@ -373,7 +413,7 @@ impl Reader {
             return Ok(Some(ended));
         }
         let open = |lane: &Lane| {
-            !lane.halted
+            lane.is_readable()
                 && lane.exact_at.elapsed() >= STOCKTAKE_AFTER
                 && (lane.open || lane.mark.id != lane.mark.exact)
         };
@@ -398,20 +438,27 @@ impl Reader {
             .iter()
             .map(|&at| self.lanes[at].slot.stream.name.clone())
             .collect();
-        let looks = connection.inspect(&names).await?;
-        let replication = connection.replication().await?;
+        let (looks, replication) = connection.inspect_in_history(&names).await?;
         if !self.is_same(&replication) {
             return Ok(Some(Ended::Failover));
         }
-        let gone = |(&at, look): (&usize, &Inspected)| self.lanes[at].is_gone(look);
+        let gone = |(&at, look): (&usize, &Looked)| {
+            look.as_ref().is_ok_and(|look| self.lanes[at].is_gone(look))
+        };
         if some.iter().zip(&looks).any(gone) {
             self.ask_evictions(connection).await?;
         }
         let mut parts = Vec::new();
         for (&at, look) in some.iter().zip(&looks) {
-            let from = self.lanes[at].mark;
-            let verdict = self.lanes[at].judge(&self.shared, look, None);
-            parts.extend(self.follow(at, verdict, from, Vec::new()));
+            let lane = &mut self.lanes[at];
+            match look {
+                Ok(look) => {
+                    let from = lane.mark;
+                    let verdict = lane.judge(&self.shared, look, None);
+                    parts.extend(self.follow(at, verdict, from, Vec::new()));
+                }
+                Err(error) => lane.refuse(&self.shared, error),
+            }
         }
         self.send(parts, replication, true).await
     }
@@ -458,6 +505,23 @@ impl Reader {
 }
 
 impl Shared {
+    /// Writes onto the board that Redis refuses one stream, and says it once.
+    pub fn show_refused(&self, slot: &Slot, error: &Error) {
+        let (reason, text) = (reason_of(error.kind()), error.to_string());
+        let mut known = false;
+        self.board.stream(&slot.stream, |cell| {
+            known = cell.last_error.as_ref() == Some(&text);
+            cell.waiting(reason);
+            cell.last_error = Some(text.clone());
+        });
+        if !known {
+            warn!(
+                stream = %slot.stream.name, database = %slot.stream.database, reason = reason.as_str(), runbook = reason.runbook(),
+                "{text}; this stream waits, its neighbours go on"
+            );
+        }
+    }
+
     /// Writes a failure of Redis onto the board and names it.
     pub fn redis_failed(&self, error: &Error) -> Reason {
         let reason = reason_of(error.kind());

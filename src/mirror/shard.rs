@@ -24,6 +24,7 @@ use super::shared::Shared;
 use super::term;
 use super::writer;
 use crate::backoff::Backoff;
+use crate::checkpoint::Admission;
 use crate::config::Start;
 use crate::entry::StreamRef;
 use crate::placement::Shard;
@@ -63,6 +64,7 @@ pub struct ShardWorker {
     pub membership: Arc<Membership>,
     pub seen: Seen,
     pub lifts: mpsc::Receiver<Lift>,
+    pub admissions: mpsc::Receiver<Admission>,
     pub memory: Memory,
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::checkpoint::Position;
+use crate::checkpoint::{Amendment, Position};
 use crate::config::OnTrouble;
 use crate::entry::{Entry, StreamRef};
 use crate::routing::Binding;
@@ -51,4 +51,29 @@ pub struct Batch {
     pub dry: bool,
     /// The batch's share of the shard's memory, given back when it is dropped.
     pub room: Option<OwnedSemaphorePermit>,
+}
+
+/// An entry to be produced again.
+#[derive(Debug)]
+pub struct Amended {
+    pub slot: Arc<Slot>,
+    pub amendment: Amendment,
+}
+
+/// What a writer takes in.
+#[derive(Debug)]
+pub enum Input {
+    Batch(Batch),
+    Amended(Amended),
+}
+
+impl Input {
+    /// Nothing more was there when it was made: what is open may be committed behind it.
+    #[must_use]
+    pub const fn is_dry(&self) -> bool {
+        match self {
+            Self::Batch(batch) => batch.dry,
+            Self::Amended(_) => true,
+        }
+    }
 }

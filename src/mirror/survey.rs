@@ -135,10 +135,14 @@ impl Survey {
         let shared = Arc::clone(&self.shared);
         let connection = self.connection(database).await?;
         let names: Vec<StreamName> = due.iter().map(|due| due.stream.name.clone()).collect();
-        let looks = connection.inspect(&names).await?;
+        let looks = connection.inspect_each(&names).await?;
         let at_ms = now_ms();
         for (due, look) in due.into_iter().zip(looks) {
-            let Some((entries_added, length)) = counts(&look, due.added_at_checkpoint) else {
+            let counted = look
+                .ok()
+                .as_ref()
+                .and_then(|look| counts(look, due.added_at_checkpoint));
+            let Some((entries_added, length)) = counted else {
                 continue;
             };
             let mut behind = false;

@@ -14,13 +14,14 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::amendment::Desk;
 use super::discovery::Streams;
 use super::lane::Lane;
 use super::opening::{self, Opened};
 use super::places;
 use super::reader::{self, Reader};
 use super::shard::{ShardWorker, TermEnd};
-use super::slot::Batch;
+use super::slot::Input;
 use super::writer::{Ended, Pipeline};
 use crate::checkpoint::Layout;
 use crate::entry::Database;
@@ -70,8 +71,9 @@ async fn mirror(
     worker
         .memory
         .keep_careful(|stream| lanes.iter().any(|lane| lane.slot.stream == *stream));
-    let (out, mut input) = mpsc::channel::<Batch>(QUEUED_BATCHES);
+    let (out, mut input) = mpsc::channel::<Input>(QUEUED_BATCHES);
     let reading = CancellationToken::new();
+    let mut desk = Desk::new(&lanes, out.clone());
     let mut readers = start_readers(&shared, lanes, &replids, &out, &reading);
     drop(out);
     let mut pipeline = Pipeline::new(
@@ -89,10 +91,11 @@ async fn mirror(
 
     let why = tokio::select! {
         ended = &mut writing => Why::Wrote(ended),
-        why = worker.until_changed(streams, &layout, stop) => Why::Told(why),
+        why = worker.until_changed(streams, &layout, &mut desk, stop) => Why::Told(why),
         Some(ended) = readers.join_next(), if !readers.is_empty() => Why::Read(ended),
     };
     reading.cancel();
+    drop(desk);
     while let Some(ended) = readers.join_next().await {
         passed_on(ended);
     }
@@ -135,7 +138,7 @@ fn start_readers(
     shared: &Arc<super::shared::Shared>,
     lanes: Vec<Lane>,
     replids: &BTreeMap<Database, String>,
-    out: &mpsc::Sender<Batch>,
+    out: &mpsc::Sender<Input>,
     reading: &CancellationToken,
 ) -> JoinSet<reader::Ended> {
     let mut by_database: BTreeMap<Database, Vec<Lane>> = BTreeMap::new();
@@ -169,17 +172,21 @@ impl ShardWorker {
         &mut self,
         streams: &Streams,
         layout: &Layout,
+        desk: &mut Desk,
         stop: &CancellationToken,
     ) -> TermEnd {
         let mut look_again = tokio::time::interval(places::LOOK_EVERY);
         look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         look_again.reset();
         self.seen.layout.mark_changed();
+        // Asked once: a bar that falls while another arm runs would otherwise be forgotten.
+        let bars_fall = self.memory.bars_fall_at();
         loop {
-            let bars_fall = self.memory.bars_fall_at();
             tokio::select! {
                 () = stop.cancelled() => return TermEnd::Stopped,
                 Some(lift) = self.lifts.recv() => return TermEnd::Lifted(lift),
+                Some(admission) = self.admissions.recv() => desk.admit(admission),
+                Some(amendment) = desk.next() => desk.pass_on(amendment).await,
                 () = fall(bars_fall), if bars_fall.is_some() => return TermEnd::Changed,
                 _ = look_again.tick() => {
                     if places::changed(&self.shared, &self.memory.places).await {

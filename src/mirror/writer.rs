@@ -11,18 +11,20 @@
 //!                                                                                     writer goes in smaller steps
 //! ```
 
+mod amend;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::error::Elapsed;
 use tracing::{debug, warn};
 
 use super::dead_letter::DeadLetter;
 use super::shared::{KAFKA_TIMEOUT, Shared, now_ms};
-use super::slot::{Batch, Gap, Part, Slot};
+use super::slot::{Batch, Gap, Input, Part, Slot};
 use crate::checkpoint::{self, Checkpoint, Position};
 use crate::entry::{Entry, EntryId, StreamRef};
 use crate::failpoint;
@@ -107,6 +109,8 @@ struct Open {
     entries: usize,
     bytes: usize,
     dead_letter: Option<Place>,
+    /// Who waits for an amendment of this transaction.
+    amended: Vec<oneshot::Sender<Result<(), String>>>,
     /// Times of entries, for the end-to-end histogram: a sample of a large transaction.
     times_ms: Vec<i64>,
 }
@@ -135,14 +139,16 @@ impl Pipeline {
     }
 
     /// Takes batches until the channel closes or a transaction fails. Blocking.
-    pub fn run(&mut self, input: &mut mpsc::Receiver<Batch>, handle: &Handle) -> Ended {
+    pub fn run(&mut self, input: &mut mpsc::Receiver<Input>, handle: &Handle) -> Ended {
         loop {
-            let batch = match self.next(input, handle) {
-                Next::Batch(batch) => batch,
+            let taken = match self.next(input, handle) {
+                Next::Input(taken) => taken,
                 Next::Idle => {
-                    self.writer.tend();
                     self.count_produced();
-                    continue;
+                    match self.writer.check_whole() {
+                        Ok(()) => continue,
+                        Err(error) => return Ended::Failed(error),
+                    }
                 }
                 Next::Old => match self.commit() {
                     Ok(()) => continue,
@@ -150,8 +156,8 @@ impl Pipeline {
                 },
                 Next::Closed => return self.commit().err().map_or(Ended::Drained, |ended| *ended),
             };
-            let dry = batch.dry && input.is_empty();
-            if let Err(ended) = self.take(batch).and_then(|()| {
+            let dry = taken.is_dry() && input.is_empty();
+            if let Err(ended) = self.take(taken).and_then(|()| {
                 if dry || self.full() {
                     self.commit()
                 } else {
@@ -163,10 +169,10 @@ impl Pipeline {
         }
     }
 
-    fn next(&self, input: &mut mpsc::Receiver<Batch>, handle: &Handle) -> Next {
+    fn next(&self, input: &mut mpsc::Receiver<Input>, handle: &Handle) -> Next {
         let Some(began) = self.open.began else {
             return match receive(input, handle, TEND_EVERY) {
-                Ok(received) => received.map_or(Next::Closed, Next::Batch),
+                Ok(received) => received.map_or(Next::Closed, Next::Input),
                 Err(_elapsed) => Next::Idle,
             };
         };
@@ -176,7 +182,7 @@ impl Pipeline {
             .transaction_age
             .saturating_sub(began.elapsed());
         match receive(input, handle, left) {
-            Ok(received) => received.map_or(Next::Closed, Next::Batch),
+            Ok(received) => received.map_or(Next::Closed, Next::Input),
             Err(_elapsed) => Next::Old,
         }
     }
@@ -191,7 +197,11 @@ impl Pipeline {
                 .is_some_and(|began| began.elapsed() >= limits.transaction_age)
     }
 
-    fn take(&mut self, batch: Batch) -> Result<(), Box<Ended>> {
+    fn take(&mut self, input: Input) -> Result<(), Box<Ended>> {
+        let batch = match input {
+            Input::Batch(batch) => batch,
+            Input::Amended(amended) => return self.amend(amended),
+        };
         // The room is given back when the parts are with the client.
         let Batch {
             parts,
@@ -472,6 +482,10 @@ impl Pipeline {
         {
             self.careful = None;
         }
+        for done in open.amended {
+            // Who asked may have gone; the record stands.
+            let _ = done.send(Ok(()));
+        }
         self.shared.board.shard_committed(self.shard);
         self.shared.board.edge_up("kafka");
     }
@@ -494,15 +508,15 @@ const fn label(reason: routing::Reason) -> DeadLetterReason {
 }
 
 fn receive(
-    input: &mut mpsc::Receiver<Batch>,
+    input: &mut mpsc::Receiver<Input>,
     handle: &Handle,
     within: Duration,
-) -> Result<Option<Batch>, Elapsed> {
+) -> Result<Option<Input>, Elapsed> {
     handle.block_on(async { tokio::time::timeout(within, input.recv()).await })
 }
 
 enum Next {
-    Batch(Batch),
+    Input(Input),
     Idle,
     Old,
     Closed,

@@ -235,6 +235,61 @@ impl Counts {
         counts
     }
 
+    /// An entry of which Kafka has nothing.
+    #[must_use]
+    pub fn redis_alone(class: Class) -> Self {
+        let mut counts = Self {
+            redis_entries: 1,
+            only_redis: 1,
+            ..Self::default()
+        };
+        counts.count(class, 1);
+        counts
+    }
+
+    /// An entry and so many records of it, one at least.
+    #[must_use]
+    pub fn both(class: Class, records: u64) -> Self {
+        let mut counts = Self {
+            redis_entries: 1,
+            kafka_records: records,
+            copies: records.saturating_sub(1),
+            ..Self::default()
+        };
+        counts.count(class, 1);
+        counts
+    }
+
+    /// One identity of which Redis has nothing, and so many records of it, one at least.
+    #[must_use]
+    pub fn records_alone(class: Class, records: u64) -> Self {
+        let mut counts = Self {
+            kafka_records: records,
+            only_kafka: 1,
+            copies: records.saturating_sub(1),
+            ..Self::default()
+        };
+        counts.count(class, 1);
+        counts
+    }
+
+    /// What is left without a part.
+    #[must_use]
+    pub fn less(&self, part: &Self) -> Self {
+        let mut left = Self {
+            redis_entries: self.redis_entries.saturating_sub(part.redis_entries),
+            kafka_records: self.kafka_records.saturating_sub(part.kafka_records),
+            only_kafka: self.only_kafka.saturating_sub(part.only_kafka),
+            copies: self.copies.saturating_sub(part.copies),
+            only_redis: self.only_redis.saturating_sub(part.only_redis),
+            ..Self::default()
+        };
+        for (class, count) in self.classes() {
+            left.count(class, count.saturating_sub(part.of(class)));
+        }
+        left
+    }
+
     /// A stretch in which both sides were found equal: `letters` of the identities are dead letters, the others match.
     #[must_use]
     pub fn level(identities: u64, letters: u64) -> Self {

@@ -78,7 +78,10 @@ pub struct Finding {
     pub parts: Vec<Part>,
     pub why: Option<Why>,
     pub expected: Option<Partition>,
+    /// Where its records are; where there is none of them, its dead letters.
     pub records: Vec<Location>,
+    /// They are dead letters.
+    pub letters: bool,
 }
 
 /// Compares. `held` ascends; `found` is sorted here. `lost` says why Kafka no longer has an entry's record, where it
@@ -200,13 +203,17 @@ impl Comparison<'_> {
         if class == Class::Match {
             return;
         }
+        let is_letter = |found: &&Found| matches!(found.what, What::Letter(_));
+        let letters = !records.is_empty() && records.iter().all(|found| is_letter(&found));
+        let shown = records.iter().filter(|found| is_letter(found) == letters);
         self.findings.push(Finding {
             class,
             id,
             parts,
             why,
             expected,
-            records: records.iter().map(|found| found.at).collect(),
+            records: shown.map(|found| found.at).collect(),
+            letters,
         });
     }
 }

@@ -1,16 +1,20 @@
 //! The two stores and the routes, as a comparison needs them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::placement::{Partition, Topic};
 use crate::routing::Routes;
 use crate::streams::Redis;
 use crate::tasks::passed_on;
-use crate::topics::{self, Admin, Bounds, Kafka};
+use crate::topics::{self, Admin, Bounds, Ends, Kafka};
 
 /// How long Kafka may take for one step before it counts as out of reach.
 pub(super) const KAFKA_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A dead writer's transaction is aborted by its broker after `transaction.timeout.ms` (10 s) and up to 10 s more.
+const DECIDED_WITHIN: Duration = Duration::from_secs(30);
+const DECISION_LOOK: Duration = Duration::from_millis(20);
 
 /// Clients of both stores, and the routes between them.
 pub struct Edges {
@@ -23,6 +27,13 @@ pub struct Edges {
 
 impl Edges {
     /// Where each partition of the topic begins and ends now; none for a topic that does not exist.
+    ///
+    /// What stood in the log when this was called lies before the end that it gives: where a transaction was open then,
+    /// perhaps of another writer, what was committed behind its beginning cannot be read until it is decided, and this waits
+    /// for that.
+    ///
+    /// # Errors
+    /// Kafka gave no answer, or a transaction stays open for longer than a mirror's can.
     pub(super) async fn bounds(
         self: &Arc<Self>,
         topic: &Topic,
@@ -39,8 +50,38 @@ impl Edges {
             .collect();
         let (edges, topic) = (Arc::clone(self), topic.clone());
         let asked = tokio::task::spawn_blocking(move || {
+            await_decisions(&edges.kafka, &topic, &partitions)?;
             topics::bounds(&edges.kafka, &topic, &partitions, KAFKA_TIMEOUT)
         });
         passed_on(asked.await)
     }
+}
+
+/// Waits until everything that the partitions hold now is committed or aborted. Blocks.
+fn await_decisions(
+    kafka: &Kafka,
+    topic: &Topic,
+    partitions: &[Partition],
+) -> Result<(), topics::Error> {
+    let ends = Ends::new(kafka, KAFKA_TIMEOUT)?;
+    let places: Vec<(Topic, Partition)> = partitions
+        .iter()
+        .map(|partition| (topic.clone(), *partition))
+        .collect();
+    let mut open = ends.undecided(&places)?;
+    let deadline = Instant::now() + DECIDED_WITHIN;
+    while let Some(first) = open.first() {
+        if Instant::now() >= deadline {
+            return Err(topics::Error::Timeout {
+                what: "decide a transaction",
+                cause: format!(
+                    "one that began at offset {} of {}/{} is still open; what was committed behind it cannot be read",
+                    first.from, first.topic, first.partition
+                ),
+            });
+        }
+        std::thread::sleep(DECISION_LOOK);
+        ends.narrow(&mut open)?;
+    }
+    Ok(())
 }

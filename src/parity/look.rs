@@ -10,7 +10,7 @@
 mod logs;
 mod subject;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -48,7 +48,7 @@ pub struct Wanted {
     /// The stream's checkpoint, read before the ends of the logs.
     pub committed: EntryId,
     pub generation: u32,
-    /// Entries of older generations are known to match: see [`Facts::shared_history`].
+    /// Entries of older generations are known to match: see `Facts::shared_history`.
     pub shared_history: bool,
 }
 
@@ -58,21 +58,45 @@ pub struct Looked {
     pub counts: Counts,
     /// All that are no match.
     pub differences: Vec<Difference>,
+    /// Some entry that Redis still holds was mirrored in an older generation: the history broke and was not begun anew.
+    pub shares_history: bool,
 }
 
-/// Looks at each window, within the logs given. `each` is called now and then with the entries and records read since.
+/// Records known to be no entry's, by stream, generation and id: they stand in nobody's order.
+pub type Strangers = HashSet<(StreamRef, u32, EntryId)>;
+
+/// What a look is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// For the hashes.
+    pub seed: u64,
+    /// How far to read.
+    pub logs: &'a [TopicPass],
+    /// What earlier looks found to be extra.
+    pub strangers: &'a Strangers,
+    /// The upper end of the lots that are looked at; `u64::MAX`: all.
+    pub lots: u64,
+}
+
+impl View<'_> {
+    /// Whether the id is in the sample.
+    fn takes(&self, lot: impl FnOnce() -> u64) -> bool {
+        self.lots == u64::MAX || lot() <= self.lots
+    }
+}
+
+/// Looks at each window. `each` is called now and then with the entries and records read since.
 /// `None`: stopped before the end.
 ///
 /// # Errors
 /// A store gave no answer.
 pub async fn look(
     edges: &Arc<Edges>,
-    seed: u64,
+    view: View<'_>,
     wanted: &[Wanted],
-    logs: &[TopicPass],
     pace: &Pace,
     stop: &CancellationToken,
-    each: &mut dyn FnMut(u64),
+    each: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Option<Vec<Looked>>, Error> {
     let mut looked = Vec::with_capacity(wanted.len());
     let mut rest = wanted;
@@ -81,12 +105,12 @@ pub async fn look(
         rest = later;
         let mut looking = Looking {
             edges,
-            seed,
+            view,
             pace,
             stop,
             each,
         };
-        match looking.group(group, logs).await? {
+        match looking.group(group).await? {
             Some(more) => looked.extend(more),
             None => return Ok(None),
         }
@@ -109,18 +133,14 @@ fn group_of(wanted: &[Wanted]) -> usize {
 
 struct Looking<'a> {
     edges: &'a Arc<Edges>,
-    seed: u64,
+    view: View<'a>,
     pace: &'a Pace,
     stop: &'a CancellationToken,
-    each: &'a mut dyn FnMut(u64),
+    each: &'a mut (dyn FnMut(u64) + Send),
 }
 
 impl Looking<'_> {
-    async fn group(
-        &mut self,
-        group: &[Wanted],
-        logs: &[TopicPass],
-    ) -> Result<Option<Vec<Looked>>, Error> {
+    async fn group(&mut self, group: &[Wanted]) -> Result<Option<Vec<Looked>>, Error> {
         let mut subjects = Vec::with_capacity(group.len());
         for wanted in group {
             let Some(subject) = self.read_redis(wanted).await? else {
@@ -128,9 +148,9 @@ impl Looking<'_> {
             };
             subjects.push(subject);
         }
-        let facts = self.facts(group).await?;
+        let facts = facts_of(self.edges, group).await?;
         let mut log_facts = BTreeMap::new();
-        for log in logs {
+        for log in self.view.logs {
             let named = |wanted: &&Wanted| {
                 let topic = if log.letters {
                     wanted.binding.route().dead_letters()
@@ -161,7 +181,7 @@ impl Looking<'_> {
         let Some(mut from) = wanted.after.next().filter(|from| *from <= wanted.through) else {
             return Ok(Some(subject));
         };
-        let mut side = RedisSide::new(self.seed);
+        let mut side = RedisSide::new(self.view.seed);
         let mut connection = self.edges.redis.connect(wanted.stream.database).await?;
         loop {
             if self.stop.is_cancelled() {
@@ -172,11 +192,18 @@ impl Looking<'_> {
                 .range(&wanted.stream.name, from, wanted.through, CHUNK as usize)
                 .await?;
             for entry in &page {
+                if !self.view.takes(|| side.lot(entry.id)) {
+                    continue;
+                }
                 subject.hold(side.held(&wanted.stream, &wanted.binding, entry));
             }
             (self.each)(page.len() as u64);
             self.pace
-                .keep(u32::try_from(page.len()).unwrap_or(u32::MAX), began)
+                .keep(
+                    u32::try_from(page.len()).unwrap_or(u32::MAX),
+                    began,
+                    self.stop,
+                )
                 .await;
             match page.last().and_then(|entry| entry.id.next()) {
                 Some(next) if page.len() == CHUNK as usize && next <= wanted.through => from = next,
@@ -184,34 +211,28 @@ impl Looking<'_> {
             }
         }
     }
+}
 
-    /// What the streams look like after they were read.
-    async fn facts(&self, group: &[Wanted]) -> Result<Vec<Facts>, Error> {
-        let mut seen: BTreeMap<StreamRef, Inspected> = BTreeMap::new();
-        let mut by_database: BTreeMap<Database, Vec<StreamName>> = BTreeMap::new();
-        for wanted in group {
-            let names = by_database.entry(wanted.stream.database).or_default();
-            if names.last() != Some(&wanted.stream.name) {
-                names.push(wanted.stream.name.clone());
-            }
+/// What the streams look like after they were read.
+async fn facts_of(edges: &Edges, group: &[Wanted]) -> Result<Vec<Facts>, Error> {
+    let mut seen: BTreeMap<StreamRef, Inspected> = BTreeMap::new();
+    let mut by_database: BTreeMap<Database, Vec<StreamName>> = BTreeMap::new();
+    for wanted in group {
+        let names = by_database.entry(wanted.stream.database).or_default();
+        if names.last() != Some(&wanted.stream.name) {
+            names.push(wanted.stream.name.clone());
         }
-        for (database, names) in by_database {
-            let looks = self
-                .edges
-                .redis
-                .connect(database)
-                .await?
-                .inspect(&names)
-                .await?;
-            for (name, look) in names.into_iter().zip(looks) {
-                seen.insert(StreamRef { database, name }, look);
-            }
-        }
-        Ok(group
-            .iter()
-            .map(|wanted| facts(wanted, seen.get(&wanted.stream)))
-            .collect())
     }
+    for (database, names) in by_database {
+        let looks = edges.redis.connect(database).await?.inspect(&names).await?;
+        for (name, look) in names.into_iter().zip(looks) {
+            seen.insert(StreamRef { database, name }, look);
+        }
+    }
+    Ok(group
+        .iter()
+        .map(|wanted| facts(wanted, seen.get(&wanted.stream)))
+        .collect())
 }
 
 fn facts(wanted: &Wanted, look: Option<&Inspected>) -> Facts {
@@ -260,10 +281,16 @@ fn conclude(
     Looked {
         counts,
         differences: differences.collect(),
+        shares_history: facts.shared_history,
     }
 }
 
 fn difference(wanted: &Wanted, finding: Finding) -> Difference {
+    let topic = if finding.letters {
+        wanted.binding.route().dead_letters()
+    } else {
+        wanted.binding.topic()
+    };
     Difference {
         class: finding.class,
         route: wanted.binding.route().name().to_owned(),
@@ -272,7 +299,7 @@ fn difference(wanted: &Wanted, finding: Finding) -> Difference {
         id: Some(finding.id),
         parts: finding.parts,
         why: finding.why,
-        topic: wanted.binding.topic().as_str().to_owned(),
+        topic: topic.as_str().to_owned(),
         expected_partition: finding.expected,
         records: finding.records,
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 /// Entries and records between two looks at the clock.
 pub(super) const CHUNK: u32 = 2_000;
@@ -40,8 +41,15 @@ impl Pace {
         self
     }
 
-    /// After `amount` were read since `began`: waits as long as the pace asks.
-    pub(super) async fn keep(&self, amount: u32, began: Instant) {
+    /// After `amount` were read since `began`: waits as long as the pace asks, or until stopped.
+    pub(super) async fn keep(&self, amount: u32, began: Instant, stop: &CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.wait(amount, began) => {}
+        }
+    }
+
+    async fn wait(&self, amount: u32, began: Instant) {
         if let Some((limiter, burst)) = &self.limit {
             let mut left = amount;
             while let Some(cells) = NonZeroU32::new(left.min(burst.get())) {
@@ -59,9 +67,9 @@ impl Pace {
     }
 
     /// The same, from a thread that may block.
-    pub(super) fn keep_blocking(&self, amount: u32, began: Instant) {
+    pub(super) fn keep_blocking(&self, amount: u32, began: Instant, stop: &CancellationToken) {
         if self.limit.is_some() || self.rest.is_some() {
-            Handle::current().block_on(self.keep(amount, began));
+            Handle::current().block_on(self.keep(amount, began, stop));
         }
     }
 }

@@ -47,6 +47,8 @@ pub struct Scope {
     pub absent: bool,
     /// Nothing was ever trimmed or deleted from it.
     pub whole: bool,
+    /// Ids above this are none of the comparison's business.
+    pub limit: Option<EntryId>,
     /// Entries that the stream holds, for the progress.
     pub length: u64,
 }
@@ -55,7 +57,8 @@ impl Scope {
     /// Whether the stream can never have had this id.
     fn never_had(&self, id: EntryId) -> bool {
         let beyond = id > self.last && id > self.committed;
-        !self.absent && (beyond || self.whole && self.first.is_none_or(|first| id < first))
+        let asked = id > self.after && self.limit.is_none_or(|limit| id <= limit);
+        asked && !self.absent && (beyond || self.whole && self.first.is_none_or(|first| id < first))
     }
 
     /// The lowest id that Redis can still be asked for.
@@ -120,12 +123,17 @@ pub struct StreamPass {
     pub order: BTreeMap<i32, EntryId>,
     /// Records whose entries Redis has trimmed or deleted from the stream's beginning.
     pub below: BTreeMap<Why, u64>,
+    /// The first few of them.
+    pub below_examples: Vec<(Why, Beside)>,
     /// Records of older generations with ids that the stream has not come to: lost in a failover, or of a stream made anew.
     pub orphans: u64,
     pub orphan_examples: Vec<(EntryId, Location)>,
     /// Records at or below `scope.after`, and above `scope.through`, where the pass keeps them.
     pub behind: Vec<Beside>,
     pub ahead: Vec<Beside>,
+    /// Where windows end that were cut before; none: they are cut as they are read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cuts: Vec<EntryId>,
     #[serde(skip)]
     binding: Option<Binding>,
 }
@@ -143,14 +151,23 @@ impl StreamPass {
             cursor,
             order: BTreeMap::new(),
             below: BTreeMap::new(),
+            below_examples: Vec::new(),
             orphans: 0,
             orphan_examples: Vec::new(),
             behind: Vec::new(),
             ahead: Vec::new(),
+            cuts: Vec::new(),
             binding: Some(binding),
             stream,
             scope,
         }
+    }
+
+    /// Windows that end where those of an earlier pass did: the last one with the scope.
+    #[must_use]
+    pub fn cut_at(mut self, cuts: Vec<EntryId>) -> Self {
+        self.cuts = cuts;
+        self
     }
 
     /// # Panics
@@ -172,19 +189,20 @@ impl StreamPass {
     /// What level windows, and records below what Redis still has, come to.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counts_but(|_| false)
+        self.counts_but(|_| false, self.shares_history())
     }
 
-    /// The same without the windows that were looked at, which have their own counts.
+    /// The same without the windows that were looked at, which have their own counts. `shares_history`: see
+    /// [`shares_history`](Self::shares_history); a look may know more.
     #[must_use]
-    pub fn counts_but(&self, looked: impl Fn(usize) -> bool) -> Counts {
+    pub fn counts_but(&self, looked: impl Fn(usize) -> bool, shares_history: bool) -> Counts {
         let mut counts = Counts::default();
         for (nth, window) in self.windows.iter().enumerate() {
             if window.is_level() && !looked(nth) {
                 counts.add(&Counts::level(window.redis.count, window.letters));
             }
         }
-        let orphans = if self.shares_history() {
+        let orphans = if shares_history {
             Class::Extra
         } else {
             Class::Unverifiable
@@ -195,17 +213,38 @@ impl StreamPass {
         counts
     }
 
-    /// The orphans that are kept as examples, where they are extra.
-    pub fn orphan_differences(&self) -> impl Iterator<Item = Difference> {
-        let lost = self.shares_history();
-        self.orphan_examples
-            .iter()
-            .filter(move |_| lost)
-            .map(|&(id, at)| {
-                let of = (self.stream.database, self.stream.name.to_string());
+    /// Examples of what is in no window and yet of the stream: what Redis no longer has, and what it lost.
+    pub fn outside(&self, shares_history: bool) -> impl Iterator<Item = Difference> {
+        let of = || Some((Some(self.stream.database), self.stream.name.to_string()));
+        let below = self.below_examples.iter().map(move |(why, one)| {
+            let topic = if one.letter {
+                &self.letters
+            } else {
+                &self.topic
+            };
+            Difference {
+                class: Class::Unverifiable,
+                ..stray(&self.route, topic, *why, of(), Some(one.id), one.at)
+            }
+        });
+        let orphans = self.orphan_examples.iter().map(move |&(id, at)| {
+            if shares_history {
                 let why = Why::RedisLostHistory;
-                stray(&self.route, &self.topic, why, Some(of), Some(id), at)
-            })
+                return stray(&self.route, &self.topic, why, of(), Some(id), at);
+            }
+            Difference {
+                class: Class::Unverifiable,
+                ..stray(
+                    &self.route,
+                    &self.topic,
+                    Why::RedisDeleted,
+                    of(),
+                    Some(id),
+                    at,
+                )
+            }
+        });
+        below.chain(orphans)
     }
 
     /// Whether entries of older generations still match: the history broke and was not begun anew.
@@ -286,12 +325,24 @@ impl Strays {
     }
 }
 
+/// A record of a stream that a route takes, though no such stream was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unlisted {
+    #[serde(with = "stream_key")]
+    pub stream: StreamRef,
+    pub difference: Difference,
+}
+
 /// A pass, as far as it has come.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Pass {
     pub seed: u64,
     /// The share of ids compared, as the upper end of the lots that are in; `u64::MAX`: all.
     pub lots: u64,
+    /// All streams that the routes take are in it: a record of another is extra.
+    pub covers_all: bool,
+    /// Records of streams that a route takes and that the pass does not know.
+    pub unlisted: Vec<Unlisted>,
     /// Keep what belongs to no window of its stream.
     pub keeps_beside: bool,
     pub streams: Vec<StreamPass>,
@@ -310,6 +361,16 @@ impl Pass {
             streams,
             topics,
             ..Self::default()
+        }
+    }
+
+    /// Calls extra what is of a stream that there never was. `known`: streams that have been found since the pass began; theirs is the
+    /// next pass's business.
+    pub fn settle_unlisted(&mut self, known: impl Fn(&StreamRef) -> bool) {
+        for unlisted in std::mem::take(&mut self.unlisted) {
+            if !known(&unlisted.stream) {
+                self.strays.add(unlisted.difference);
+            }
         }
     }
 
@@ -394,7 +455,7 @@ fn stray(
     route: &str,
     topic: &str,
     why: Why,
-    stream: Option<(Database, String)>,
+    stream: Option<(Option<Database>, String)>,
     id: Option<EntryId>,
     at: Location,
 ) -> Difference {
@@ -402,7 +463,7 @@ fn stray(
     Difference {
         class: Class::Extra,
         route: route.to_owned(),
-        database,
+        database: database.flatten(),
         stream,
         id,
         parts: Vec::new(),

@@ -3,6 +3,9 @@
 //! The entry goes through its route once more; the record is taken as it was read. The headers that carry the identity are no
 //! part of the comparison: they are what the two sides are joined by.
 
+use std::fmt::{Display, Write as _};
+use std::str::FromStr;
+
 use crate::entry::{Entry, EntryId, StreamRef};
 use crate::placement::Offset;
 use crate::routing::{Binding, Encoded, dead_letter};
@@ -125,25 +128,39 @@ impl KafkaSide {
         self.digester.lot(id)
     }
 
-    /// Who the record says it is; `None` where it does not say. To be called first: it takes the headers in.
+    /// Who the record says it is; `None` where it does not say, or not as the mirror writes it: the headers that carry the
+    /// identity are compared in no other way. To be called first: it takes the headers in.
     pub(super) fn identify<'a>(&mut self, record: &RecordView<'a>) -> Option<Identity<'a>> {
-        let (mut stream, mut id, mut generation, mut repaired) = (None, None, None, false);
+        let mut own = [None; 3];
+        let mut repeated = false;
+        let mut repaired = false;
         self.digester.begin();
         for (name, value) in record.headers() {
-            match name {
-                STREAM => stream = value,
-                ID => id = value,
-                GENERATION => generation = value,
-                REPAIR => repaired = true,
-                _ => self.digester.header(name, value),
-            }
+            let place = match name {
+                STREAM => 0,
+                ID => 1,
+                GENERATION => 2,
+                REPAIR => {
+                    repaired = true;
+                    continue;
+                }
+                _ => {
+                    self.digester.header(name, value);
+                    continue;
+                }
+            };
+            repeated |= own[place].replace(value?).is_some();
+        }
+        let [stream, id, generation] = own;
+        if repeated {
+            return None;
         }
         Some(Identity {
             stream: stream?,
-            id: text(id?)?.parse().ok()?,
+            id: exact(id?)?,
             generation: match generation {
                 None => 0,
-                Some(generation) => text(generation)?.parse().ok()?,
+                Some(generation) => exact(generation).filter(|generation| *generation > 0)?,
             },
             repaired,
         })
@@ -187,6 +204,36 @@ fn is_identity(name: &str) -> bool {
     matches!(name, STREAM | ID | GENERATION | REPAIR)
 }
 
-fn text(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes).ok()
+/// What the bytes say, if it is written like that and in no other way.
+fn exact<T: FromStr + Display>(bytes: &[u8]) -> Option<T> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let value: T = text.parse().ok()?;
+    let mut rest = text;
+    let mut same = Same(&mut rest);
+    (write!(same, "{value}").is_ok() && rest.is_empty()).then_some(value)
+}
+
+/// Takes what is written to it off the front of a text, which must begin with it.
+struct Same<'a, 'b>(&'a mut &'b str);
+
+impl std::fmt::Write for Same<'_, '_> {
+    fn write_str(&mut self, written: &str) -> std::fmt::Result {
+        *self.0 = self.0.strip_prefix(written).ok_or(std::fmt::Error)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_has_one_way_to_be_written() {
+        assert_eq!(exact("12-0".as_bytes()), Some(EntryId::new(12, 0)));
+        for wrong in ["012-0", "12", "12-00", "12-0 ", "+12-0", ""] {
+            assert_eq!(exact::<EntryId>(wrong.as_bytes()), None, "{wrong}");
+        }
+        assert_eq!(exact(b"7"), Some(7_u32));
+        assert_eq!(exact::<u32>(b"+7"), None);
+    }
 }

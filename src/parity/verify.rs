@@ -11,7 +11,7 @@
 mod begin;
 mod request;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -19,17 +19,18 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::bound::lower_bound;
-use crate::entry::EntryId;
+use crate::entry::{Database, EntryId, StreamRef};
 use crate::placement::Topic;
 
 use super::class::{Class, Counts, Difference};
 use super::digest::hexadecimal;
 use super::edges::Edges;
 use super::error::Error;
-use super::look::{Looked, Span, Wanted, logs_now, look};
+use super::look::{Looked, Span, Strangers, View, Wanted, logs_now, look};
 use super::pace::Pace;
 use super::pass::Pass;
 
+pub(super) use self::begin::lots;
 pub use self::begin::{Checkpoints, checkpoints, fingerprint};
 pub use self::request::{Bound, Request, Sample};
 
@@ -69,6 +70,7 @@ struct LookedWindow {
     counts: Counts,
     differences: Vec<Difference>,
     not_kept: u64,
+    shares_history: bool,
 }
 
 /// How a run ended.
@@ -225,6 +227,13 @@ impl Verification {
             read = tokio::task::block_in_place(|| pass.read_kafka(edges, pace, stop, &mut seen));
         }
         self.pass = pass;
+        if let Ok(true) = read
+            && !self.pass.unlisted.is_empty()
+        {
+            let known = begin::checkpoints(edges).await?;
+            self.pass
+                .settle_unlisted(|stream| known.contains_key(stream));
+        }
         each(self);
         read
     }
@@ -288,7 +297,13 @@ impl Verification {
                 .iter()
                 .map(|&at| self.wanted(at, &committed))
                 .collect();
-            let seed = self.pass.seed;
+            let strangers = self.strangers();
+            let view = View {
+                seed: self.pass.seed,
+                logs: &logs,
+                strangers: &strangers,
+                lots: self.pass.lots,
+            };
             let mut progressed = |amount| {
                 self.looks.done += amount;
                 self.looks.total = self.looks.total.max(self.looks.done);
@@ -296,8 +311,7 @@ impl Verification {
                     each(self);
                 }
             };
-            let Some(looked) =
-                look(edges, seed, &wanted, &logs, pace, stop, &mut progressed).await?
+            let Some(looked) = look(edges, view, &wanted, pace, stop, &mut progressed).await?
             else {
                 return Ok(false);
             };
@@ -339,6 +353,35 @@ impl Verification {
             generation: checkpoint.map_or(0, |checkpoint| checkpoint.generation),
             shared_history: pass.shares_history(),
         }
+    }
+
+    /// What was found to be extra so far, by streams of the pass.
+    fn strangers(&self) -> Strangers {
+        let streams: HashMap<(Database, String), &StreamRef> = self
+            .pass
+            .streams
+            .iter()
+            .map(|pass| {
+                (
+                    (pass.stream.database, pass.stream.name.to_string()),
+                    &pass.stream,
+                )
+            })
+            .collect();
+        let looked = self.looked.values().flat_map(|looked| &looked.differences);
+        looked
+            .chain(&self.pass.strays.examples)
+            .filter(|difference| difference.class == Class::Extra)
+            .filter_map(|difference| {
+                let of = (difference.database?, difference.stream.clone()?);
+                let stream = (*streams.get(&of)?).clone();
+                Some((
+                    stream,
+                    difference.records.first()?.generation,
+                    difference.id?,
+                ))
+            })
+            .collect()
     }
 
     fn topics(&self, windows: &[(usize, usize)]) -> Vec<(Topic, bool)> {
@@ -398,14 +441,17 @@ impl Verification {
         let mut not_kept = 0;
         for (at, stream) in self.pass.streams.iter().enumerate() {
             let counts = routes.entry(stream.route.clone()).or_default();
-            counts.add(&stream.counts_but(|window| self.looked.contains_key(&(at, window))));
-            let windows = self.looked.range((at, 0)..(at + 1, 0));
-            for (_, looked) in windows {
+            let windows = || self.looked.range((at, 0)..(at + 1, 0));
+            let shares =
+                stream.shares_history() || windows().any(|(_, looked)| looked.shares_history);
+            let looked = |window| self.looked.contains_key(&(at, window));
+            counts.add(&stream.counts_but(looked, shares));
+            for (_, looked) in windows() {
                 counts.add(&looked.counts);
                 differences.extend(looked.differences.iter().cloned());
                 not_kept += looked.not_kept;
             }
-            differences.extend(stream.orphan_differences());
+            differences.extend(stream.outside(shares));
         }
         for (route, by_why) in &self.pass.strays.counts {
             not_kept += by_why.values().sum::<u64>();
@@ -500,6 +546,7 @@ impl LookedWindow {
             counts: looked.counts,
             differences: looked.differences,
             not_kept,
+            shares_history: looked.shares_history,
         }
     }
 }

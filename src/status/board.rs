@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::parity::ParityCell;
 use super::reason::{DeadLetterReason, GapCause, Reason};
 use super::room::{Observation, Room};
 use super::{RedisStatus, StateName, ThrottleStatus};
@@ -124,7 +125,8 @@ impl StreamCell {
     }
 
     /// Unknown where Redis does not count, and where the last look is too old to speak of now.
-    pub(super) fn lag_entries(&self, now_ms: i64) -> Option<u64> {
+    #[must_use]
+    pub fn lag_entries(&self, now_ms: i64) -> Option<u64> {
         let seen = self.seen.filter(|seen| now_ms - seen.at_ms <= STALE_MS)?;
         Some(seen.entries_added.saturating_sub(self.added_at_checkpoint?))
     }
@@ -151,8 +153,9 @@ pub(super) struct EdgeCell {
     pub(super) last_error: Option<String>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Inner {
+    pub(super) parity: ParityCell,
     pub(super) seq: u64,
     pub(super) ready: bool,
     pub(super) routes: BTreeMap<String, RouteCell>,
@@ -208,7 +211,23 @@ impl Board {
         instance: &str,
         routes: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
-        let mut inner = Inner::default();
+        let routes: Vec<(&str, &str)> = routes.into_iter().collect();
+        let names = routes.iter().map(|(name, _)| *name);
+        let mut inner = Inner {
+            parity: ParityCell::starting(names, SystemTime::now(), "the auditor has not begun"),
+            seq: 0,
+            ready: false,
+            routes: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            shards: BTreeMap::new(),
+            edges: BTreeMap::new(),
+            redis: None,
+            memory_seconds: None,
+            throttle: ThrottleStatus::default(),
+            takeovers: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            rate: Rate::default(),
+        };
         for (name, topic) in routes {
             inner.routes.insert(
                 name.to_owned(),
@@ -261,6 +280,54 @@ impl Board {
             .keys()
             .find(|stream| stream.database == database && stream.name.to_string() == shown)
             .cloned()
+    }
+
+    /// The shards whose streams this instance mirrors, or would if the stores answered.
+    #[must_use]
+    pub fn owned_shards(&self) -> BTreeSet<Shard> {
+        let inner = self.lock();
+        let lost = |state: &(StateName, Option<Reason>, SystemTime)| {
+            matches!(
+                state.1,
+                Some(Reason::Fenced | Reason::Unassigned | Reason::Resizing)
+            )
+        };
+        inner
+            .shards
+            .iter()
+            .filter(|(_, cell)| cell.opened && !lost(&cell.state))
+            .map(|(shard, _)| *shard)
+            .collect()
+    }
+
+    /// Entries mirrored since the process started.
+    #[must_use]
+    pub fn mirrored_entries(&self) -> u64 {
+        let inner = self.lock();
+        inner
+            .routes
+            .values()
+            .map(|route| route.mirrored_entries)
+            .sum()
+    }
+
+    /// Age of the oldest entry known not to be mirrored; 0 where none is known.
+    #[must_use]
+    pub fn lag(&self, now_ms: i64) -> Duration {
+        let inner = self.lock();
+        let oldest = inner
+            .streams
+            .values()
+            .filter(|cell| cell.lag_entries(now_ms) != Some(0))
+            .filter_map(|cell| cell.oldest_unmirrored_ms)
+            .min();
+        let age = oldest.map_or(0, |oldest| now_ms.saturating_sub(oldest));
+        Duration::from_millis(u64::try_from(age).unwrap_or(0))
+    }
+
+    /// What the auditor has found.
+    pub fn parity(&self, write: impl FnOnce(&mut ParityCell)) {
+        write(&mut self.lock().parity);
     }
 
     pub fn set_task(&self, task: &str, up: bool) {

@@ -6,7 +6,7 @@ use super::board::{Board, EdgeCell, Inner, RouteCell, ShardCell, StreamCell};
 use super::reason::{DeadLetterReason, GapCause, Reason};
 use super::{
     DirectionStatus, EdgeStatus, MirrorStatus, RouteStatus, ShardStatus, State, StateName, Status,
-    StreamStatus, TrimStatus,
+    StreamStatus, TrimStatus, parity,
 };
 use crate::entry::StreamRef;
 use crate::placement::Shard;
@@ -62,6 +62,7 @@ impl Board {
             instance: self.instance.clone(),
             started_at: rfc3339(self.started_at),
             ready: inner.ready,
+            parity: parity::view(&inner.parity, now),
             mirror: MirrorStatus {
                 forward: direction(&inner, &routes, &streams, &shards, rate),
             },

@@ -8,6 +8,7 @@ use super::connection::{Answer, Connection};
 use super::entries::{Part, Shape};
 use super::error::Error;
 use super::info::{self, Replication, Server};
+use super::looks::Looked;
 use super::wire::{Commands, Stop};
 use crate::entry::{Entry, EntryId, StreamName};
 
@@ -41,21 +42,69 @@ impl Connection {
             });
         }
         self.begin().await?;
+        self.queue_read(after, count, block);
+        self.queue_replication();
+        let parts = self.entries().await?;
+        let replication = self.replication_answer().await?;
+        self.read_of(after, parts, replication)
+    }
+
+    /// The same, with a look at each stream behind the entries and before the history: all in one exchange. For few streams:
+    /// each costs a look, whether or not it had entries.
+    pub async fn read_and_look(
+        &mut self,
+        after: &[(StreamName, EntryId)],
+        count: usize,
+        block: Option<Duration>,
+    ) -> Result<(Read, Vec<Looked>), Error> {
+        let names: Vec<StreamName> = after.iter().map(|(name, _)| name.clone()).collect();
+        self.begin().await?;
+        self.queue_read(after, count, block);
+        self.queue_looks(&names);
+        self.queue_replication();
+        let parts = self.entries().await?;
+        let parts = Ok(self.told(parts)?);
+        let mut inspected = Vec::with_capacity(names.len());
+        self.looks(names.len(), &mut inspected).await?;
+        let replication = self.replication_answer().await?;
+        self.name_types(&names, &mut inspected).await?;
+        Ok((self.read_of(after, parts, replication)?, inspected))
+    }
+
+    fn queue_read(
+        &mut self,
+        after: &[(StreamName, EntryId)],
+        count: usize,
+        block: Option<Duration>,
+    ) {
         let block = block.filter(|block| !block.is_zero());
         self.queue_entries("XREAD", Shape::Streams, block, |out| {
             xread(out, after, count, block);
         });
-        self.queue("INFO", &[b"INFO", b"replication"]);
-        let parts = self.entries().await?;
-        let info = self.answer().await?;
+    }
+
+    fn read_of(
+        &mut self,
+        after: &[(StreamName, EntryId)],
+        parts: Result<Vec<Part>, Error>,
+        replication: Replication,
+    ) -> Result<Read, Error> {
         let parts = self.told(parts)?;
-        let replication = self.read_info(&info, info::replication)?;
         let streams = by_index(after, parts)
             .ok_or_else(|| self.malformed("XREAD", "a stream that was not asked for"))?;
         Ok(Read {
             streams,
             replication,
         })
+    }
+
+    pub(super) fn queue_replication(&mut self) {
+        self.queue("INFO", &[b"INFO", b"replication"]);
+    }
+
+    pub(super) async fn replication_answer(&mut self) -> Result<Replication, Error> {
+        let info = self.answer().await?;
+        self.read_info(&info, info::replication)
     }
 
     /// Which history of writes the server has now.

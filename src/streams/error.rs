@@ -62,6 +62,8 @@ pub enum Error {
         command: &'static str,
         /// What was denied, in words.
         what: String,
+        /// Not the command as such, but a key that it was asked for.
+        of_key: bool,
     },
     #[error(
         "Redis at {peer} is still loading its data; it will answer when that is done (INFO persistence, loading_eta_seconds)"
@@ -174,6 +176,12 @@ impl Error {
         }
     }
 
+    /// The user may not touch one of the keys of the command; with other keys it would have been answered.
+    #[must_use]
+    pub const fn is_of_key(&self) -> bool {
+        matches!(self, Self::NoPermission { of_key: true, .. })
+    }
+
     /// The connection that gave this error is of no more use. What a server answered in order leaves it usable, except
     /// that it must be told again who we are.
     #[must_use]
@@ -230,6 +238,7 @@ impl Error {
                 peer,
                 command,
                 what: denied(command, rest),
+                of_key: rest.contains("key") && !rest.contains('\''),
             },
             "LOADING" => Self::Loading { peer },
             "READONLY" => Self::ReadOnly { peer, command },

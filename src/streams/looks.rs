@@ -4,34 +4,85 @@ use super::commands::only_part;
 use super::connection::Connection;
 use super::entries::{self, Shape};
 use super::error::Error;
-use super::info::{self, Inspected};
+use super::info::{self, Inspected, Replication};
 use super::wire::{Stop, each};
 use crate::entry::{Entry, EntryId, StreamName};
 
 /// Most commands of one kind sent ahead of their answers: what bounds the memory that the answers take.
 const AHEAD: usize = 100;
 
+/// A look at one key: refused where the user may not touch it.
+pub type Looked = Result<Inspected, Error>;
+
 impl Connection {
     /// XINFO STREAM of each, in the order given. Not atomic over several streams.
     pub async fn inspect(&mut self, streams: &[StreamName]) -> Result<Vec<Inspected>, Error> {
+        self.inspect_each(streams).await?.into_iter().collect()
+    }
+
+    /// The same, where a key that may not be looked at hides no other.
+    pub async fn inspect_each(&mut self, streams: &[StreamName]) -> Result<Vec<Looked>, Error> {
         let mut inspected = Vec::with_capacity(streams.len());
         for names in streams.chunks(AHEAD) {
             self.begin().await?;
-            for name in names {
-                self.queue("XINFO STREAM", &[b"XINFO", b"STREAM", name.as_bytes()]);
-            }
-            for _ in names {
-                let answer = self.answer().await?;
-                let outcome = self.look(&answer, info::stream_state);
-                inspected.push(seen(outcome)?);
-            }
+            self.queue_looks(names);
+            self.looks(names.len(), &mut inspected).await?;
         }
-        for (name, inspected) in streams.iter().zip(&mut inspected) {
-            if let Inspected::NotAStream(_) = inspected {
-                *inspected = self.type_of(name).await?;
-            }
-        }
+        self.name_types(streams, &mut inspected).await?;
         Ok(inspected)
+    }
+
+    /// The same, and which history the server has behind all of them, without another exchange.
+    pub async fn inspect_in_history(
+        &mut self,
+        streams: &[StreamName],
+    ) -> Result<(Vec<Looked>, Replication), Error> {
+        let (first, last) = streams.split_at(streams.len().saturating_sub(AHEAD));
+        let mut inspected = self.inspect_each(first).await?;
+        self.begin().await?;
+        self.queue_looks(last);
+        self.queue_replication();
+        self.looks(last.len(), &mut inspected).await?;
+        let replication = self.replication_answer().await?;
+        self.name_types(streams, &mut inspected).await?;
+        Ok((inspected, replication))
+    }
+
+    pub(super) fn queue_looks(&mut self, names: &[StreamName]) {
+        for name in names {
+            self.queue("XINFO STREAM", &[b"XINFO", b"STREAM", name.as_bytes()]);
+        }
+    }
+
+    /// The answers to so many looks that are queued.
+    pub(super) async fn looks(
+        &mut self,
+        count: usize,
+        inspected: &mut Vec<Looked>,
+    ) -> Result<(), Error> {
+        for _ in 0..count {
+            let answer = self.answer().await?;
+            let outcome = self.look(&answer, info::stream_state);
+            inspected.push(match seen(outcome) {
+                Err(error) if !error.is_of_key() => return Err(error),
+                seen => seen,
+            });
+        }
+        Ok(())
+    }
+
+    /// Says of what is no stream what it is.
+    pub(super) async fn name_types(
+        &mut self,
+        streams: &[StreamName],
+        inspected: &mut [Looked],
+    ) -> Result<(), Error> {
+        for (name, inspected) in streams.iter().zip(inspected) {
+            if let Ok(Inspected::NotAStream(_)) = inspected {
+                *inspected = Ok(self.type_of(name).await?);
+            }
+        }
+        Ok(())
     }
 
     /// One atomic look at a stream: its counters, and at most `count` entries after an id, as one MULTI/EXEC.

@@ -36,6 +36,7 @@ pub use connection::Connection;
 pub use driver::{DriverSaved, StoredDriver};
 pub use error::{Error, ErrorKind, Peer};
 pub use info::{Inspected, Replication, Role, Server, StreamState};
+pub use looks::Looked;
 
 use crate::config;
 use crate::entry::Database;

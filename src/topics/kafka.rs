@@ -5,6 +5,7 @@
 //!
 //! librdkafka's log lines go to `tracing` under the target `librdkafka`; its errors are also remembered, for status.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -47,6 +48,9 @@ pub struct Complaint {
 
 #[derive(Default)]
 pub(super) struct LastError(Mutex<Option<Complaint>>);
+
+/// How often a client has lost every broker.
+type Isolations = AtomicU64;
 
 impl LastError {
     pub(super) fn get(&self) -> Option<Complaint> {
@@ -119,6 +123,7 @@ impl Kafka {
         Context {
             shared: Arc::clone(&self.last_error),
             own: Arc::default(),
+            isolations: Arc::default(),
         }
     }
 
@@ -179,6 +184,13 @@ impl Kafka {
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest");
+        client
+    }
+
+    /// The same for one that sees all records, also those that were aborted or are not decided.
+    pub(super) fn consumer_of_all(&self) -> ClientConfig {
+        let mut client = self.consumer();
+        client.set("isolation.level", "read_uncommitted");
         client
     }
 
@@ -256,12 +268,18 @@ impl std::fmt::Debug for Kafka {
 pub(super) struct Context {
     shared: Arc<LastError>,
     own: Arc<LastError>,
+    isolations: Arc<Isolations>,
 }
 
 impl Context {
     /// What this client last complained of.
     pub(super) fn last_error(&self) -> Option<Complaint> {
         self.own.get()
+    }
+
+    /// How often this client has lost every broker it knows.
+    pub(super) fn isolations(&self) -> u64 {
+        self.isolations.load(Relaxed)
     }
 
     pub(super) fn remember(&self, code: Option<RDKafkaErrorCode>, text: &str) {
@@ -320,6 +338,9 @@ impl ClientContext for Context {
         // Ends of partitions arrive here too; they are no trouble.
         if code != Some(RDKafkaErrorCode::PartitionEOF) {
             tracing::debug!(target: "librdkafka", "{reason}");
+            if code == Some(RDKafkaErrorCode::AllBrokersDown) {
+                self.isolations.fetch_add(1, Relaxed);
+            }
             self.remember(code, reason);
         }
     }

@@ -6,6 +6,7 @@
 
 mod admin;
 mod delivery;
+mod ends;
 mod error;
 mod kafka;
 mod membership;
@@ -18,13 +19,14 @@ mod writer;
 
 pub use admin::{Admin, Broker, PartitionState, Setting, TopicState};
 pub use delivery::{LatencyObserver, WriterStatistics};
+pub use ends::{Ends, Undecided};
 pub use error::{Error, ErrorKind, Refusal};
 pub use kafka::{Complaint, Kafka, LARGEST_RECORD_BYTES};
 pub use membership::{Assignment, Membership};
 pub use plan::{Difference, plan};
 pub use reader::{
     Bounds, From, RecordView, Stretch, bounds, offsets_at, read_partition, read_partitions,
-    read_stretches,
+    read_stretches, read_undecided,
 };
 pub use record::{Headers, Record};
 pub use spec::TopicSpec;

@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message};
@@ -130,15 +131,31 @@ pub fn read_partitions(
     timeout: Duration,
     each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<(Partition, Offset)>, Error> {
-    let stretches: Vec<Stretch> = starts
-        .iter()
-        .map(|&(partition, from)| Stretch {
-            partition,
-            from,
-            to: None,
-        })
-        .collect();
-    read_stretches(kafka, topic, &stretches, timeout, each)
+    read_stretches(kafka, topic, &to_the_end(starts), timeout, each)
+}
+
+/// The same for all records, also those that were aborted or are not decided.
+///
+/// # Errors
+/// As [`read_partition`].
+pub fn read_undecided(
+    kafka: &Kafka,
+    topic: &Topic,
+    starts: &[(Partition, From)],
+    timeout: Duration,
+    each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
+) -> Result<Vec<(Partition, Offset)>, Error> {
+    let reading = Reading::with(&kafka.consumer_of_all(), kafka, topic, timeout)?;
+    reading.all(&to_the_end(starts), each)
+}
+
+fn to_the_end(starts: &[(Partition, From)]) -> Vec<Stretch> {
+    let stretches = starts.iter().map(|&(partition, from)| Stretch {
+        partition,
+        from,
+        to: None,
+    });
+    stretches.collect()
 }
 
 /// Where each of these partitions begins and ends now.
@@ -200,18 +217,9 @@ pub fn read_stretches(
     topic: &Topic,
     stretches: &[Stretch],
     timeout: Duration,
-    mut each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
+    each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<(Partition, Offset)>, Error> {
-    let reading = Reading::new(kafka, topic, timeout)?;
-    let mut spans = reading.spans(stretches)?;
-    if spans.iter().any(Span::is_open) {
-        reading.assign(&spans)?;
-        reading.run(&mut spans, &mut each)?;
-    }
-    Ok(spans
-        .into_iter()
-        .map(|span| (span.partition, Offset(span.next)))
-        .collect())
+    Reading::new(kafka, topic, timeout)?.all(stretches, each)
 }
 
 /// What is left to read of a partition.
@@ -228,7 +236,13 @@ impl Span {
 }
 
 /// Closing a consumer takes the client library 100 ms of waiting, which nobody has to wait for.
-struct Closing(Option<Consumer>);
+pub(super) struct Closing(Option<Consumer>);
+
+impl Closing {
+    pub(super) const fn new(consumer: Consumer) -> Self {
+        Self(Some(consumer))
+    }
+}
 
 impl Drop for Closing {
     fn drop(&mut self) {
@@ -255,15 +269,39 @@ struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     fn new(kafka: &Kafka, topic: &'a Topic, timeout: Duration) -> Result<Self, Error> {
-        let consumer: Consumer = kafka
-            .consumer()
+        Self::with(&kafka.consumer(), kafka, topic, timeout)
+    }
+
+    fn with(
+        client: &ClientConfig,
+        kafka: &Kafka,
+        topic: &'a Topic,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let consumer: Consumer = client
             .create_with_context(kafka.context())
             .map_err(|error| Error::of("create a consumer", error))?;
         Ok(Self {
-            consumer: Closing(Some(consumer)),
+            consumer: Closing::new(consumer),
             topic,
             timeout,
         })
+    }
+
+    fn all(
+        &self,
+        stretches: &[Stretch],
+        mut each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
+    ) -> Result<Vec<(Partition, Offset)>, Error> {
+        let mut spans = self.spans(stretches)?;
+        if spans.iter().any(Span::is_open) {
+            self.assign(&spans)?;
+            self.run(&mut spans, &mut each)?;
+        }
+        Ok(spans
+            .into_iter()
+            .map(|span| (span.partition, Offset(span.next)))
+            .collect())
     }
 
     fn spans(&self, stretches: &[Stretch]) -> Result<Vec<Span>, Error> {

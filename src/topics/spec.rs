@@ -20,6 +20,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Dead letters carry the raw fields, which may be larger than the record that could not be made of them.
 const DEAD_LETTER_BYTES: usize = 16 << 20;
 
+/// A segment of Lockgate's own topics has 16 MiB.
+const LARGEST_OWN_BYTES: usize = 8 << 20;
+
 impl TopicSpec {
     /// A topic that records are mirrored into.
     #[must_use]
@@ -56,18 +59,32 @@ impl TopicSpec {
     /// The checkpoints: one partition a shard, compacted soon, so that reading them at a takeover stays quick.
     #[must_use]
     pub fn checkpoints(name: Topic, shards: u32) -> Self {
+        Self::compacted(name, shards, Vec::new())
+    }
+
+    /// What the continuous auditor keeps: one partition a shard, read whole at a takeover as the checkpoints are. A cursor
+    /// with the next offset of every partition of many topics may be larger than Kafka's 1 MiB.
+    #[must_use]
+    pub fn parity(name: Topic, shards: u32) -> Self {
+        let largest = setting("max.message.bytes", LARGEST_OWN_BYTES);
+        Self::compacted(name, shards, vec![largest])
+    }
+
+    fn compacted(name: Topic, partitions: u32, more: Vec<(String, String)>) -> Self {
+        let mut config = vec![
+            setting("cleanup.policy", "compact"),
+            setting("compression.type", "lz4"),
+            setting("segment.bytes", 16 << 20),
+            setting("segment.ms", 600_000),
+            setting("min.cleanable.dirty.ratio", "0.01"),
+            setting("delete.retention.ms", 60_000),
+        ];
+        config.extend(more);
         Self {
             name,
-            partitions: shards,
+            partitions,
             replication: None,
-            config: vec![
-                setting("cleanup.policy", "compact"),
-                setting("compression.type", "lz4"),
-                setting("segment.bytes", 16 << 20),
-                setting("segment.ms", 600_000),
-                setting("min.cleanable.dirty.ratio", "0.01"),
-                setting("delete.retention.ms", 60_000),
-            ],
+            config,
         }
     }
 

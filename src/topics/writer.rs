@@ -8,7 +8,8 @@
 //!
 //! `open` is the fence: when it returns, older writers of the id can commit nothing more, a commit that was decided is
 //! complete and a transaction that was open is aborted. It is therefore the only way on after an error. An empty
-//! transaction commits even when fenced and proves nothing.
+//! transaction commits even when fenced and proves nothing. One thing it cannot do: end what a broker completed without
+//! writing its markers; the mirror's opening sees to that, and a writer that has lost all brokers begins nothing more.
 //!
 //! Why it waits for deliveries by itself: the client library's `flush` and `commit_transaction` wait in steps of 100 ms, in
 //! which a transaction of one record takes 101 ms instead of 3.
@@ -44,7 +45,7 @@ const _: () = assert!(
 );
 
 /// The one writer of a transactional id. Its calls block: it belongs on a thread of its own. An idle writer wants
-/// [`tend`](Writer::tend) once in a while.
+/// [`check_whole`](Writer::check_whole) once in a while.
 pub struct Writer {
     producer: BaseProducer<Deliveries>,
     /// Records handed to the client since the writer was opened.
@@ -55,6 +56,8 @@ pub struct Writer {
     in_transaction: bool,
     last_commit: Option<Instant>,
     places: Places,
+    /// Losses of every broker that opening has seen.
+    isolations: u64,
 }
 
 impl Writer {
@@ -68,7 +71,7 @@ impl Writer {
             .producer(transactional_id)
             .create_with_context(Deliveries::new(kafka.context()))
             .map_err(|error| Error::of("create a producer", error))?;
-        let writer = Self {
+        let mut writer = Self {
             producer,
             sent: 0,
             records: 0,
@@ -76,9 +79,14 @@ impl Writer {
             in_transaction: false,
             last_commit: None,
             places: Places::default(),
+            isolations: 0,
         };
         match writer.producer.init_transactions(timeout) {
-            Ok(()) => Ok(writer),
+            Ok(()) => {
+                writer.serve();
+                writer.isolations = writer.producer.context().client().isolations();
+                Ok(writer)
+            }
             Err(error) => {
                 writer.serve();
                 let error = Error::of("initialise transactions", error);
@@ -88,8 +96,10 @@ impl Writer {
     }
 
     /// # Errors
-    /// [`Error::Fenced`] where that is known already.
+    /// [`Error::Fenced`] where that is known already. [`Error::Unreachable`] where all brokers were lost since the writer was
+    /// opened: they may have lost the end of an earlier transaction, and what follows would decide it.
     pub fn begin(&mut self) -> Result<(), Error> {
+        self.check_whole()?;
         self.producer
             .begin_transaction()
             .map_err(|error| self.classify("begin a transaction", error))?;
@@ -97,6 +107,22 @@ impl Writer {
         self.records = 0;
         self.in_transaction = true;
         Ok(())
+    }
+
+    /// Takes in what librdkafka has to say (log lines, errors, statistics). Sending and committing do it too; an idle writer
+    /// wants this every few seconds, or those lines wait in memory.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] where all brokers were lost since the writer was opened.
+    pub fn check_whole(&self) -> Result<(), Error> {
+        self.serve();
+        if self.producer.context().client().isolations() == self.isolations {
+            return Ok(());
+        }
+        Err(Error::Unreachable {
+            cause: "every broker was lost for a while; what they decided is looked at first"
+                .to_owned(),
+        })
     }
 
     /// Queues one record; waits while the client's queue is full. `tag` comes back in [`Error::Refused`] and so should
@@ -184,6 +210,16 @@ impl Writer {
         Ok(())
     }
 
+    /// Gives the transaction up only when the broker has every record of it: each partition sent to gets the marker, which
+    /// also ends whatever an earlier transaction of this id left undecided there.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit) and [`abort`](Self::abort); partitions may be without the marker.
+    pub fn abort_delivered(&mut self, timeout: Duration) -> Result<(), Error> {
+        self.drain(Instant::now() + timeout)?;
+        self.abort()
+    }
+
     #[must_use]
     pub const fn in_transaction(&self) -> bool {
         self.in_transaction
@@ -193,12 +229,6 @@ impl Writer {
     #[must_use]
     pub fn since_commit(&self) -> Option<Duration> {
         self.last_commit.map(|at| at.elapsed())
-    }
-
-    /// Takes in what librdkafka has to say (log lines, errors, statistics). Sending and committing do it too; an idle
-    /// writer should be tended every few seconds, or those lines wait in memory.
-    pub fn tend(&mut self) {
-        self.serve();
     }
 
     #[must_use]

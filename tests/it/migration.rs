@@ -14,7 +14,7 @@ use lockgate::migration::phase::{Course, Share, Step};
 use lockgate::migration::step::{Answer, Ask, Name, Outcome, Record, Refusal, State, Verb, Who};
 use lockgate::migration::store::{Copy, Store, topic};
 use lockgate::placement::Partition;
-use lockgate::status::Board;
+use lockgate::status::{Board, ParityState};
 use lockgate::streams::{DriverSaved, Redis};
 use lockgate::topics::{Headers, Kafka, Record as KafkaRecord, Writer};
 use tokio::task::JoinHandle;
@@ -34,6 +34,7 @@ struct Site {
 struct Running {
     handle: Handle,
     flags: FlagsReader,
+    board: Arc<Board>,
     stop: CancellationToken,
     task: JoinHandle<()>,
     /// What measures and follows, a few times a second.
@@ -124,10 +125,11 @@ impl Site {
         let stop = CancellationToken::new();
         let run = driver.run(stop.clone());
         let task = tokio::spawn(async move { run.await.expect("the driver runs") });
-        let world = tokio::spawn(well(handle.clone(), board, flags.clone()));
+        let world = tokio::spawn(well(handle.clone(), Arc::clone(&board), flags.clone()));
         Running {
             handle,
             flags,
+            board,
             stop,
             task,
             world,
@@ -157,6 +159,13 @@ async fn well(handle: Handle, board: Arc<Board>, flags: FlagsReader) {
     loop {
         board.edge_up("kafka");
         board.route("r", |route| route.mirrored_entries += 3_000);
+        board.parity(|cell| {
+            cell.state = ParityState::Level;
+            cell.reason = None;
+            for route in cell.routes.values_mut() {
+                *route.found.classes.entry("match".to_owned()).or_default() += 3_000;
+            }
+        });
         let at_ms = now_ms();
         let since_ms = at_ms;
         for measure in Measure::ALL {
@@ -166,6 +175,8 @@ async fn well(handle: Handle, board: Arc<Board>, flags: FlagsReader) {
                 | Measure::Undrained
                 | Measure::Incident
                 | Measure::Clients
+                | Measure::Parity
+                | Measure::Inconsistency
                 | Measure::DeadLetters => {
                     continue;
                 }
@@ -173,7 +184,6 @@ async fn well(handle: Handle, board: Arc<Board>, flags: FlagsReader) {
                 Measure::DuplicateHits => Reading::Value(0.02),
                 Measure::GroupLag
                 | Measure::Duplicates
-                | Measure::Inconsistency
                 | Measure::UnderReplicated
                 | Measure::ReplicationLag
                 | Measure::Disk => Reading::Value(0.0),
@@ -583,5 +593,34 @@ fn flags_are_announced_and_an_older_version_is_never_written_over_a_newer() {
         let fields = site.fields().await;
         assert_eq!(fields.get("kafka_buckets").map(String::as_str), Some("512"));
         assert_eq!(fields.get("version").map(String::as_str), Some("5"));
+    });
+}
+
+#[test]
+fn entries_that_differ_freeze_it_and_leave_redis_alone_serving() {
+    runtime().block_on(async {
+        let site = Site::new("apart");
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        running.promote(Verb::Promote, &site.name).await;
+        running.at(Step::consumers(5), Name::Steady).await;
+        running.board.parity(|cell| {
+            for route in cell.routes.values_mut() {
+                route.found.open.insert("missing".to_owned(), 1);
+            }
+        });
+        running.at(Step::SHADOW, Name::Frozen).await;
+        let fields = site.fields().await;
+        assert_eq!(
+            fields.get("kafka_partitions_percent").map(String::as_str),
+            Some("0")
+        );
+        let plan = Ask::Plan {
+            verb: Verb::Promote,
+            to: None,
+        };
+        let refused = running.handle.ask(who(), plan).await.expect_err("frozen");
+        assert!(matches!(*refused, Refusal::Busy { .. }), "{refused}");
+        running.stop().await;
     });
 }

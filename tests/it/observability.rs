@@ -12,7 +12,7 @@ use crate::plan::{Plan, SOON, Topic, add, await_level, await_state};
 const FROM_THE_FIRST: &[(&str, &[&str])] = &[
     ("lockgate_build_info", &["version="]),
     ("lockgate_ready", &[""]),
-    ("lockgate_task_up", &["task=\"mirror\""]),
+    ("lockgate_task_up", &["task=\"mirror\"", "task=\"parity\""]),
     (
         "lockgate_edge_errors_total",
         &[
@@ -82,6 +82,49 @@ const FROM_THE_FIRST: &[(&str, &[&str])] = &[
         &["direction=\"forward\""],
     ),
     (
+        "lockgate_parity_state",
+        &["state=\"level\"", "state=\"apart\"", "state=\"unknown\""],
+    ),
+    (
+        "lockgate_parity_entries_total",
+        &[
+            "class=\"match\"",
+            "class=\"missing\"",
+            "class=\"extra\"",
+            "class=\"duplicate\"",
+            "class=\"mismatch\"",
+            "class=\"misplaced\"",
+            "class=\"reordered\"",
+            "class=\"unverifiable\"",
+            "class=\"dead_lettered\"",
+        ],
+    ),
+    (
+        "lockgate_parity_open_entries",
+        &[
+            "class=\"missing\"",
+            "class=\"extra\"",
+            "class=\"duplicate\"",
+            "class=\"mismatch\"",
+            "class=\"misplaced\"",
+            "class=\"reordered\"",
+            "class=\"pending\"",
+            "class=\"unverifiable\"",
+        ],
+    ),
+    (
+        "lockgate_parity_windows_total",
+        &[
+            "result=\"sealed\"",
+            "result=\"unequal\"",
+            "result=\"unverifiable\"",
+        ],
+    ),
+    (
+        "lockgate_parity_compared_entries_total",
+        &["side=\"redis\"", "side=\"kafka\""],
+    ),
+    (
         "lockgate_kafka_produce_duration_seconds_bucket",
         &["purpose=\"mirror\""],
     ),
@@ -101,6 +144,9 @@ const SOON_AFTER: &[&str] = &[
     "lockgate_mirror_lag_entries",
     "lockgate_mirror_lag_seconds",
     "lockgate_mirror_checkpoint_timestamp_seconds",
+    "lockgate_parity_level_since_timestamp_seconds",
+    "lockgate_parity_verified_through_timestamp_seconds",
+    "lockgate_parity_match_lower_bound_ratio",
     "lockgate_redis_evicted_keys_total",
     "lockgate_redis_may_evict_streams",
     "lockgate_redis_stream_entries",
@@ -137,10 +183,9 @@ fn every_metric_is_there_from_the_first_scrape_within_the_budget() {
             assert!(found, "no {family} with {value} at the first scrape");
         }
     }
-    for (family, _) in FROM_THE_FIRST
-        .iter()
-        .filter(|(family, _)| family.contains("_mirror_") && family.ends_with("_total"))
-    {
+    for (family, _) in FROM_THE_FIRST.iter().filter(|(family, _)| {
+        (family.contains("_mirror_") || family.contains("_parity_")) && family.ends_with("_total")
+    }) {
         for route in ["r0", "r1", "r2", "r3"] {
             let named = samples(&first)
                 .iter()

@@ -13,15 +13,15 @@ use crate::plan::{
 };
 
 /// A master, its replica, the link between the two, and the address that clients use.
-struct Pair {
-    master: RedisServer,
-    replica: RedisServer,
-    link: Cut,
-    address: Cut,
+pub struct Pair {
+    pub master: RedisServer,
+    pub replica: RedisServer,
+    pub link: Cut,
+    pub address: Cut,
 }
 
 impl Pair {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let master = RedisServer::start(RedisOptions::default());
         let link = Cut::to_port(master.port);
         let replica = RedisServer::start(RedisOptions {
@@ -39,7 +39,7 @@ impl Pair {
         }
     }
 
-    fn plan(&self, what: &str, more: &str) -> Plan {
+    pub fn plan(&self, what: &str, more: &str) -> Plan {
         let mut plan = Plan::on(what, &self.master, 0, kafka()).route("r", &["a", "b"], more);
         plan.redis_url = format!("redis://127.0.0.1:{}/0", self.address.port());
         kafka().create_topic(&plan.topic("r"), 1, &[]);
@@ -47,17 +47,17 @@ impl Pair {
     }
 
     /// The master dies, the replica takes its place, the address follows.
-    fn fail_over(&self) {
+    pub fn fail_over(&self) {
         self.master.kill();
         self.replica.promote();
     }
 }
 
 /// Ids that were given lately, so that records are dated by them.
-struct Ids(u64);
+pub struct Ids(u64);
 
 impl Ids {
-    fn now() -> Self {
+    pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         Self(u64::try_from(since.as_millis()).unwrap() - 60_000)
     }
@@ -66,7 +66,7 @@ impl Ids {
         format!("{}-0", self.0 + n)
     }
 
-    fn add(
+    pub fn add(
         &self,
         server: &RedisServer,
         stream: &str,

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::harness::{Daemon, DaemonOptions, RedisOptions, RedisServer, eventually, kafka};
-use crate::plan::{Plan, SOON, Topic, add, await_level, await_state};
+use crate::plan::{Plan, SOON, Topic, add, await_level, await_state, drain};
 
 fn on_server(what: &str, server: &RedisServer) -> (Plan, Topic) {
     let plan = Plan::on(what, server, 0, kafka()).route("r", &["a"], "");
@@ -123,16 +123,77 @@ fn a_replica_is_named_and_waited_for() {
 }
 
 #[test]
-fn a_full_redis_is_named_and_waited_for() {
-    let server = RedisServer::start(RedisOptions::default());
-    let values = add(&server, 0, "a", "x", 10);
-    server.command::<()>(0, "CONFIG SET maxmemory 1");
-    let (plan, mut topic) = on_server("oom", &server);
-    let daemon = plan.daemon();
-    await_shard(&daemon, "redis-oom");
-    server.command::<()>(0, "CONFIG SET maxmemory 0");
-    topic.await_values("a", &values);
+fn a_stream_that_may_not_be_read_waits_alone() {
+    let server = RedisServer::start(RedisOptions {
+        users: vec!["user mirror on >word ~* &* +@all".to_owned()],
+        ..RedisOptions::default()
+    });
+    let mut plan = Plan::on("denied", &server, 0, kafka()).route("r", &["a", "b", "shut"], "");
+    plan.redis_more = "username = \"mirror\"\n".to_owned();
+    kafka().create_topic(&plan.topic("r"), 1, &[]);
+    let mut topic = Topic::new(&plan.topic("r"));
+    let mut operator = server.connection(0);
+    ask(
+        &mut operator,
+        "ACL SETUSER mirror resetkeys ~a ~b ~lockgate:*",
+    );
+    let mut a = add(&server, 0, "a", "x", 10);
+    let mut b = add(&server, 0, "b", "x", 10);
+    let shut = add(&server, 0, "shut", "x", 10);
+    let daemon = plan.daemon_with(DaemonOptions {
+        env: vec![("LOCKGATE_REDIS__PASSWORD".to_owned(), "word".to_owned())],
+        ..DaemonOptions::default()
+    });
+    println!("one that was never read");
+    topic.await_values("a", &a);
+    topic.await_values("b", &b);
+    await_state(&daemon, "shut", "waiting", "redis-noperm");
     await_level(&daemon, "a");
+
+    println!("one that was read before");
+    ask(&mut operator, "ACL SETUSER mirror resetkeys ~a ~lockgate:*");
+    b.extend(add(&server, 0, "b", "new", 10));
+    let waiting = await_state(&daemon, "b", "waiting", "redis-noperm");
+    assert!(waiting["last_error"].as_str().unwrap().contains("keys"));
+    a.extend(add(&server, 0, "a", "new", 10));
+    topic.await_values("a", &a);
+    await_level(&daemon, "a");
+
+    ask(&mut operator, "ACL SETUSER mirror resetkeys ~*");
+    topic.await_values("b", &b);
+    topic.await_values("shut", &shut);
+    for name in ["a", "b", "shut"] {
+        await_level(&daemon, name);
+    }
+}
+
+#[test]
+fn a_full_redis_keeps_new_streams_waiting_and_no_others() {
+    let server = RedisServer::start(RedisOptions::default());
+    let (plan, mut topic) = on_server("oom", &server);
+    let mut a = add(&server, 0, "a", "x", 10);
+    let mut daemon = plan.daemon();
+    topic.await_values("a", &a);
+    await_level(&daemon, "a");
+    drain(&mut daemon);
+
+    let b = add(&server, 0, "b", "x", 10);
+    a.extend(add(&server, 0, "a", "more", 10));
+    server.command::<()>(0, "CONFIG SET maxmemory 1");
+    let plan = plan.route("s", &["b"], "");
+    kafka().create_topic(&plan.topic("s"), 1, &[]);
+    let mut other = Topic::new(&plan.topic("s"));
+    let daemon = plan.daemon();
+    await_state(&daemon, "b", "waiting", "redis-oom");
+    topic.await_values("a", &a);
+    await_level(&daemon, "a");
+    assert!(
+        other.values_of("b").is_empty(),
+        "it may not begin before Redis knows"
+    );
+    server.command::<()>(0, "CONFIG SET maxmemory 0");
+    other.await_values("b", &b);
+    await_level(&daemon, "b");
 }
 
 #[test]

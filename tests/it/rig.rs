@@ -273,11 +273,20 @@ pub struct Random(u64);
 
 impl Random {
     pub fn new() -> Self {
-        let given = std::env::var("LOCKGATE_TEST_SEED")
-            .ok()
-            .and_then(|text| text.parse().ok());
-        let seed = given.unwrap_or_else(now_ms);
+        let seed = Self::seed();
         println!("LOCKGATE_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    /// The seed that is given, or one of this moment.
+    pub fn seed() -> u64 {
+        let given = std::env::var("LOCKGATE_TEST_SEED").ok();
+        given
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(now_ms)
+    }
+
+    pub const fn from_seed(seed: u64) -> Self {
         Self(seed)
     }
 

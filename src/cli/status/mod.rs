@@ -2,16 +2,18 @@
 
 mod advice;
 mod page;
+mod parity;
 mod view;
 mod watch;
 
 use super::Exit;
 use super::api::ApiArgs;
 use super::output::{Output, print};
-use crate::status::{StateName, Status};
+use crate::status::{ParityState, StateName, Status};
 
-pub use page::cut;
-pub use view::{Look, line, spoken, text};
+pub use page::{Page, Paint, ascii, cut};
+pub use view::{Look, line, may_color, spoken, text};
+pub use watch::follow;
 
 /// Show what the running daemon does: lag, state, what stands still and what to do about it
 #[derive(Debug, clap::Args)]
@@ -49,7 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     let look = Look {
         ascii: args.ascii,
-        color: view::may_color(),
+        color: may_color(),
         streams: args.streams,
         shards: args.shards,
     };
@@ -86,6 +88,7 @@ pub fn show(body: &str, look: Look, output: Output, check: bool) -> anyhow::Resu
 fn verdict(status: &Status) -> Exit {
     let stands = |name: StateName| name != StateName::Running;
     let troubled = !status.ready
+        || status.parity.state == ParityState::Apart
         || status.edges.values().any(|edge| edge.up == Some(false))
         || status.shards.iter().any(|shard| stands(shard.state.name))
         || status
@@ -94,7 +97,10 @@ fn verdict(status: &Status) -> Exit {
             .any(|stream| stands(stream.state.name));
     if troubled {
         Exit::Troubled
-    } else if status.shards.is_empty() || status.mirror.forward.lag_entries.is_none() {
+    } else if status.parity.state == ParityState::Unknown
+        || status.shards.is_empty()
+        || status.mirror.forward.lag_entries.is_none()
+    {
         Exit::Unknown
     } else {
         Exit::Done

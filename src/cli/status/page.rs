@@ -68,13 +68,13 @@ impl Page {
 
     /// Text at both ends of a line; the painted word is the beginning of the left one.
     pub fn ends(&mut self, name: &str, word: &str, paint: Paint, left: &str, right: &str) {
-        let (left, right) = (self.signs(left), self.signs(right));
+        let (word, left, right) = (self.signs(word), self.signs(left), self.signs(right));
         let name = cut(name, 40);
-        let used = width(&name) + 2 + width(word) + width(&left) + width(&right);
+        let used = width(&name) + 2 + width(&word) + width(&left) + width(&right);
         let gap = " ".repeat(WIDTH.saturating_sub(used).max(2));
         self.text.push_str(&format!(
             "{name}  {}{left}{gap}{right}",
-            self.paint(word, paint)
+            self.paint(&word, paint)
         ));
         self.end();
     }

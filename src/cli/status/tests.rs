@@ -14,6 +14,7 @@ fn status(change: impl FnOnce(&mut serde_json::Value)) -> Status {
             "dead_letters": { "encode": 0 }, "gaps": { "trimmed": 0 }, "orphans": 0,
             "trim_headroom_seconds": null, "stream_entries": 100
         }],
+        "parity": parity(),
         "streams": [stream("msg:stream:0", 0), stream("msg:stream:1", 3)],
         "shards": [shard(0), shard(1)],
         "mirror": { "forward": {
@@ -35,6 +36,41 @@ fn status(change: impl FnOnce(&mut serde_json::Value)) -> Status {
     });
     change(&mut json);
     serde_json::from_value(json).expect("a status")
+}
+
+fn parity() -> serde_json::Value {
+    serde_json::json!({
+        "state": "level", "since": "2026-03-08T12:04:00.000Z", "verified_through": "2026-03-12T14:03:40.000Z",
+        "compared": 18_402_113, "classes": { "match": 18_402_113 }, "open": { "missing": 0, "pending": 3 },
+        "unverifiable": 0, "lower_bound": 0.999_999_837, "reason": null, "was_level_seconds": null,
+        "open_differences": [], "windows": { "sealed": 100, "unequal": 0, "unverifiable": 0 },
+        "behind_seconds": 20.12, "routes": {}
+    })
+}
+
+fn apart(json: &mut serde_json::Value) {
+    json["parity"]["state"] = "apart".into();
+    json["parity"]["since"] = "2026-03-12T14:01:50.000Z".into();
+    json["parity"]["open"] =
+        serde_json::json!({ "missing": 2, "duplicate": 1, "pending": 3, "extra": 0 });
+    let difference = |class: &str, records: serde_json::Value| {
+        serde_json::json!({
+            "class": class, "route": "messages", "database": 1, "stream": "msg:stream:7", "id": "1741356110123-0",
+            "topic": "messages.v1", "expected_partition": 7, "records": records
+        })
+    };
+    let records = serde_json::json!([{ "partition": 7, "offset": 4, "generation": 0 }]);
+    json["parity"]["open_differences"] = serde_json::json!([
+        difference("missing", serde_json::json!([])),
+        difference("duplicate", records),
+    ]);
+}
+
+fn unknown(json: &mut serde_json::Value) {
+    json["parity"]["state"] = "unknown".into();
+    json["parity"]["since"] = "2026-03-12T14:00:40.000Z".into();
+    json["parity"]["reason"] = "Kafka is out of reach".into();
+    json["parity"]["was_level_seconds"] = 352_800.into();
 }
 
 fn state(name: &str, reason: Option<&str>) -> serde_json::Value {
@@ -117,6 +153,18 @@ fn one_stream_halted() {
 }
 
 #[test]
+fn stores_apart() {
+    looks(&status(apart), PLAIN, APART);
+    assert_eq!(verdict(&status(apart)), Exit::Troubled);
+}
+
+#[test]
+fn parity_unknown() {
+    looks(&status(unknown), PLAIN, UNKNOWN);
+    assert_eq!(verdict(&status(unknown)), Exit::Unknown);
+}
+
+#[test]
 fn streams_and_shards_in_ascii() {
     looks(
         &status(halt_one),
@@ -175,6 +223,8 @@ fn one_line_says_the_same() {
 
 const RUNNING: &str = "\
 messages  RUNNING · 2 streams                                  14:04:00Z  seq 12
+PARITY    = level since 4d02h · verified to 14:03:40Z (20 s ago)
+          18,402,113 compared · 0 differ · 0 unverifiable · >= 99.99998 %
 FORWARD   lag 3 entries, 0.01 s · 812/s · 2 shards running · 0 dead letters
 STORES    redis up 7.0.15, memory 38 % · kafka up
 TRIM      nothing trims, memory does not fill
@@ -183,6 +233,8 @@ ROUTE     messages → messages.v1 · 18,402,113 mirrored · lag 3 entries, 0.01
 ";
 const WAITING: &str = "\
 messages  WAITING for kafka-unreachable · 2 of 2 shards        14:04:00Z  seq 12
+PARITY    = level since 4d02h · verified to 14:03:40Z (20 s ago)
+          18,402,113 compared · 0 differ · 0 unverifiable · >= 99.99998 %
 FORWARD   lag 48,211 entries, 4m10s · 0/s · 2 shards waiting · 0 dead letters
 STORES    redis up 7.0.15, memory 38 %
           kafka DOWN since 13:41:02Z: Kafka is out of reach:
@@ -197,6 +249,8 @@ WAITING   shards 0, 1: kafka-unreachable, since 2026-03-12 13:41:02Z
 ";
 const HALTED: &str = "\
 messages  HALTED · 1 of 2 streams                              14:04:00Z  seq 12
+PARITY    = level since 4d02h · verified to 14:03:40Z (20 s ago)
+          18,402,113 compared · 0 differ · 0 unverifiable · >= 99.99998 %
 FORWARD   lag 3 entries, 0.01 s · 812/s · shards: 1 running, 1 halted
           0 dead letters · 41 LOST before they were read
 STORES    redis up 7.0.15, memory 38 % · kafka up
@@ -213,6 +267,8 @@ HALTED    msg:stream:1 in database 1: entries-trimmed, since 2026-03-12
 ";
 const STREAMS: &str = "\
 messages  HALTED | 1 of 2 streams                              14:04:00Z  seq 12
+PARITY    = level since 4d02h | verified to 14:03:40Z (20 s ago)
+          18,402,113 compared | 0 differ | 0 unverifiable | >= 99.99998 %
 FORWARD   lag 3 entries, 0.01 s | 812/s | shards: 1 running, 1 halted
           0 dead letters | 41 LOST before they were read
 STORES    redis up 7.0.15, memory 38 % | kafka up
@@ -229,4 +285,29 @@ SHARD 1   running 1 stream | lag 0 entries, 0 s | committed 14:03:59Z
           loss and go on: lockgate streams resume --database 1 'msg:stream:1'
           --reason TEXT
           see: lockgate runbook LockgateEntriesLost
+";
+const APART: &str = "\
+messages  RUNNING · 2 streams                                  14:04:00Z  seq 12
+PARITY    ≠ APART since 14:01:50Z: 1 duplicate, 2 missing of 18,402,113
+          messages.v1/7  msg:stream:7  1741356110123-0  missing
+          messages.v1/7  msg:stream:7  1741356110123-0  duplicate
+          and 1 more: lockgate parity explain
+          18,402,113 compared · 3 differ · 0 unverifiable · >= 99.99998 %
+          verified to 14:03:40Z (20 s ago)
+          see: lockgate runbook LockgateStoresApart
+FORWARD   lag 3 entries, 0.01 s · 812/s · 2 shards running · 0 dead letters
+STORES    redis up 7.0.15, memory 38 % · kafka up
+TRIM      nothing trims, memory does not fill
+ROUTE     messages → messages.v1 · 18,402,113 mirrored · lag 3 entries, 0.01 s
+          2 running
+";
+const UNKNOWN: &str = "\
+messages  RUNNING · 2 streams                                  14:04:00Z  seq 12
+PARITY    ? unknown since 14:00:40Z (Kafka is out of reach); was level for 4d02h
+          18,402,113 compared · 0 differ · 0 unverifiable · >= 99.99998 %
+FORWARD   lag 3 entries, 0.01 s · 812/s · 2 shards running · 0 dead letters
+STORES    redis up 7.0.15, memory 38 % · kafka up
+TRIM      nothing trims, memory does not fill
+ROUTE     messages → messages.v1 · 18,402,113 mirrored · lag 3 entries, 0.01 s
+          2 running
 ";

@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 
 use super::advice::advice;
 use super::page::{Page, Paint, ascii};
+use super::parity;
 use crate::cli::output::{counted, grouped};
 use crate::status::{EdgeStatus, RouteStatus, ShardStatus, State, StateName, Status, StreamStatus};
 
@@ -39,6 +40,7 @@ pub fn text(status: &Status, look: Look) -> String {
         &detail,
         &format!("{}  seq {}", clock(&status.as_of), status.seq),
     );
+    parity::lines(&mut page, status);
     page.line("FORWARD", &forward(status), Paint::Plain);
     page.line("STORES", &stores(status), edges_paint(status));
     page.line("TRIM", &status.trim.says, Paint::Plain);
@@ -496,7 +498,8 @@ const fn paint_of(state: StateName) -> Paint {
 }
 
 /// `14:04:00Z` of an RFC 3339 time.
-fn clock(time: &str) -> String {
+#[must_use]
+pub fn clock(time: &str) -> String {
     time.get(11..19)
         .map_or_else(|| time.to_owned(), |clock| format!("{clock}Z"))
 }

@@ -11,25 +11,44 @@ use crate::status::Status;
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Shows until interrupted. A daemon that goes away is said and waited for.
+/// Shows the whole status until interrupted.
 pub fn watch(client: &Client, look: Look, output: Output) -> anyhow::Result<Exit> {
+    let read = |body: &str| serde_json::from_str::<Status>(body).map_err(|_| UNREADABLE.to_owned());
+    let page = |body: &str| read(body).map_or_else(|why| why, |status| text(&status, look));
+    let line = |body: &str| read(body).map_or_else(|why| why, |status| line(&status, look.ascii));
+    follow(
+        client,
+        output,
+        |body| body.trim_end().to_owned(),
+        page,
+        line,
+    )
+}
+
+const UNREADABLE: &str =
+    "the daemon's status cannot be read by this version; see it with --output json";
+
+/// Asks for the status every second until interrupted, and shows what these make of it: `page` for a terminal, `line`
+/// elsewhere, `json` for scripts. A daemon that goes away is said and waited for.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn follow(
+    client: &Client,
+    output: Output,
+    json: impl Fn(&str) -> String,
+    page: impl Fn(&str) -> String,
+    line: impl Fn(&str) -> String,
+) -> anyhow::Result<Exit> {
     let redraw = output == Output::Text && std::io::stdout().is_terminal();
     let mut before = String::new();
     loop {
         let asked = client.text("/v1/status");
-        let status = asked
-            .as_ref()
-            .ok()
-            .and_then(|body| serde_json::from_str::<Status>(body).ok());
-        let shown = match (&asked, &status, output) {
-            (Err(error), _, _) => format!("{error}"),
-            (Ok(body), _, Output::Json) => body.trim_end().to_owned(),
-            (Ok(_), None, Output::Text) => {
-                "the daemon's status cannot be read by this version; see it with --output json"
-                    .to_owned()
-            }
-            (Ok(_), Some(status), Output::Text) if redraw => text(status, look),
-            (Ok(_), Some(status), Output::Text) => line(status, look.ascii),
+        let shown = match (&asked, output) {
+            (Err(error), _) => format!("{error}"),
+            (Ok(body), Output::Json) => json(body),
+            (Ok(body), Output::Text) if redraw => page(body),
+            (Ok(body), Output::Text) => line(body),
         };
         if redraw {
             print(&format!("\x1b[H\x1b[J{}\n", shown.trim_end()))?;

@@ -205,9 +205,10 @@ impl Looking<'_> {
                 to: Some(extent.end),
             })
             .collect();
-        let mut side = KafkaSide::new(self.seed, log.letters);
+        let mut side = KafkaSide::new(self.view.seed, log.letters);
         let (mut amount, mut began) = (0, Instant::now());
         let (pace, stop, each) = (self.pace, self.stop, &mut *self.each);
+        let (view, strangers) = (self.view, self.view.strangers);
         topics::read_stretches(
             &self.edges.kafka,
             &topic,
@@ -217,7 +218,7 @@ impl Looking<'_> {
                 amount += 1;
                 if amount == CHUNK {
                     each(u64::from(amount));
-                    pace.keep_blocking(amount, began);
+                    pace.keep_blocking(amount, began, stop);
                     (amount, began) = (0, Instant::now());
                     if stop.is_cancelled() {
                         return ControlFlow::Break(());
@@ -229,12 +230,21 @@ impl Looking<'_> {
                 let Some(windows) = by_name.get(identity.stream) else {
                     return ControlFlow::Continue(());
                 };
+                if !view.takes(|| side.lot(identity.id)) {
+                    return ControlFlow::Continue(());
+                }
                 let ordered = !log.letters && !identity.repaired;
                 let key = if ordered { side.key(record) } else { 0 };
+                let stranger = !strangers.is_empty()
+                    && windows.first().is_some_and(|&at| {
+                        let stream = group[at].stream.clone();
+                        strangers.contains(&(stream, identity.generation, identity.id))
+                    });
                 let mut found = None;
                 for &at in windows {
                     let subject = &mut subjects[at];
-                    let behind = ordered && subject.is_behind(&identity, key, record.partition);
+                    let behind =
+                        ordered && subject.is_behind(&identity, key, record.partition, stranger);
                     if subject.pass(&identity, log.letters, record.partition) {
                         let found = *found.get_or_insert_with(|| side.found(&identity, record));
                         subject.find(super::super::compare::Found { behind, ..found });

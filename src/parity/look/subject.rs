@@ -15,6 +15,7 @@ type Turn = (u32, EntryId);
 pub(super) struct Subject {
     after: EntryId,
     through: EntryId,
+    generation: u32,
     held: Vec<Held>,
     found: Vec<Found>,
     /// For each key of the window's entries, and each partition: the greatest that stood there so far.
@@ -28,6 +29,7 @@ impl Subject {
         Self {
             after: wanted.after,
             through: wanted.through,
+            generation: wanted.generation,
             held: Vec::new(),
             found: Vec::new(),
             latest: HashMap::new(),
@@ -58,13 +60,17 @@ impl Subject {
     }
 
     /// Whether a later entry of this key stands before it in its partition. Order is per key; a record without a key is in
-    /// the order of all such records of its stream.
+    /// the order of all such records of its stream. `stranger`: it is no entry's, and so before or behind none.
     pub(super) fn is_behind(
         &mut self,
         identity: &Identity<'_>,
         key: u64,
         partition: Partition,
+        stranger: bool,
     ) -> bool {
+        if stranger || self.lacks(identity) {
+            return false;
+        }
         let Some(partitions) = self.latest.get_mut(&key) else {
             return false;
         };
@@ -73,6 +79,13 @@ impl Subject {
         let behind = turn < *latest;
         *latest = turn.max(*latest);
         behind
+    }
+
+    /// Whether it is of the window and Redis holds no such entry, or of a generation that there has not been.
+    fn lacks(&self, identity: &Identity<'_>) -> bool {
+        let within = identity.id > self.after && identity.id <= self.through;
+        let holds = || self.held.binary_search_by_key(&identity.id, |held| held.id);
+        identity.generation > self.generation || within && holds().is_err()
     }
 
     pub(super) fn find(&mut self, found: Found) {

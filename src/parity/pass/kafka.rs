@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::entry::{EntryId, StreamName, StreamRef};
+use crate::entry::{Database, EntryId, StreamName, StreamRef};
 use crate::placement::{Offset, Topic};
 use crate::routing::Routes;
 use crate::topics::{self, From, RecordView, Stretch};
@@ -16,8 +16,10 @@ use super::super::edges::{Edges, KAFKA_TIMEOUT};
 use super::super::error::Error;
 use super::super::pace::{CHUNK, Pace};
 use super::super::sides::{Identity, KafkaSide};
-use super::{Beside, Pass, StreamPass, TopicPass, stray};
+use super::{Beside, Pass, StreamPass, TopicPass, Unlisted, stray};
 
+/// Records of a stream that Redis no longer has, kept as examples for each reason.
+const BELOW: u64 = 10;
 /// Orphans of a stream that are kept as examples.
 const ORPHANS: usize = 100;
 /// Names of streams of other passes that are remembered.
@@ -34,7 +36,7 @@ impl Pass {
         edges: &Edges,
         pace: &Pace,
         stop: &CancellationToken,
-        each: &mut dyn FnMut(&Self),
+        each: &mut (dyn FnMut(&Self) + Send),
     ) -> Result<bool, Error> {
         for at in 0..self.topics.len() {
             if self.topics[at].is_read() {
@@ -55,7 +57,7 @@ impl Pass {
                     amount += 1;
                     if amount == CHUNK {
                         each(reading.pass);
-                        pace.keep_blocking(amount, began);
+                        pace.keep_blocking(amount, began, stop);
                         (amount, began) = (0, Instant::now());
                         if stop.is_cancelled() {
                             return ControlFlow::Break(());
@@ -103,7 +105,7 @@ struct Reading<'a> {
     /// The stream of the record before: records of one come together.
     last: Option<(Box<[u8]>, usize)>,
     routes: &'a Routes,
-    others: HashMap<Box<[u8]>, bool>,
+    others: HashMap<Box<[u8]>, Option<Database>>,
 }
 
 impl<'a> Reading<'a> {
@@ -176,16 +178,7 @@ impl<'a> Reading<'a> {
         };
         match self.stream_of(identity.stream) {
             Some(stream) => self.take_known(stream, &identity, record),
-            None if self.is_elsewhere(identity.stream) => {}
-            None => {
-                let stream = StreamName::from(identity.stream);
-                self.stray(
-                    record,
-                    Why::UnknownStream,
-                    Some((stream, identity.id)),
-                    identity.generation,
-                );
-            }
+            None => self.take_unknown(&identity, record),
         }
     }
 
@@ -219,11 +212,7 @@ impl<'a> Reading<'a> {
         }
         let beside = Beside {
             id: identity.id,
-            at: Location {
-                partition: record.partition,
-                offset: record.offset,
-                generation: identity.generation,
-            },
+            at: location(record, identity.generation),
             hash: self.side.hash(identity.id, record),
             letter: self.here().letters,
             repaired: identity.repaired,
@@ -232,22 +221,41 @@ impl<'a> Reading<'a> {
         self.pass.streams[at].place(&beside, keeps);
     }
 
-    /// Whether the record is of a stream that some route brings here, and that this pass leaves out.
-    fn is_elsewhere(&mut self, name: &[u8]) -> bool {
+    /// A record of a stream that the pass does not know: another pass's, or nobody's.
+    fn take_unknown(&mut self, identity: &Identity<'_>, record: &RecordView<'_>) {
+        let elsewhere = self.brought_by_a_route(identity.stream);
+        if elsewhere.is_some() && !self.pass.covers_all {
+            return;
+        }
+        let name = StreamName::from(identity.stream);
+        let why = Why::UnknownStream;
+        let Some(database) = elsewhere.filter(|_| self.pass.unlisted.len() < NAMES) else {
+            return self.stray(record, why, Some((name, identity.id)), identity.generation);
+        };
+        let at = location(record, identity.generation);
+        let of = Some((Some(database), name.to_string()));
+        let topic = self.name.as_str();
+        self.pass.unlisted.push(Unlisted {
+            difference: stray(&self.route, topic, why, of, Some(identity.id), at),
+            stream: StreamRef { database, name },
+        });
+    }
+
+    /// The database of the stream of this name that some route brings here.
+    fn brought_by_a_route(&mut self, name: &[u8]) -> Option<Database> {
         if let Some(&known) = self.others.get(name) {
             return known;
         }
         let letters = self.here().letters;
-        let brings = self.routes.iter().any(|route| {
+        let brings = self.routes.iter().find_map(|route| {
             let stream = StreamRef::new(route.database(), name);
-            self.routes.bind(&stream).is_some_and(|binding| {
-                let topic = if letters {
-                    binding.route().dead_letters()
-                } else {
-                    binding.topic()
-                };
-                *topic == self.name
-            })
+            let binding = self.routes.bind(&stream)?;
+            let topic = if letters {
+                binding.route().dead_letters()
+            } else {
+                binding.topic()
+            };
+            (*topic == self.name).then_some(stream.database)
         });
         if self.others.len() < NAMES {
             self.others.insert(Box::from(name), brings);
@@ -262,17 +270,11 @@ impl<'a> Reading<'a> {
         of: Option<(StreamName, EntryId)>,
         generation: u32,
     ) {
-        let at = Location {
-            partition: record.partition,
-            offset: record.offset,
-            generation,
-        };
+        let at = location(record, generation);
         let (stream, id) = of.unzip();
         let known = stream.map(|name| {
             let at = self.streams.get(name.as_bytes());
-            let database = at.map_or_else(Default::default, |&at| {
-                self.pass.streams[at].stream.database
-            });
+            let database = at.map(|&at| self.pass.streams[at].stream.database);
             (database, name.to_string())
         });
         let difference = stray(&self.route, self.name.as_str(), why, known, id, at);
@@ -280,15 +282,19 @@ impl<'a> Reading<'a> {
     }
 }
 
+const fn location(record: &RecordView<'_>, generation: u32) -> Location {
+    Location {
+        partition: record.partition,
+        offset: record.offset,
+        generation,
+    }
+}
+
 impl StreamPass {
     fn orphan(&mut self, identity: &Identity<'_>, record: &RecordView<'_>) {
         self.orphans += 1;
         if self.orphan_examples.len() < ORPHANS {
-            let at = Location {
-                partition: record.partition,
-                offset: record.offset,
-                generation: identity.generation,
-            };
+            let at = location(record, identity.generation);
             self.orphan_examples.push((identity.id, at));
         }
     }
@@ -319,7 +325,11 @@ impl StreamPass {
             } else {
                 Why::RedisTrimmed
             };
-            *self.below.entry(why).or_default() += 1;
+            let before = self.below.entry(why).or_default();
+            if *before < BELOW {
+                self.below_examples.push((why, record.clone()));
+            }
+            *before += 1;
             return;
         }
         let at = self

@@ -28,7 +28,7 @@ impl Pass {
         redis: &Redis,
         pace: &Pace,
         stop: &CancellationToken,
-        each: &mut dyn FnMut(&Self),
+        each: &mut (dyn FnMut(&Self) + Send),
     ) -> Result<bool, Error> {
         let mut side = RedisSide::new(self.seed);
         for at in 0..self.streams.len() {
@@ -50,7 +50,7 @@ impl Pass {
                     stream.digest(entry, &mut side, lots);
                 }
                 each(self);
-                pace.keep(amount, began).await;
+                pace.keep(amount, began, stop).await;
             }
             self.streams[at].close();
         }
@@ -60,16 +60,20 @@ impl Pass {
 
 impl StreamPass {
     fn digest(&mut self, entry: &Entry, side: &mut RedisSide, lots: u64) {
-        let full = self.read > 0 && self.read.is_multiple_of(WINDOW_ENTRIES);
-        if self.windows.is_empty() || full {
-            self.windows.push(Window::default());
+        if self.cuts.is_empty() {
+            let full = self.read > 0 && self.read.is_multiple_of(WINDOW_ENTRIES);
+            if self.windows.is_empty() || full {
+                self.windows.push(Window::default());
+            }
+        } else {
+            self.cut_before(entry.id);
         }
         self.read += 1;
         self.cursor = entry.id.next().unwrap_or(EntryId::MAX);
         let Some(window) = self.windows.last_mut() else {
             return;
         };
-        window.through = entry.id;
+        window.through = window.through.max(entry.id);
         if lots == u64::MAX || side.lot(entry.id) <= lots {
             let binding = self.binding.as_ref().expect("bound before it is read");
             let (hash, letter) = side.hash(&self.stream, binding, entry);
@@ -78,8 +82,21 @@ impl StreamPass {
         }
     }
 
+    /// Begins the windows that were cut before this id, and the one that holds it.
+    pub(super) fn cut_before(&mut self, id: EntryId) {
+        while let Some(&through) = self.cuts.get(self.windows.len())
+            && self.windows.last().is_none_or(|window| window.through < id)
+        {
+            self.windows.push(Window {
+                through,
+                ..Window::default()
+            });
+        }
+    }
+
     /// All is read: the last window reaches to the end of the scope.
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
+        self.cut_before(EntryId::MAX);
         if self.windows.is_empty() {
             self.windows.push(Window::default());
         }

@@ -1,3 +1,5 @@
+//! What a pass takes for granted: floors, names, levels and progress.
+
 use super::*;
 use crate::entry::StreamName;
 
@@ -15,6 +17,28 @@ fn scope(after: u64, through: u64, first: Option<u64>, last: u64) -> Scope {
         max_deleted: Some(EntryId::ZERO),
         length: last,
         ..Scope::default()
+    }
+}
+
+fn stream_pass(scope: Scope) -> StreamPass {
+    StreamPass {
+        stream: StreamRef::new(Database(0), "s"),
+        route: String::new(),
+        topic: String::new(),
+        letters: String::new(),
+        windows: Vec::new(),
+        read: 0,
+        cursor: scope.floor(),
+        order: BTreeMap::new(),
+        below: BTreeMap::new(),
+        below_examples: Vec::new(),
+        orphans: 0,
+        orphan_examples: Vec::new(),
+        behind: Vec::new(),
+        ahead: Vec::new(),
+        cuts: Vec::new(),
+        binding: None,
+        scope,
     }
 }
 
@@ -62,29 +86,24 @@ fn a_window_is_level_only_in_order() {
 
 #[test]
 fn a_part_of_a_stream_is_counted_by_the_times_of_its_ids() {
-    let wanted = |scope: Scope| {
-        let cursor = scope.floor();
-        StreamPass {
-            stream: StreamRef::new(Database(0), "s"),
-            route: String::new(),
-            topic: String::new(),
-            letters: String::new(),
-            windows: Vec::new(),
-            read: 0,
-            cursor,
-            order: BTreeMap::new(),
-            below: BTreeMap::new(),
-            orphans: 0,
-            orphan_examples: Vec::new(),
-            behind: Vec::new(),
-            ahead: Vec::new(),
-            binding: None,
-            scope,
-        }
-        .wanted()
-    };
+    let wanted = |scope: Scope| stream_pass(scope).wanted();
     assert_eq!(wanted(scope(0, 100, Some(1), 100)), 100);
     assert_eq!(wanted(scope(0, 50, Some(1), 100)), 50);
     assert_eq!(wanted(scope(50, 100, Some(1), 100)), 51);
     assert_eq!(wanted(scope(0, 100, None, 100)), 0);
+}
+
+#[test]
+fn windows_that_were_cut_before_are_cut_there_again_even_where_nothing_is_left() {
+    let mut pass = StreamPass {
+        cuts: vec![id(3), id(5), id(9)],
+        ..stream_pass(scope(0, 9, Some(1), 9))
+    };
+    pass.cut_before(id(4));
+    assert_eq!(pass.windows.len(), 2, "the empty one and the one with 4");
+    pass.cut_before(id(5));
+    assert_eq!(pass.windows.len(), 2);
+    pass.close();
+    let ends: Vec<EntryId> = pass.windows.iter().map(|window| window.through).collect();
+    assert_eq!(ends, [id(3), id(5), id(9)]);
 }

@@ -55,6 +55,8 @@ impl Verification {
             .collect();
         let seed = request.seed.unwrap_or_else(rand::random);
         let mut pass = Pass::new(seed, passes, logs);
+        pass.covers_all =
+            request.route.is_none() && request.stream.is_none() && request.database.is_none();
         let sampled = request
             .sample
             .map(|sample| sample.share(pass.redis_progress().1));
@@ -116,7 +118,7 @@ fn takes(request: &Request, stream: &StreamRef, binding: &Binding) -> bool {
     clippy::cast_precision_loss,
     reason = "a share of all lots, at most all of them"
 )]
-fn lots(share: f64) -> u64 {
+pub(in crate::parity) fn lots(share: f64) -> u64 {
     if share >= 1.0 {
         return u64::MAX;
     }
@@ -202,6 +204,7 @@ fn scope(look: &Inspected, checkpoint: Option<&Checkpoint>, request: &Request) -
     let to = request.to.map_or(EntryId::MAX, Bound::highest);
     let mut scope = Scope {
         after: began.max(from),
+        limit: request.to.map(Bound::highest),
         committed: checkpoint.map_or(EntryId::ZERO, |checkpoint| checkpoint.id),
         generation: checkpoint.map_or(0, |checkpoint| checkpoint.generation),
         ..Scope::default()

@@ -251,6 +251,13 @@ pub fn lockgate_with<A: AsRef<OsStr>>(arguments: &[A], env: &[(&str, &str)]) -> 
         .expect("lockgate starts")
 }
 
+/// Runs the command line beside the test, to be watched and signalled.
+pub fn lockgate_beside<A: AsRef<OsStr>>(arguments: &[A]) -> Process {
+    let mut command = own_environment(Command::new(BINARY));
+    command.args(arguments);
+    Process::start("lockgate", &command, &logs::log_file("lockgate"))
+}
+
 /// Sum of the samples of one metric in Prometheus' text form whose labels include all the given ones.
 fn metric_in(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let samples = text.lines().filter_map(|line| {

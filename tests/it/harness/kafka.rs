@@ -199,8 +199,23 @@ impl KafkaCluster {
         for outcome in made {
             outcome.unwrap_or_else(|(name, code)| panic!("topic {name}: {code}"));
         }
+        self.wait_for_leaders(name, partitions);
+    }
+
+    /// Waits until a topic is known to have so many partitions, each with a leader.
+    #[track_caller]
+    pub fn wait_for_leaders(&self, name: &str, partitions: i32) {
+        let consumer: BaseConsumer = self.client().create().expect("a consumer");
         eventually(START, &format!("topic {name} has leaders"), || {
-            (0..partitions).all(|partition| self.leader(name, partition).is_some())
+            let seen = consumer.fetch_metadata(Some(name), Duration::from_secs(5));
+            seen.is_ok_and(|seen| {
+                let topic = seen.topics().iter().find(|topic| topic.name() == name);
+                let led = topic.map_or(0, |topic| {
+                    let all = topic.partitions().iter();
+                    all.filter(|partition| partition.leader() >= 0).count()
+                });
+                i32::try_from(led).is_ok_and(|led| led == partitions)
+            })
         });
     }
 

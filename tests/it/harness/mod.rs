@@ -22,6 +22,7 @@ mod logs;
 mod monitor;
 mod ports;
 mod process;
+mod prometheus;
 mod redis;
 mod wait;
 mod workload;
@@ -30,7 +31,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use self::redis::{RedisOptions, RedisServer, redis};
 pub use cut::{Cut, Fault, Way};
-pub use daemon::{Daemon, DaemonOptions, lockgate, lockgate_with};
+pub use daemon::{Daemon, DaemonOptions, lockgate, lockgate_beside, lockgate_with};
 pub use kafka::{KafkaCluster, KafkaOptions, kafka};
 pub use ledger::{
     Class, Entry, Expected, KafkaReader, Ledger, Record, Report, compare, messages, murmur3_x86_32,
@@ -39,6 +40,7 @@ pub use logs::log_file;
 pub use monitor::{Asked, Monitor};
 pub use ports::free_port;
 pub use process::{Process, Scratch};
+pub use prometheus::{Prometheus, Rules};
 pub use wait::{Outcome, eventually, eventually_async};
 pub use workload::{Added, Running, Sent, Workload};
 

@@ -17,6 +17,11 @@ pub fn streams() -> Vec<String> {
 
 /// The record on `topic` for an entry of one of those streams.
 pub fn expected(topic: &str, entry: &Entry) -> Expected {
+    expected_over(topic, STREAMS, entry)
+}
+
+/// The same on a topic of so many partitions.
+pub fn expected_over(topic: &str, partitions: u32, entry: &Entry) -> Expected {
     let field = |name: &str| -> &[u8] {
         let found = entry.fields.iter().find(|(n, _)| n == name.as_bytes());
         &found
@@ -46,7 +51,7 @@ pub fn expected(topic: &str, entry: &Entry) -> Expected {
     value.push(b'}');
     Expected {
         topic: topic.to_owned(),
-        partition: i32::try_from(placed_by_abs(field("conversationId"), STREAMS)).unwrap(),
+        partition: i32::try_from(placed_by_abs(field("conversationId"), partitions)).unwrap(),
         key: Some(field("conversationId").to_vec()),
         value: Some(value),
         headers: vec![

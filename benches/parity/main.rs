@@ -1,0 +1,80 @@
+//! What `lockgate parity verify` costs, as a ratio to reading both stores and nothing else, on the same machine in the same run.
+//!
+//! The mirror itself fills Kafka from the backlog. Then both stores are read alone (`XRANGE`, then a read_committed consumer,
+//! as verify does one after the other, through the same clients), verified while they are level, and verified again with a
+//! difference in every window, which makes it compare every entry. Each runs as a child of this program, so that processor
+//! time and memory are its own.
+//!
+//! `BENCH_ENTRIES` sets the length of the backlog, 1 000 000 where it is not given; 10 000 000 shows that memory does not
+//! grow with it. Writes `target/bench/parity.json` and prints a table. It does not fail for a figure that falls short: it says so.
+
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
+
+#[path = "../../tests/it/harness/mod.rs"]
+mod harness;
+
+#[path = "../mirror/backlog.rs"]
+mod backlog;
+#[path = "../mirror/measured.rs"]
+mod measured;
+#[allow(dead_code, reason = "its configuration alone is needed here")]
+#[path = "../mirror/mirror.rs"]
+mod mirror;
+
+mod reading;
+mod report;
+mod role;
+mod verify;
+
+use harness::{KafkaCluster, RedisOptions, RedisServer, Scratch, unique};
+use measured::Stores;
+use report::Report;
+
+const PARTITIONS: i32 = 12;
+const STREAMS: u64 = 16;
+const DATABASE: u32 = 1;
+
+fn main() {
+    if role::is_role() {
+        return role::play();
+    }
+    // `cargo test --benches` runs this with `--test`: there is nothing to prove then.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let entries: u64 = std::env::var("BENCH_ENTRIES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1_000_000);
+    let redis = RedisServer::start(RedisOptions::default());
+    let kafka = KafkaCluster::start(1);
+    let stores = Stores {
+        redis: &redis,
+        kafka: &kafka,
+    };
+    let topic = unique("bench-parity");
+    kafka.create_topic(&topic, PARTITIONS, &[("compression.type", "lz4")]);
+    let streams = format!("bench:{DATABASE}:{{0..{}}}", STREAMS - 1);
+    let config = mirror::config(&stores, &unique("parity"), &topic, DATABASE, &streams, 4);
+    let folder = Scratch::new("parity-bench");
+    let file = folder.path().join("lockgate.toml");
+    std::fs::write(&file, &config).unwrap();
+
+    println!("{entries} entries into {STREAMS} streams, mirrored into {PARTITIONS} partitions");
+    backlog::fill(&redis, DATABASE, STREAMS, entries);
+    verify::mirror(&config, entries);
+
+    let mut report = Report::new(entries);
+    let reading = reading::both(&stores, &topic, entries);
+    let level = verify::run(&file, entries, 0);
+    // The ceiling again, behind what it is held against: the better of the two counts, so a slow minute flatters nobody.
+    let reading = reading.better(reading::both(&stores, &topic, entries));
+    report.ceiling(&reading);
+    report.level(&reading, &level);
+    let differences = verify::spoil(&redis, entries);
+    report.apart(
+        &reading,
+        &verify::run(&file, entries - differences, differences),
+    );
+    report.finish();
+}

@@ -1,0 +1,431 @@
+//! `lockgate parity verify --against`: a report made earlier, checked against both stores as they are now.
+//!
+//! First the report itself: its chain must hold. Then each window is digested again with the report's seed, and is the
+//! same, other than it was (on which side), or can no longer be compared because a side has lost what a store may lose.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::progress::Line;
+use super::report::{Report, SCHEMA, chain};
+use super::session::{Session, told, usage};
+use super::text::Look;
+use super::words;
+use crate::cli::Exit;
+use crate::cli::output::{Output, counted, grouped, print, print_json};
+use crate::cli::status::Paint;
+use crate::parity::{self, Again, Before, Pace, Sum, Why, WindowDigest, digest_again};
+
+/// Windows that are listed of those that are not the same; `--output json` has all.
+const LISTED: usize = 10;
+
+/// What has become of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Now {
+    /// Both sides hold what they held.
+    Same,
+    /// It was not level, Redis holds what it held, and Kafka is level with it now.
+    Mended,
+    /// A side holds something else.
+    Changed,
+    /// A side has lost what it would take to tell.
+    Unverifiable,
+}
+
+/// A window, and what has become of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Judged {
+    #[serde(flatten)]
+    pub window: WindowDigest,
+    pub now: Now,
+    /// Sides that hold something else: `redis`, `kafka`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<Why>,
+    pub entries_now: u64,
+    pub records_now: u64,
+}
+
+/// What is printed as JSON.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    schema: &'static str,
+    migration: &'a str,
+    /// The report's own chain; `None`: it holds.
+    chain_broken: Option<&'a str>,
+    same: u64,
+    mended: u64,
+    changed: u64,
+    unverifiable: u64,
+    windows: &'a [Judged],
+}
+
+/// Reads a report, and both stores again.
+pub async fn verify(
+    session: &Session,
+    path: &Path,
+    rate: Option<std::num::NonZeroU32>,
+    look: Look,
+    output: Output,
+) -> anyhow::Result<Exit> {
+    let report = match read(session, path) {
+        Ok(report) => report,
+        Err(why) => return Ok(usage(&why)),
+    };
+    // A report that was altered says nothing of the stores, so they are not asked.
+    let broken = chain::broken(&report);
+    let judged = match &broken {
+        Some(_) => Vec::new(),
+        None => match again(session, &report, rate).await? {
+            Ok(judged) => judged,
+            Err(exit) => return Ok(exit),
+        },
+    };
+    match output {
+        Output::Text => print(&text(&report, broken.as_deref(), &judged, look))?,
+        Output::Json => print_json(&shown(&report, broken.as_deref(), &judged))?,
+    }
+    Ok(exit(broken.is_some(), &judged))
+}
+
+/// The report, where it is one and of these routes.
+fn read(session: &Session, path: &Path) -> Result<Report, String> {
+    let shown = path.display();
+    let text = fs::read(path).map_err(|error| format!("{shown}: {error}"))?;
+    let head: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    match head["schema"].as_str() {
+        Some(SCHEMA) => {}
+        Some(other) => return Err(format!("{shown} is of `{other}`, and not of `{SCHEMA}`")),
+        None => return Err(format!("{shown} is no report of lockgate parity report")),
+    }
+    let report: Report = serde_json::from_value(head)
+        .map_err(|error| format!("{shown} cannot be read as a report: {error}"))?;
+    if report.migration != session.config.name {
+        return Err(format!(
+            "{shown} is of migration `{}`, and the configuration is that of `{}`",
+            report.migration, session.config.name
+        ));
+    }
+    let now = parity::fingerprint(&session.config.name, session.routes());
+    if report.configuration != now {
+        return Err(format!(
+            "{shown} was made under other routes (configuration {}, now {now}), which make other records; check it with the \
+             configuration of that day",
+            report.configuration
+        ));
+    }
+    Ok(report)
+}
+
+async fn again(
+    session: &Session,
+    report: &Report,
+    rate: Option<std::num::NonZeroU32>,
+) -> anyhow::Result<Result<Vec<Judged>, Exit>> {
+    let windows: Vec<WindowDigest> = report
+        .windows
+        .iter()
+        .map(|link| link.window.clone())
+        .collect();
+    let Ok(seed) = u64::from_str_radix(&report.seed, 16) else {
+        return Ok(Err(usage(
+            "the report's seed is no hexadecimal number of 64 bits",
+        )));
+    };
+    let before = Before {
+        windows: &windows,
+        seed,
+        sampled: report.outcome.sampled,
+        from: report.from,
+    };
+    let stop = CancellationToken::new();
+    let mut line = Line::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let digested = {
+        let mut each = |progress: &parity::Progress| line.show(progress);
+        let pace = Pace::new(rate);
+        let digesting = digest_again(&session.edges, before, &pace, &stop, &mut each);
+        tokio::select! {
+            digested = digesting => digested,
+            _ = terminate.recv() => Ok(None),
+            _ = interrupt.recv() => Ok(None),
+        }
+    };
+    line.clear();
+    Ok(match digested {
+        Ok(Some(now)) => Ok(windows
+            .into_iter()
+            .zip(&now)
+            .map(|(window, now)| judge(window, now))
+            .collect()),
+        Ok(None) => {
+            eprintln!("lockgate: interrupted; nothing was kept");
+            Err(Exit::Unknown)
+        }
+        Err(error) => Err(told(&error)),
+    })
+}
+
+fn judge(window: WindowDigest, again: &Again) -> Judged {
+    let differs = |count: u64, digest: &str, now: &Sum| {
+        count != now.count || u128::from_str_radix(digest, 16) != Ok(now.digest)
+    };
+    let redis = differs(window.entries, &window.digest, &again.redis);
+    let kafka = differs(window.records, &window.kafka_digest, &again.kafka);
+    let lost = again
+        .redis_lost
+        .filter(|_| redis)
+        .or(again.kafka_lost.filter(|_| kafka));
+    let mended = !window.level && !redis && again.kafka == again.redis;
+    let changed: Vec<&'static str> = [
+        (redis && again.redis_lost.is_none(), "redis"),
+        (kafka && again.kafka_lost.is_none() && !mended, "kafka"),
+    ]
+    .into_iter()
+    .filter_map(|(changed, side)| changed.then_some(side))
+    .collect();
+    let now = match (changed.is_empty(), lost) {
+        (false, _) => Now::Changed,
+        (true, Some(_)) => Now::Unverifiable,
+        (true, None) if kafka => Now::Mended,
+        (true, None) => Now::Same,
+    };
+    Judged {
+        window,
+        now,
+        changed,
+        why: lost,
+        entries_now: again.redis.count,
+        records_now: again.kafka.count,
+    }
+}
+
+fn count(judged: &[Judged], now: Now) -> u64 {
+    judged.iter().filter(|one| one.now == now).count() as u64
+}
+
+fn exit(broken: bool, judged: &[Judged]) -> Exit {
+    if broken || count(judged, Now::Changed) > 0 {
+        Exit::Troubled
+    } else if count(judged, Now::Same) + count(judged, Now::Mended) == 0 {
+        Exit::Unknown
+    } else {
+        Exit::Done
+    }
+}
+
+fn shown<'a>(report: &'a Report, broken: Option<&'a str>, judged: &'a [Judged]) -> Shown<'a> {
+    Shown {
+        schema: "lockgate.parity-against/v1",
+        migration: &report.migration,
+        chain_broken: broken,
+        same: count(judged, Now::Same),
+        mended: count(judged, Now::Mended),
+        changed: count(judged, Now::Changed),
+        unverifiable: count(judged, Now::Unverifiable),
+        windows: judged,
+    }
+}
+
+fn text(report: &Report, broken: Option<&str>, judged: &[Judged], look: Look) -> String {
+    let mut page = look.page();
+    let (word, paint) = match exit(broken.is_some(), judged) {
+        Exit::Done => ("= AS IN THE REPORT", Paint::Good),
+        Exit::Troubled => ("≠ NOT AS IN THE REPORT", Paint::Bad),
+        _ => ("? COULD NOT TELL", Paint::Warn),
+    };
+    page.ends(&report.migration, word, paint, "", "");
+    if let Some(broken) = broken {
+        page.line("CHAIN", broken, Paint::Bad);
+        return page.finish();
+    }
+    let whole = format!(
+        "holds over {}: {}",
+        counted(report.windows.len() as u64, "window"),
+        report.chain
+    );
+    page.line("CHAIN", &whole, Paint::Plain);
+    let mut parts = vec![format!("{} same", grouped(count(judged, Now::Same)))];
+    if count(judged, Now::Mended) > 0 {
+        parts.push(format!(
+            "{} mended since",
+            grouped(count(judged, Now::Mended))
+        ));
+    }
+    parts.push(format!("{} changed", grouped(count(judged, Now::Changed))));
+    parts.push(format!(
+        "{} unverifiable",
+        grouped(count(judged, Now::Unverifiable))
+    ));
+    page.line("WINDOWS", &parts.join(" · "), Paint::Plain);
+    let listed = |now: Now| judged.iter().filter(move |one| one.now == now);
+    for one in listed(Now::Changed)
+        .chain(listed(Now::Unverifiable))
+        .take(LISTED)
+    {
+        let (label, paint) = match one.now {
+            Now::Changed => ("CHANGED", Paint::Bad),
+            Now::Same | Now::Mended | Now::Unverifiable => ("LOST", Paint::Warn),
+        };
+        let window = &one.window;
+        let place = format!(
+            "{}/{} {} to {}",
+            window.database, window.stream, window.after, window.through
+        );
+        page.line(label, &place, paint);
+        page.line("", &what(one), Paint::Plain);
+    }
+    let rest = count(judged, Now::Changed) + count(judged, Now::Unverifiable);
+    if let Some(rest) = rest.checked_sub(LISTED as u64).filter(|rest| *rest > 0) {
+        let more = format!("and {} more; --output json has all", grouped(rest));
+        page.line("", &more, Paint::Plain);
+    }
+    if count(judged, Now::Changed) > 0 {
+        page.line(
+            "NEXT",
+            "lockgate parity verify: what differs between the stores now",
+            Paint::Plain,
+        );
+    }
+    page.finish()
+}
+
+fn what(one: &Judged) -> String {
+    let numbers = |side: &str, before: u64, now: u64| match before == now {
+        true => format!("{side} holds as many, and not the same"),
+        false => format!("{side} held {}, now {}", grouped(before), grouped(now)),
+    };
+    let mut parts: Vec<String> = one
+        .changed
+        .iter()
+        .map(|side| match *side {
+            "redis" => numbers("Redis", one.window.entries, one.entries_now),
+            _ => numbers("Kafka", one.window.records, one.records_now),
+        })
+        .collect();
+    parts.extend(one.why.map(|why| words::because(Some(why)).to_owned()));
+    parts.join(" · ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::parity::report::tests::report;
+
+    fn sum(count: u64, digest: u128) -> Sum {
+        Sum { count, digest }
+    }
+
+    /// A window of 100 on both sides, with digest 100, judged by what is there now.
+    fn judged(redis: Sum, kafka: Sum, lost: (Option<Why>, Option<Why>), level: bool) -> Judged {
+        let window = crate::cli::parity::samples::window("s", 0, 100, level);
+        judge(
+            window,
+            &Again {
+                redis,
+                kafka,
+                redis_lost: lost.0,
+                kafka_lost: lost.1,
+            },
+        )
+    }
+
+    #[test]
+    fn a_window_is_the_same_changed_lost_or_mended() {
+        let none = (None, None);
+        let same = judged(sum(100, 100), sum(100, 100), none, true);
+        assert_eq!(same.now, Now::Same);
+        let altered = judged(sum(100, 100), sum(100, 7), none, true);
+        assert_eq!(
+            (altered.now, altered.changed),
+            (Now::Changed, vec!["kafka"])
+        );
+        let both = judged(sum(99, 1), sum(101, 2), none, true);
+        assert_eq!(both.changed, ["redis", "kafka"]);
+        let trimmed = judged(
+            sum(40, 1),
+            sum(100, 100),
+            (Some(Why::RedisTrimmed), None),
+            true,
+        );
+        assert_eq!(
+            (trimmed.now, trimmed.why),
+            (Now::Unverifiable, Some(Why::RedisTrimmed))
+        );
+        let expired = (Some(Why::RedisTrimmed), Some(Why::KafkaExpired));
+        let one_side = judged(sum(40, 1), sum(100, 7), (expired.0, None), true);
+        assert_eq!(
+            one_side.now,
+            Now::Changed,
+            "a trim excuses Redis, not Kafka"
+        );
+        let unused = judged(sum(100, 100), sum(90, 7), expired, true);
+        assert_eq!(
+            (unused.now, unused.why),
+            (Now::Unverifiable, Some(Why::KafkaExpired))
+        );
+        let mended = judged(sum(100, 100), sum(100, 100), none, false);
+        assert_eq!(mended.now, Now::Mended);
+        let still = judged(sum(100, 100), sum(100, 101), none, false);
+        assert_eq!(still.now, Now::Same, "apart as it was");
+    }
+
+    #[test]
+    fn a_report_that_was_altered_is_not_the_stores_word() {
+        let shown = text(
+            &report(),
+            Some("the chain breaks at window 2 of 3"),
+            &[],
+            Look::default(),
+        );
+        assert!(shown.contains("≠ NOT AS IN THE REPORT") && shown.contains("window 2 of 3"));
+        assert_eq!(exit(true, &[]), Exit::Troubled);
+        assert_eq!(exit(false, &[]), Exit::Unknown, "no windows, no answer");
+    }
+
+    #[test]
+    fn each_window_that_is_not_the_same_is_named() {
+        let none = (None, None);
+        let all = [
+            judged(sum(100, 100), sum(100, 100), none, true),
+            judged(sum(100, 100), sum(99, 7), none, true),
+            judged(
+                sum(40, 1),
+                sum(100, 100),
+                (Some(Why::RedisTrimmed), None),
+                true,
+            ),
+        ];
+        let report = report();
+        let shown = text(&report, None, &all, Look::default());
+        let expected = format!(
+            "\
+messages  ≠ NOT AS IN THE REPORT
+CHAIN     holds over 3 windows:
+          {}
+WINDOWS   1 same · 1 changed · 1 unverifiable
+CHANGED   0/s 0-0 to 100-0
+          Kafka held 100, now 99
+LOST      0/s 0-0 to 100-0
+          Redis has trimmed its stream past it
+NEXT      lockgate parity verify: what differs between the stores now
+",
+            report.chain
+        );
+        assert_eq!(shown, expected, "\n{shown}");
+        assert!(
+            shown.lines().all(|line| line.chars().count() <= 80),
+            "{shown}"
+        );
+        assert_eq!(exit(false, &all), Exit::Troubled);
+        assert_eq!(exit(false, &all[..1]), Exit::Done);
+        assert_eq!(exit(false, &all[2..]), Exit::Unknown);
+    }
+}

@@ -1,0 +1,314 @@
+//! Ends what a broker left undecided of this shard's transactions, before the term reads on.
+//!
+//! Kafka 4.3 takes a partition without a leader for a deleted one and writes no marker to it for a transaction that is
+//! decided; a cluster of one broker that stops or dies does so to any part of the partitions. What hangs there is decided
+//! by the next marker of the same producer, whatever was meant: the next commit would show what was aborted, and the
+//! entries with it a second time; the next abort would hide what was committed.
+//!
+//! ```text
+//!   opened ─▶ anything undecided for long? ─no─▶ go on
+//!                 │ yes: are records of this shard in there? ─no─▶ another's transaction, go on
+//!                 ▼ yes
+//!            a record into each such partition, then abort ─▶ wait until all is decided ─▶ compare with the checkpoints
+//!                                                                                             │
+//!                                       begin the term anew ◀── one transaction with what was committed and is hidden
+//! ```
+//!
+//! Why that is right. After the opening nothing of this shard is under way, so its records that stay undecided hang, and
+//! the abort hides all of them that hang. What of them was *committed* is told by the log itself, because a transaction's
+//! records and checkpoint are decided together: a record at or below the visible checkpoint was committed; and where the
+//! checkpoint hangs too, the transaction was committed if any record behind the visible checkpoint is visible. Such
+//! records (the hidden ones alone) and the checkpoint are written again as they were. Where nothing of it is visible,
+//! the transaction may have been committed as well, but nobody has seen any of it: it is mirrored again from the old checkpoint,
+//! which is in Redis still or a gap that is seen.
+//!
+//! What remains: between the abort and the second writing (milliseconds, or as long as another shard's records hang in the
+//! same partition) a crash forgets what was to be written again. It takes a broker that dies while it writes the markers of
+//! one transaction, and this process to die within that time.
+
+mod decide;
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use self::decide::{Hanging, Known, Rewrite, decide};
+use super::opening::Candidate;
+use super::places::Place;
+use super::shard::{ShardWorker, TermEnd};
+use super::shared::{KAFKA_TIMEOUT, now_ms};
+use crate::checkpoint;
+use crate::entry::StreamRef;
+use crate::placement::{Offset, Partition, Topic};
+use crate::tasks::passed_on;
+use crate::topics::{self, Ends, From, Headers, Record, RecordView, Undecided, Writer};
+
+/// Transactions of others, and of this shard's former owner, are over in this time as a rule.
+const SOON: Duration = Duration::from_millis(500);
+/// How long all may take to be decided: a dead producer's transaction is given up by the broker after its own time limit
+/// and a scan of ten seconds, or by its next owner.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The key of the record that is aborted. A compacted topic takes none without a key.
+const KEY: &[u8] = b"@lockgate-abort";
+
+/// Whether the term can go on with this writer: `None` where something was ended and the checkpoints are to be read again.
+pub async fn mend(
+    worker: &ShardWorker,
+    writer: Writer,
+    candidates: &[Candidate],
+) -> Result<Option<Writer>, TermEnd> {
+    let mending = Mending::new(worker, candidates);
+    let mended = tokio::task::spawn_blocking(move || mending.run(writer));
+    passed_on(mended.await).map_err(|error| TermEnd::Checkpoint(error.into()))
+}
+
+struct Mending {
+    shared: Arc<super::shared::Shared>,
+    shard: crate::placement::Shard,
+    places: Vec<(Topic, Partition)>,
+    /// The streams of the shard by the topics that their records go to.
+    streams: HashMap<Topic, HashMap<Vec<u8>, StreamRef>>,
+    known: HashMap<StreamRef, Known>,
+}
+
+impl Mending {
+    fn new(worker: &ShardWorker, candidates: &[Candidate]) -> Self {
+        let shared = Arc::clone(&worker.shared);
+        let mut streams: HashMap<Topic, HashMap<Vec<u8>, StreamRef>> = HashMap::new();
+        let mut known = HashMap::new();
+        for candidate in candidates {
+            let (stream, binding) = (&candidate.slot.stream, &candidate.slot.binding);
+            for topic in [binding.topic(), binding.route().dead_letters()] {
+                let of_topic = streams.entry(topic.clone()).or_default();
+                of_topic.insert(stream.name.as_bytes().to_vec(), stream.clone());
+            }
+            let at = candidate.checkpoint.as_ref();
+            known.insert(
+                stream.clone(),
+                Known {
+                    checkpoint: at.map(|at| (at.generation, at.id)),
+                },
+            );
+        }
+        let own = (
+            shared.checkpoints.clone(),
+            checkpoint::partition_of(worker.shard),
+        );
+        let of_streams = streams.keys().flat_map(|topic| {
+            let count = match worker.memory.places.get(topic) {
+                Some(Place::Partitions(count)) => i32::try_from(*count).unwrap_or(i32::MAX),
+                Some(Place::Missing | Place::Refused(_)) | None => 0,
+            };
+            (0..count).map(|partition| (topic.clone(), Partition(partition)))
+        });
+        Self {
+            places: of_streams.chain([own]).collect(),
+            shard: worker.shard,
+            shared,
+            streams,
+            known,
+        }
+    }
+
+    fn run(self, mut writer: Writer) -> Result<Option<Writer>, topics::Error> {
+        let ends = Ends::new(&self.shared.kafka, KAFKA_TIMEOUT)?;
+        let mut undecided = ends.undecided(&self.places)?;
+        await_decided(&ends, &mut undecided, SOON)?;
+        if undecided.is_empty() {
+            return Ok(Some(writer));
+        }
+        let hanging = self.hanging(&undecided)?;
+        undecided.retain(|stretch| hanging.iter().any(|record| record.is_in(stretch)));
+        if undecided.is_empty() {
+            return Ok(Some(writer));
+        }
+        warn!(
+            shard = %self.shard, records = hanging.len(), partitions = undecided.len(), first = %place(&undecided[0]),
+            "records of this shard were left undecided by Kafka; they are ended"
+        );
+        self.abort(&mut writer, &undecided)?;
+        await_decided(&ends, &mut undecided, PATIENCE)?;
+        if let Some(stretch) = undecided.first() {
+            return Err(topics::Error::Timeout {
+                what: "decide a transaction",
+                cause: format!(
+                    "{} holds a transaction of another producer that does not end",
+                    place(stretch)
+                ),
+            });
+        }
+        let rewrite = self.decide(hanging)?;
+        if !rewrite.is_empty() {
+            warn!(shard = %self.shard, records = rewrite.len(), "records that were committed and lost their marker are written again");
+            self.write(&mut writer, &rewrite)?;
+        }
+        info!(shard = %self.shard, "nothing is left undecided");
+        Ok(None)
+    }
+
+    fn abort(&self, writer: &mut Writer, undecided: &[Undecided]) -> Result<(), topics::Error> {
+        writer.begin()?;
+        for (tag, stretch) in (0..).zip(undecided) {
+            writer.send(
+                Record {
+                    topic: &stretch.topic,
+                    partition: stretch.partition,
+                    key: Some(KEY),
+                    value: Some(b""),
+                    headers: Headers::default(),
+                    timestamp_ms: now_ms(),
+                },
+                tag,
+            )?;
+        }
+        writer.abort_delivered(KAFKA_TIMEOUT)
+    }
+
+    fn write(&self, writer: &mut Writer, rewrite: &Rewrite) -> Result<(), topics::Error> {
+        writer.begin()?;
+        for (tag, record) in (0..).zip(rewrite.iter()) {
+            let mut headers = Headers::with_capacity(record.headers.len());
+            for (name, value) in &record.headers {
+                headers.insert(name, value);
+            }
+            writer.send(
+                Record {
+                    topic: &record.topic,
+                    partition: record.partition,
+                    key: record.key.as_deref(),
+                    value: record.value.as_deref(),
+                    headers,
+                    timestamp_ms: record.timestamp_ms,
+                },
+                tag,
+            )?;
+        }
+        writer.commit(KAFKA_TIMEOUT)
+    }
+
+    /// This shard's records in the stretches, decided or not.
+    fn hanging(&self, undecided: &[Undecided]) -> Result<Vec<Hanging>, topics::Error> {
+        let mut found = Vec::new();
+        for (topic, starts) in by_topic(undecided) {
+            topics::read_undecided(
+                &self.shared.kafka,
+                &topic,
+                &starts,
+                KAFKA_TIMEOUT,
+                |record| {
+                    found.extend(self.own(&topic, record));
+                    ControlFlow::Continue(())
+                },
+            )?;
+        }
+        Ok(found)
+    }
+
+    /// The record, if it is this shard's: by its stream, or by lying among the checkpoints.
+    fn own(&self, topic: &Topic, record: &RecordView<'_>) -> Option<Hanging> {
+        let (stream, at, is_checkpoint) = if *topic == self.shared.checkpoints {
+            let stream = StreamRef::from_checkpoint_key(record.key?)?;
+            let checkpoint = checkpoint::read(record.value?)?;
+            (stream, (checkpoint.generation, checkpoint.id), true)
+        } else {
+            let (stream, at) = self.identity(topic, record)?;
+            (stream, at, false)
+        };
+        let headers = record.headers();
+        Some(Hanging {
+            topic: topic.clone(),
+            partition: record.partition,
+            offset: record.offset,
+            stream,
+            at,
+            is_checkpoint,
+            timestamp_ms: record.timestamp_ms.unwrap_or_else(now_ms),
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), value.unwrap_or_default().to_vec()))
+                .collect(),
+        })
+    }
+
+    fn identity(&self, topic: &Topic, record: &RecordView<'_>) -> Option<(StreamRef, decide::At)> {
+        let stream = self
+            .streams
+            .get(topic)?
+            .get(record.header("redis-stream")?)?;
+        let text = |name| std::str::from_utf8(record.header(name)?).ok();
+        let id = text("redis-id")?.parse().ok()?;
+        let generation = text("redis-gen").map_or(Some(0), |text| text.parse().ok())?;
+        Some((stream.clone(), (generation, id)))
+    }
+
+    fn decide(&self, hanging: Vec<Hanging>) -> Result<Rewrite, topics::Error> {
+        let mut visible = decide::Visible::default();
+        if let Some(since) = decide::visible_since(&hanging, &self.known) {
+            for topic in self.streams.keys() {
+                let partitions = self.places.iter().filter(|(of, _)| of == topic);
+                let starts: Vec<_> = partitions
+                    .map(|(_, partition)| (*partition, From::TimeMs(since)))
+                    .collect();
+                topics::read_partitions(
+                    &self.shared.kafka,
+                    topic,
+                    &starts,
+                    KAFKA_TIMEOUT,
+                    |record| {
+                        if let Some((stream, at)) = self.identity(topic, record) {
+                            visible.add(stream, at);
+                        }
+                        ControlFlow::Continue(())
+                    },
+                )?;
+            }
+        }
+        Ok(decide(hanging, &self.known, &visible))
+    }
+}
+
+fn place(stretch: &Undecided) -> String {
+    format!(
+        "{}/{} from offset {}",
+        stretch.topic, stretch.partition, stretch.from.0
+    )
+}
+
+fn by_topic(undecided: &[Undecided]) -> HashMap<Topic, Vec<(Partition, From)>> {
+    let mut topics: HashMap<Topic, Vec<(Partition, From)>> = HashMap::new();
+    for stretch in undecided {
+        let starts = topics.entry(stretch.topic.clone()).or_default();
+        starts.push((stretch.partition, From::Offset(stretch.from)));
+    }
+    topics
+}
+
+/// Waits until the stretches are decided, or so long; leaves those that are not.
+fn await_decided(
+    ends: &Ends,
+    undecided: &mut Vec<Undecided>,
+    within: Duration,
+) -> Result<(), topics::Error> {
+    let until = Instant::now() + within;
+    while !undecided.is_empty() && Instant::now() < until {
+        thread::sleep(LOOK_AGAIN);
+        ends.narrow(undecided)?;
+    }
+    Ok(())
+}
+
+impl Hanging {
+    fn is_in(&self, stretch: &Undecided) -> bool {
+        self.topic == stretch.topic
+            && self.partition == stretch.partition
+            && self.offset >= stretch.from
+            && self.offset < Offset(stretch.end.0)
+    }
+}

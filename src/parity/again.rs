@@ -1,0 +1,229 @@
+//! Windows that were digested before, digested again: the same cuts, the same seed, both stores as they are now.
+//!
+//! A report keeps the digest of each side of each window. Whoever has it need not trust the tool's word of that day: sums of
+//! the same records under the same seed are the same, and others are others but for a collision (digest.rs). What a side
+//! has lost since then as stores lose things (a trim, a deletion, retention) is told apart from what is other than it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::class::Why;
+use super::digest::Sum;
+use super::edges::Edges;
+use super::error::Error;
+use super::look::{Span, logs_now};
+use super::pace::Pace;
+use super::pass::{Extent, Pass, Scope, StreamPass};
+use super::verify::{Progress, Step, WindowDigest, lots};
+use crate::entry::{Database, EntryId, StreamName, StreamRef};
+use crate::placement::{Offset, Topic};
+use crate::routing::Routes;
+use crate::streams::Inspected;
+
+/// The windows of an earlier verification, and how they were digested.
+#[derive(Clone, Copy, Debug)]
+pub struct Before<'a> {
+    /// Those of one stream one behind the other.
+    pub windows: &'a [WindowDigest],
+    pub seed: u64,
+    /// The share of ids that was drawn; `None`: all.
+    pub sampled: Option<f64>,
+    /// The first entry that was asked for.
+    pub from: Option<EntryId>,
+}
+
+/// A window as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Again {
+    pub redis: Sum,
+    pub kafka: Sum,
+    /// Why Redis may hold less than it did.
+    pub redis_lost: Option<Why>,
+    pub kafka_lost: Option<Why>,
+}
+
+/// Reads both stores and digests each window again, in the order given. `None`: stopped before the end.
+///
+/// # Errors
+/// A store gave no answer, or no route takes one of the streams any more.
+pub async fn digest_again(
+    edges: &Arc<Edges>,
+    before: Before<'_>,
+    pace: &Pace,
+    stop: &CancellationToken,
+    each: &mut (dyn FnMut(&Progress) + Send),
+) -> Result<Option<Vec<Again>>, Error> {
+    let streams = streams(&edges.routes, before.windows)?;
+    let topics: BTreeSet<(Topic, bool)> = streams
+        .iter()
+        .flat_map(|stream| [(&stream.topic, false), (&stream.letters, true)])
+        .map(|(topic, letters)| (Topic::from(topic.as_str()), letters))
+        .collect();
+    let topics: Vec<(Topic, bool)> = topics.into_iter().collect();
+    let logs = logs_now(edges, &topics, before.from.map_or(Span::All, Span::Since)).await?;
+    let mut pass = Pass::new(before.seed, streams, logs);
+    pass.lots = before.sampled.map_or(u64::MAX, lots);
+    let mut read = pass
+        .read_redis(&edges.redis, pace, stop, &mut |pass| {
+            each(&progress(Step::Redis, pass));
+        })
+        .await?;
+    if read {
+        read = tokio::task::block_in_place(|| {
+            pass.read_kafka(edges, pace, stop, &mut |pass| {
+                each(&progress(Step::Kafka, pass));
+            })
+        })?;
+    }
+    if !read {
+        return Ok(None);
+    }
+    let now = looks(edges, &pass).await?;
+    Ok(Some(compared(before.windows, &pass, &now)))
+}
+
+fn progress(step: Step, pass: &Pass) -> Progress {
+    let (done, total) = match step {
+        Step::Redis => pass.redis_progress(),
+        Step::Kafka | Step::Looking | Step::Done => pass.kafka_progress(),
+    };
+    Progress {
+        step,
+        done,
+        total,
+        redis_entries: pass.streams.iter().map(|stream| stream.read).sum(),
+        kafka_records: pass.kafka_records,
+    }
+}
+
+fn key(window: &WindowDigest) -> StreamRef {
+    StreamRef::new(Database(window.database), window.stream.as_str())
+}
+
+/// A pass of each stream over its windows, whatever its stream holds now.
+fn streams(routes: &Routes, windows: &[WindowDigest]) -> Result<Vec<StreamPass>, Error> {
+    let mut by_stream: BTreeMap<StreamRef, Vec<&WindowDigest>> = BTreeMap::new();
+    for window in windows {
+        by_stream.entry(key(window)).or_default().push(window);
+    }
+    by_stream
+        .into_iter()
+        .map(|(stream, windows)| {
+            let binding = routes.bind(&stream).ok_or_else(|| {
+                Error::Usage(format!(
+                    "no route takes stream {} of database {} any more",
+                    stream.name, stream.database
+                ))
+            })?;
+            if windows.windows(2).any(|two| two[0].through != two[1].after) {
+                return Err(Error::Usage(format!(
+                    "the windows of stream {stream} do not follow one another"
+                )));
+            }
+            let cuts: Vec<EntryId> = windows.iter().map(|window| window.through).collect();
+            let scope = scope(&windows);
+            Ok(StreamPass::new(stream, binding, scope).cut_at(cuts))
+        })
+        .collect()
+}
+
+/// Every id of these windows, as though Redis had them all: what it has lost since must not take Kafka's records out of
+/// their windows.
+fn scope(windows: &[&WindowDigest]) -> Scope {
+    let after = windows.first().map_or(EntryId::ZERO, |first| first.after);
+    let through = windows.last().map_or(after, |last| last.through);
+    Scope {
+        after,
+        through,
+        committed: through,
+        first: after.next(),
+        last: through,
+        absent: true,
+        length: windows.iter().map(|window| window.entries).sum(),
+        ..Scope::default()
+    }
+}
+
+async fn looks(edges: &Arc<Edges>, pass: &Pass) -> Result<BTreeMap<StreamRef, Inspected>, Error> {
+    let mut by_database: BTreeMap<Database, Vec<StreamName>> = BTreeMap::new();
+    for StreamRef { database, name } in pass.streams.iter().map(|stream| &stream.stream) {
+        by_database.entry(*database).or_default().push(name.clone());
+    }
+    let mut seen = BTreeMap::new();
+    for (database, names) in by_database {
+        let looks = edges.redis.connect(database).await?.inspect(&names).await?;
+        for (name, look) in names.into_iter().zip(looks) {
+            seen.insert(StreamRef { database, name }, look);
+        }
+    }
+    Ok(seen)
+}
+
+fn compared(
+    windows: &[WindowDigest],
+    pass: &Pass,
+    now: &BTreeMap<StreamRef, Inspected>,
+) -> Vec<Again> {
+    let mut streams: BTreeMap<&StreamRef, (&StreamPass, usize)> = pass
+        .streams
+        .iter()
+        .map(|stream| (&stream.stream, (stream, 0)))
+        .collect();
+    windows
+        .iter()
+        .map(|before| {
+            let stream = key(before);
+            let here = streams.get_mut(&stream).and_then(|(stream, next)| {
+                *next += 1;
+                Some((stream.windows.get(*next - 1)?, *stream))
+            });
+            let Some((window, stream)) = here else {
+                return Again {
+                    redis: Sum::default(),
+                    kafka: Sum::default(),
+                    redis_lost: None,
+                    kafka_lost: None,
+                };
+            };
+            Again {
+                redis: window.redis,
+                kafka: window.kafka,
+                redis_lost: (window.redis.count < before.entries)
+                    .then(|| redis_lost(before, now.get(&stream.stream)))
+                    .flatten(),
+                kafka_lost: (window.kafka.count < before.records && has_lost(pass, stream))
+                    .then_some(Why::KafkaExpired),
+            }
+        })
+        .collect()
+}
+
+/// Why Redis holds fewer entries of the window than it did.
+fn redis_lost(before: &WindowDigest, now: Option<&Inspected>) -> Option<Why> {
+    let Some(Inspected::Stream(state)) = now else {
+        return Some(Why::RedisDeleted);
+    };
+    let deleted = state
+        .max_deleted_entry_id
+        .is_none_or(|deleted| deleted > before.after);
+    let trimmed = state.first.is_none_or(|first| first > before.after);
+    match (deleted, trimmed) {
+        (true, _) => Some(Why::RedisDeleted),
+        (false, true) => Some(Why::RedisTrimmed),
+        (false, false) => None,
+    }
+}
+
+/// Whether the log of this stream's topics no longer begins at its beginning.
+fn has_lost(pass: &Pass, stream: &StreamPass) -> bool {
+    let begins_later = |extent: &Extent| extent.low > Offset(0);
+    pass.topics
+        .iter()
+        .filter(|topic| topic.topic == stream.topic || topic.topic == stream.letters)
+        .any(|topic| topic.extents.iter().any(begins_later))
+}
+
+#[cfg(test)]
+mod tests;

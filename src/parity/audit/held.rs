@@ -1,0 +1,354 @@
+//! The shards whose stores this auditor holds: opened when the board shows them owned, let go when it does not, when
+//! another auditor took them, or when it is in doubt what was committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info};
+
+use crate::checkpoint::{self, Layout, LayoutState};
+use crate::entry::StreamRef;
+use crate::placement::Shard;
+use crate::routing;
+use crate::tasks::passed_on;
+use crate::topics::{self, ErrorKind};
+
+use super::super::edges::{Edges, KAFKA_TIMEOUT};
+use super::super::error::Error;
+use super::super::store::{self, Batch, Store, StreamState};
+use super::round::{Known, Seen, ShardStep};
+use super::settle::Step;
+use super::{Beginning, now_ms, topic_spec};
+
+/// A shard that another auditor took is left alone for this long: two that fence each other in turn get nothing done.
+const FENCED_FOR: Duration = Duration::from_secs(15);
+
+/// One shard in hand.
+pub struct Held {
+    store: Option<Store>,
+    pub known: Known,
+}
+
+/// All shards in hand.
+pub struct Holding {
+    edges: Arc<Edges>,
+    layout: Option<Layout>,
+    held: BTreeMap<Shard, Held>,
+    batches: BTreeMap<Shard, Batch>,
+    fenced: BTreeMap<Shard, Instant>,
+}
+
+impl Holding {
+    pub const fn new(edges: Arc<Edges>) -> Self {
+        Self {
+            edges,
+            layout: None,
+            held: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            fenced: BTreeMap::new(),
+        }
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Held> {
+        self.held.values()
+    }
+
+    pub fn holds(&self, shard: Shard) -> bool {
+        self.held.contains_key(&shard)
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> u32 {
+        self.layout.as_ref().map_or(1, |layout| layout.count)
+    }
+
+    fn version(&self) -> u64 {
+        self.layout.as_ref().map_or(0, |layout| layout.version)
+    }
+
+    /// Opens what is owned and not held, lets go what is not owned. `Some`: a shard of ours is not in hand.
+    ///
+    /// # Errors
+    /// Kafka gave no answer.
+    pub async fn follow(&mut self, owned: &BTreeSet<Shard>) -> Result<Option<String>, Error> {
+        self.keep(owned);
+        self.fenced
+            .retain(|shard, at| owned.contains(shard) && at.elapsed() < FENCED_FOR);
+        let lacking: Vec<Shard> = owned
+            .iter()
+            .filter(|shard| !self.held.contains_key(shard))
+            .copied()
+            .collect();
+        if lacking.iter().any(|shard| !self.fenced.contains_key(shard)) {
+            self.look_at_layout().await?;
+        }
+        let resizing = |layout: &Layout| layout.state == LayoutState::Resizing;
+        if self.layout.as_ref().is_none_or(resizing) && !lacking.is_empty() {
+            self.held.clear();
+            return Ok(Some("the shards are being resized".to_owned()));
+        }
+        for shard in lacking {
+            if self.fenced.contains_key(&shard) {
+                return Ok(Some(format!("another instance audits shard {shard}")));
+            }
+            self.open(shard).await?;
+        }
+        Ok(None)
+    }
+
+    /// The layout as it is now; shards of another are let go. The topic is made for as many shards.
+    async fn look_at_layout(&mut self) -> Result<(), Error> {
+        let (edges, topic) = (
+            Arc::clone(&self.edges),
+            checkpoint::topic(&self.edges.migration),
+        );
+        let read = tokio::task::spawn_blocking(move || {
+            checkpoint::load_layout(&edges.kafka, &topic, KAFKA_TIMEOUT)
+        });
+        let layout = passed_on(read.await)?;
+        if layout.as_ref().map(|layout| layout.version) != Some(self.version()) {
+            self.held.clear();
+        }
+        if let Some(layout) = &layout {
+            self.make_topic(layout.count).await?;
+        }
+        self.layout = layout;
+        Ok(())
+    }
+
+    async fn make_topic(&self, shards: u32) -> Result<(), topics::Error> {
+        let admin = &self.edges.admin;
+        let topic = store::topic(&self.edges.migration);
+        let found = admin.layouts(std::slice::from_ref(&topic)).await?;
+        match found.get(&topic).map(topics::TopicState::partition_count) {
+            None | Some(0) => {
+                let brokers = admin.brokers().await?.len();
+                let spec = topic_spec(&self.edges.migration, shards)
+                    .for_cluster(self.edges.kafka.config().replication_factor, brokers);
+                info!(%topic, partitions = shards, "making the auditor's topic");
+                admin.create(&[spec]).await
+            }
+            Some(count) if count < shards => admin.add_partitions(&topic, shards).await,
+            Some(_) => Ok(()),
+        }
+    }
+
+    async fn open(&mut self, shard: Shard) -> Result<(), Error> {
+        let (edges, version) = (Arc::clone(&self.edges), self.version());
+        let opening = tokio::task::spawn_blocking(move || {
+            Store::open(
+                &edges.kafka,
+                &edges.migration,
+                shard,
+                version,
+                KAFKA_TIMEOUT,
+            )
+        });
+        let (store, loaded) = passed_on(opening.await)?;
+        debug!(%shard, streams = loaded.streams.len(), "auditing");
+        let known = Known {
+            cursor: loaded.cursor,
+            streams: loaded.streams,
+        };
+        let store = Some(store);
+        self.held.insert(shard, Held { store, known });
+        Ok(())
+    }
+
+    /// Gives streams that are new, or whose history broke, a beginning. `Some`: one of them cannot be compared yet.
+    ///
+    /// # Errors
+    /// Kafka gave no answer.
+    pub async fn begin(&mut self, seen: &[Seen]) -> Result<Option<String>, Error> {
+        if seen
+            .iter()
+            .any(|seen| routing::shard_of(&seen.stream, self.shards()) != seen.shard)
+        {
+            self.held.clear();
+            return Ok(Some("the shards were resized".to_owned()));
+        }
+        for held in self.held.values_mut() {
+            let routes = &self.edges.routes;
+            held.known
+                .streams
+                .retain(|stream, _| routes.bind(stream).is_some());
+        }
+        let unknown: Vec<&Seen> = seen.iter().filter(|seen| !self.knows(seen)).collect();
+        let shards: BTreeSet<Shard> = unknown.iter().map(|seen| seen.shard).collect();
+        let mut missing = None;
+        for shard in shards {
+            let beginnings = self.beginnings(shard).await?;
+            for seen in unknown.iter().filter(|seen| seen.shard == shard) {
+                let beginning = beginnings
+                    .get(&seen.stream)
+                    .filter(|beginning| beginning.generation == seen.generation);
+                let (Some(beginning), Some(held)) = (beginning, self.held.get_mut(&shard)) else {
+                    missing = Some(format!("stream {} is not compared yet", seen.stream.name));
+                    continue;
+                };
+                let route = seen.binding.route().name();
+                let state = StreamState::begin(route, beginning.began, beginning.generation);
+                held.known.streams.insert(seen.stream.clone(), state);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Whether this stream, in this generation, has a state.
+    pub fn knows(&self, seen: &Seen) -> bool {
+        let held = self.held.get(&seen.shard);
+        held.and_then(|held| held.known.streams.get(&seen.stream))
+            .is_some_and(|state| state.generation == seen.generation)
+    }
+
+    async fn beginnings(&self, shard: Shard) -> Result<BTreeMap<StreamRef, Beginning>, Error> {
+        let edges = Arc::clone(&self.edges);
+        let read = tokio::task::spawn_blocking(move || {
+            let topic = checkpoint::topic(&edges.migration);
+            checkpoint::load(&edges.kafka, &topic, shard, KAFKA_TIMEOUT)
+        });
+        let loaded = passed_on(read.await)?;
+        let beginnings = loaded.checkpoints.into_iter().map(|(stream, checkpoint)| {
+            let beginning = Beginning {
+                began: checkpoint.began,
+                generation: checkpoint.generation,
+            };
+            (stream, beginning)
+        });
+        Ok(beginnings.collect())
+    }
+
+    /// Every stream that has a state, as it is seen; one that is not seen just now, or in another generation, stands where it
+    /// is. A log's cursor may step over a record only with the stream that it belongs to.
+    pub fn streams(&self, seen: Vec<Seen>) -> Vec<Seen> {
+        let mut seen: BTreeMap<StreamRef, Seen> = seen
+            .into_iter()
+            .filter(|seen| self.knows(seen))
+            .map(|seen| (seen.stream.clone(), seen))
+            .collect();
+        let mut streams = Vec::new();
+        for (&shard, held) in &self.held {
+            for (stream, state) in &held.known.streams {
+                let Some(binding) = self.edges.routes.bind(stream) else {
+                    continue;
+                };
+                streams.push(seen.remove(stream).unwrap_or_else(|| Seen {
+                    stream: stream.clone(),
+                    shard,
+                    binding,
+                    committed: state.sealed,
+                    generation: state.generation,
+                    oldest_unmirrored_ms: None,
+                }));
+            }
+        }
+        streams
+    }
+
+    /// Lets go what is not owned any more.
+    pub fn keep(&mut self, owned: &BTreeSet<Shard>) {
+        self.held.retain(|shard, _| owned.contains(shard));
+    }
+
+    /// What a round may change: a copy of what is known.
+    pub fn steps(&self) -> BTreeMap<Shard, ShardStep> {
+        let steps = self.held.iter().map(|(shard, held)| {
+            let step = ShardStep {
+                known: held.known.clone(),
+                ..ShardStep::default()
+            };
+            (*shard, step)
+        });
+        steps.collect()
+    }
+
+    /// Lays a stream's windows and its state into the shard's next transaction, where they changed.
+    pub fn put(&mut self, shard: Shard, stream: &StreamRef, known: &Known, step: &Step) {
+        let version = self.version();
+        let before = self
+            .held
+            .get(&shard)
+            .and_then(|held| held.known.streams.get(stream));
+        let state = &known.streams[stream];
+        let batch = self.batches.entry(shard).or_default();
+        let first = state.windows - step.closed.len() as u64;
+        for (closing, number) in step.closed.iter().zip(first..) {
+            batch.window(stream, state, number, closing, version, now_ms());
+        }
+        let same = before.is_some_and(|before| {
+            let verified_ms = state.verified_ms;
+            *state
+                == StreamState {
+                    verified_ms,
+                    ..before.clone()
+                }
+        });
+        if !same {
+            batch.stream(stream, state, version);
+        }
+    }
+
+    /// Commits what was laid down, and the cursor with it; then the shard is known as this.
+    ///
+    /// # Errors
+    /// The shard is let go: what Kafka holds of it is read when it is opened anew.
+    pub async fn commit(&mut self, shard: Shard, known: Known) -> Result<(), topics::Error> {
+        let mut batch = self.batches.remove(&shard).unwrap_or_default();
+        let Some(mut held) = self.held.remove(&shard) else {
+            return Ok(());
+        };
+        if let Some(cursor) = &known.cursor
+            && held.known.cursor.as_ref() != Some(cursor)
+        {
+            batch.cursor(cursor, self.version());
+        }
+        let Some(store) = held.store.take() else {
+            return Ok(());
+        };
+        let store = self.write(shard, store, batch).await?;
+        self.held.insert(
+            shard,
+            Held {
+                store: Some(store),
+                known,
+            },
+        );
+        Ok(())
+    }
+
+    /// Commits records beside the rounds'.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub async fn note(&mut self, shard: Shard, batch: Batch) -> Result<(), topics::Error> {
+        let Some(mut held) = self.held.remove(&shard) else {
+            return Err(topics::Error::Fenced);
+        };
+        let Some(store) = held.store.take() else {
+            return Err(topics::Error::Fenced);
+        };
+        held.store = Some(self.write(shard, store, batch).await?);
+        self.held.insert(shard, held);
+        Ok(())
+    }
+
+    async fn write(
+        &mut self,
+        shard: Shard,
+        mut store: Store,
+        batch: Batch,
+    ) -> Result<Store, topics::Error> {
+        let writing = tokio::task::spawn_blocking(move || {
+            let written = store.commit(&batch, now_ms(), KAFKA_TIMEOUT);
+            written.map(|()| store)
+        });
+        let written = passed_on(writing.await);
+        if let Err(error) = &written
+            && error.kind() == ErrorKind::Fenced
+        {
+            self.fenced.insert(shard, Instant::now());
+        }
+        written
+    }
+}

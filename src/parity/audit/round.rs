@@ -1,0 +1,328 @@
+//! One round of the auditor over all shards that it holds: what was mirrored since the last is read on both sides, what is
+//! unequal is looked at, and what comes of it is handed back to be committed. Nothing that is known changes before that.
+//!
+//! ```text
+//!   board: checkpoints ─▶ ends of the logs ─▶ XINFO ─▶ passes ─▶ fold ─▶ looks ─▶ fold ─▶ a step for each shard
+//! ```
+//!
+//! Shards whose logs were read to the same ends share one pass, so that after its first round an instance reads each log
+//! once, however many shards it holds. A stream that is new gets a pass of its own, from where its first entry can stand.
+//!
+//! Records above a checkpoint were committed between the two questions. They are read again in the next round: each
+//! partition's next offset is that of the first of them. Between it and the old end only what lies above the stream's sealed
+//! id is new; so nothing has to be kept of them, and nothing counts twice.
+
+mod group;
+mod looks;
+mod strays;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::entry::{Database, EntryId, StreamRef};
+use crate::placement::{Offset, Partition, Shard, Topic};
+use crate::routing::Binding;
+use crate::streams::Inspected;
+use crate::topics::Bounds;
+
+use super::super::edges::Edges;
+use super::super::error::Error;
+use super::super::pace::Pace;
+use super::super::pass::{Pass, Scope, TopicPass};
+use super::super::store::{Cursor, Reach, Strays, StreamState};
+use super::settle::{self, Step};
+
+use self::group::{Group, Span};
+pub use self::looks::keep;
+use self::strays::home;
+
+/// An owned stream as the board shows it when a round begins.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub stream: StreamRef,
+    pub shard: Shard,
+    pub binding: Binding,
+    pub committed: EntryId,
+    pub generation: u32,
+    pub oldest_unmirrored_ms: Option<i64>,
+}
+
+/// What is known of one shard.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    pub cursor: Option<Cursor>,
+    /// Every stream that is seen is here.
+    pub streams: BTreeMap<StreamRef, StreamState>,
+}
+
+/// What a round makes of one shard.
+#[derive(Debug, Default)]
+pub struct ShardStep {
+    pub known: Known,
+    pub streams: BTreeMap<StreamRef, Step>,
+    /// Strays found in this round, by route; the cursor takes them in at its end.
+    pub strays: BTreeMap<String, Strays>,
+}
+
+/// Where the records of a suspect begin in the logs, so that a second look need not search for them.
+pub type Origins = BTreeMap<(StreamRef, EntryId), Arc<Vec<TopicPass>>>;
+
+/// Where each log begins and ends, by topic.
+type Ends = BTreeMap<String, Vec<Bounds>>;
+
+/// A round under way.
+pub struct Round<'a> {
+    pub edges: &'a Arc<Edges>,
+    pub seed: u64,
+    pub pace: &'a Pace,
+    pub stop: &'a CancellationToken,
+    pub began_ms: i64,
+    /// How many shards there are.
+    pub shards: u32,
+    pub seen: Vec<Seen>,
+    pub steps: BTreeMap<Shard, ShardStep>,
+    pub origins: Origins,
+    /// Open differences are looked at again, and not only where something came of them.
+    pub recheck: bool,
+}
+
+impl Round<'_> {
+    /// `None`: stopped.
+    ///
+    /// # Errors
+    /// A store gave no answer.
+    pub async fn run(&mut self) -> Result<Option<()>, Error> {
+        let topics = self.topics();
+        let mut ends = Ends::new();
+        for (topic, _) in &topics {
+            let bounds = self.edges.bounds(topic).await?;
+            ends.insert(topic.as_str().to_owned(), bounds);
+        }
+        let scopes = self.scopes().await?;
+        if self.look_at_suspects(&ends).await?.is_none() {
+            return Ok(None);
+        }
+        for group in self.groups(&topics) {
+            let Some(pass) = self.read(&group, &scopes, &topics, &ends).await? else {
+                return Ok(None);
+            };
+            self.fold(&group, &pass);
+            self.take_strays(&group, &pass);
+            if self.look_at_new(&group, pass, &ends).await?.is_none() {
+                return Ok(None);
+            }
+        }
+        if self.look_at_open(&ends).await?.is_none() {
+            return Ok(None);
+        }
+        self.close(&topics, &ends, &scopes);
+        Ok(Some(()))
+    }
+
+    /// Topics of the streams, and those for whose strays one of the shards answers.
+    fn topics(&self) -> BTreeSet<(Topic, bool)> {
+        let mut topics: BTreeSet<(Topic, bool)> = self.seen.iter().flat_map(Seen::topics).collect();
+        for route in self.edges.routes.iter() {
+            let fixed = route.fixed_topic().map(|topic| (topic, false));
+            let letters = (route.dead_letters().clone(), true);
+            let answers = fixed.into_iter().chain([letters]);
+            topics.extend(
+                answers.filter(|(topic, _)| {
+                    self.steps.contains_key(&home(topic.as_str(), self.shards))
+                }),
+            );
+        }
+        topics
+    }
+
+    /// What is compared of each stream; asked for after the ends of the logs.
+    async fn scopes(&self) -> Result<Vec<Scope>, Error> {
+        let mut by_database: BTreeMap<Database, Vec<usize>> = BTreeMap::new();
+        for (at, seen) in self.seen.iter().enumerate() {
+            let database = seen.stream.database;
+            by_database.entry(database).or_default().push(at);
+        }
+        let mut scopes = vec![Scope::default(); self.seen.len()];
+        for (database, streams) in by_database {
+            let names: Vec<_> = streams
+                .iter()
+                .map(|&at| self.seen[at].stream.name.clone())
+                .collect();
+            let mut connection = self.edges.redis.connect(database).await?;
+            let looks = connection.inspect(&names).await?;
+            for (at, look) in streams.into_iter().zip(looks) {
+                scopes[at] = self.scope(&self.seen[at], &look);
+            }
+        }
+        Ok(scopes)
+    }
+
+    fn scope(&self, seen: &Seen, look: &Inspected) -> Scope {
+        let after = self.state(seen).map_or(EntryId::ZERO, |state| state.sealed);
+        let mut scope = Scope {
+            after,
+            through: seen.committed.max(after),
+            committed: seen.committed,
+            generation: seen.generation,
+            ..Scope::default()
+        };
+        match look {
+            Inspected::Stream(state) => {
+                scope.first = state.first;
+                scope.last = state.last_generated_id;
+                scope.max_deleted = state.max_deleted_entry_id;
+                scope.length = state.length;
+            }
+            Inspected::Absent | Inspected::NotAStream(_) => {
+                scope.absent = true;
+                scope.last = EntryId::MAX;
+            }
+        }
+        scope
+    }
+
+    fn state(&self, seen: &Seen) -> Option<&StreamState> {
+        self.steps.get(&seen.shard)?.known.streams.get(&seen.stream)
+    }
+
+    /// Both sides of a group's streams.
+    async fn read(
+        &self,
+        group: &Group,
+        scopes: &[Scope],
+        topics: &BTreeSet<(Topic, bool)>,
+        ends: &Ends,
+    ) -> Result<Option<Pass>, Error> {
+        let mut pass = self.pass(group, scopes, topics, ends).await?;
+        let read = pass
+            .read_redis(&self.edges.redis, self.pace, self.stop, &mut |_| ())
+            .await?
+            && tokio::task::block_in_place(|| {
+                pass.read_kafka(self.edges, self.pace, self.stop, &mut |_| ())
+            })?;
+        Ok(read.then_some(pass))
+    }
+
+    fn fold(&mut self, group: &Group, pass: &Pass) {
+        for (&at, read) in group.streams.iter().zip(&pass.streams) {
+            let seen = &self.seen[at];
+            let Some(step) = self.steps.get_mut(&seen.shard) else {
+                continue;
+            };
+            let Some(state) = step.known.streams.get_mut(&seen.stream) else {
+                continue;
+            };
+            let cursor = step
+                .known
+                .cursor
+                .as_ref()
+                .filter(|_| group.span == Span::Onward);
+            let reached = |topic: &str| cursor.and_then(|cursor| cursor.logs.get(topic));
+            let before = (reached(&read.topic), reached(&read.letters));
+            let stream = step.streams.entry(seen.stream.clone()).or_default();
+            settle::fold(state, read, self.seed, before, stream);
+        }
+    }
+
+    /// Moves the cursors to where all was read, and says up to when each stream is compared.
+    fn close(&mut self, topics: &BTreeSet<(Topic, bool)>, ends: &Ends, scopes: &[Scope]) {
+        for (seen, scope) in self.seen.iter().zip(scopes) {
+            let Some(step) = self.steps.get_mut(&seen.shard) else {
+                continue;
+            };
+            if let Some(state) = step.known.streams.get_mut(&seen.stream)
+                && state.suspects.is_empty()
+            {
+                let verified = verified_ms(seen, scope, self.began_ms);
+                state.verified_ms = state.verified_ms.max(verified);
+            }
+        }
+        for (&shard, step) in &mut self.steps {
+            let carried = carried(shard, &self.seen, &step.streams);
+            let of_shard: BTreeSet<(Topic, bool)> = self
+                .seen
+                .iter()
+                .filter(|seen| seen.shard == shard)
+                .flat_map(Seen::topics)
+                .collect();
+            let cursor = step.known.cursor.get_or_insert_with(|| Cursor {
+                since_ms: self.began_ms,
+                ..Cursor::default()
+            });
+            for (topic, letters) in topics {
+                let name = topic.as_str();
+                let wanted = of_shard.contains(&(topic.clone(), *letters))
+                    || home(name, self.shards) == shard;
+                if !wanted {
+                    continue;
+                }
+                let reached = ends[name].iter().map(|bounds| {
+                    let partition = bounds.partition;
+                    let first = carried.get(&(name.to_owned(), partition)).copied();
+                    let next = first.unwrap_or(bounds.end).min(bounds.end);
+                    let end = bounds.end;
+                    (partition.0, Reach { next, end })
+                });
+                cursor.logs.insert(name.to_owned(), reached.collect());
+                strays::expire(cursor, name, &ends[name]);
+            }
+            for (route, found) in &step.strays {
+                strays::join(cursor.strays.entry(route.clone()).or_default(), found);
+            }
+            let faults = step.known.streams.values().any(|state| state.faults() > 0);
+            let strays = cursor
+                .strays
+                .values()
+                .any(|strays| strays.counts.faults() > 0);
+            if cursor.apart != (faults || strays) {
+                cursor.apart = faults || strays;
+                cursor.since_ms = self.began_ms;
+            }
+        }
+    }
+}
+
+impl Seen {
+    /// Where its records are, and its dead letters.
+    pub fn topics(&self) -> [(Topic, bool); 2] {
+        [
+            (self.binding.topic().clone(), false),
+            (self.binding.route().dead_letters().clone(), true),
+        ]
+    }
+}
+
+/// Up to when a stream without suspects is compared: until the round began, if nothing of it was unmirrored then.
+fn verified_ms(seen: &Seen, scope: &Scope, began_ms: i64) -> Option<i64> {
+    if scope.absent || scope.last <= scope.committed {
+        return Some(began_ms);
+    }
+    let mirrored = seen.committed.plausible_time_ms(began_ms);
+    mirrored
+        .or(seen.oldest_unmirrored_ms)
+        .map(|ms| ms.min(began_ms))
+}
+
+/// The first record of each partition that is to be read again.
+fn carried(
+    shard: Shard,
+    seen: &[Seen],
+    streams: &BTreeMap<StreamRef, Step>,
+) -> BTreeMap<(String, Partition), Offset> {
+    let mut first: BTreeMap<(String, Partition), Offset> = BTreeMap::new();
+    for seen in seen.iter().filter(|seen| seen.shard == shard) {
+        let Some(step) = streams.get(&seen.stream) else {
+            continue;
+        };
+        let [(records, _), (letters, _)] = seen.topics();
+        for &(letter, partition, offset) in &step.carried {
+            let topic = if letter { &letters } else { &records };
+            let place = (topic.as_str().to_owned(), partition);
+            let least = first.entry(place).or_insert(offset);
+            *least = offset.min(*least);
+        }
+    }
+    first
+}

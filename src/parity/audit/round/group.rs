@@ -1,0 +1,205 @@
+//! Which streams of a round are read together, and from where.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::entry::EntryId;
+use crate::placement::{Offset, Partition, Shard, Topic};
+use crate::topics::Bounds;
+
+use super::super::super::error::Error;
+use super::super::super::look::{self, logs_now};
+use super::super::super::pass::{Extent, Pass, Scope, StreamPass, TopicPass};
+use super::super::super::store::Cursor;
+use super::{Ends, Round, home};
+
+/// Streams that are read together.
+pub struct Group {
+    /// Places in the round's list.
+    pub streams: Vec<usize>,
+    pub shards: BTreeSet<Shard>,
+    pub span: Span,
+}
+
+/// From where a group's logs are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// On from the cursors of its shards.
+    Onward,
+    /// From where the first entries of its streams can stand: they are new to shards that have a cursor.
+    Joining,
+    /// From the beginning: its shards have none.
+    First,
+}
+
+impl Group {
+    fn new(span: Span) -> Self {
+        Self {
+            streams: Vec::new(),
+            shards: BTreeSet::new(),
+            span,
+        }
+    }
+}
+
+impl Round<'_> {
+    pub(super) fn groups(&self, topics: &BTreeSet<(Topic, bool)>) -> Vec<Group> {
+        let mut onward: Vec<Group> = Vec::new();
+        let (mut joining, mut first) = (Group::new(Span::Joining), Group::new(Span::First));
+        for (&shard, step) in &self.steps {
+            let Some(cursor) = &step.known.cursor else {
+                first.shards.insert(shard);
+                continue;
+            };
+            let fits = |group: &&mut Group| {
+                group.shards.iter().all(|other| {
+                    let other = self.steps[other].known.cursor.as_ref();
+                    other.is_some_and(|other| same_ends(cursor, other, topics))
+                })
+            };
+            match onward.iter_mut().find(fits) {
+                Some(group) => {
+                    group.shards.insert(shard);
+                }
+                None => {
+                    let mut group = Group::new(Span::Onward);
+                    group.shards.insert(shard);
+                    onward.push(group);
+                }
+            }
+        }
+        for (at, seen) in self.seen.iter().enumerate() {
+            if first.shards.contains(&seen.shard) {
+                first.streams.push(at);
+            } else if self.state(seen).is_none_or(|state| !state.joined) {
+                joining.streams.push(at);
+            } else if let Some(group) = onward
+                .iter_mut()
+                .find(|group| group.shards.contains(&seen.shard))
+            {
+                group.streams.push(at);
+            }
+        }
+        let mut groups = onward;
+        groups.extend([joining, first]);
+        groups.retain(|group| !group.streams.is_empty() || !group.shards.is_empty());
+        groups
+    }
+
+    /// A pass over the group, not read yet.
+    pub(super) async fn pass(
+        &self,
+        group: &Group,
+        scopes: &[Scope],
+        topics: &BTreeSet<(Topic, bool)>,
+        ends: &Ends,
+    ) -> Result<Pass, Error> {
+        let streams: Vec<StreamPass> = group
+            .streams
+            .iter()
+            .map(|&at| {
+                let seen = &self.seen[at];
+                let scope = scopes[at].clone();
+                StreamPass::new(seen.stream.clone(), seen.binding.clone(), scope)
+            })
+            .collect();
+        let wanted: Vec<(Topic, bool)> = topics
+            .iter()
+            .filter(|(topic, _)| {
+                let name = topic.as_str();
+                group.shards.contains(&home(name, self.shards))
+                    || streams
+                        .iter()
+                        .any(|stream| stream.topic == name || stream.letters == name)
+            })
+            .cloned()
+            .collect();
+        let starts = match group.span {
+            Span::Joining => self.joining(&wanted, &streams).await?,
+            Span::Onward | Span::First => BTreeMap::new(),
+        };
+        let logs = wanted.into_iter().map(|(topic, letters)| {
+            let name = topic.as_str();
+            let bounds = ends.get(name).map(Vec::as_slice).unwrap_or_default();
+            let extents = bounds.iter().map(|bounds| {
+                let start = match group.span {
+                    Span::First => bounds.low,
+                    Span::Onward => self.next(group, name, bounds),
+                    Span::Joining => starts
+                        .get(&(name.to_owned(), bounds.partition))
+                        .copied()
+                        .unwrap_or(bounds.end),
+                };
+                extent(bounds, start)
+            });
+            TopicPass {
+                topic: name.to_owned(),
+                letters,
+                extents: extents.collect(),
+            }
+        });
+        let logs = logs.collect();
+        let mut pass = Pass::new(self.seed, streams, logs);
+        pass.keeps_beside = true;
+        Ok(pass)
+    }
+
+    /// The least of the group's cursors; the beginning where one of its shards has not read the partition.
+    fn next(&self, group: &Group, topic: &str, bounds: &Bounds) -> Offset {
+        let nexts = group.shards.iter().filter_map(|shard| {
+            let cursor = self.steps[shard].known.cursor.as_ref()?;
+            let log = cursor.logs.get(topic)?;
+            let reach = log.get(&bounds.partition.0);
+            Some(reach.map_or(bounds.low, |reach| reach.next))
+        });
+        nexts.min().unwrap_or(bounds.low)
+    }
+
+    /// Where the records of new streams begin.
+    async fn joining(
+        &self,
+        topics: &[(Topic, bool)],
+        streams: &[StreamPass],
+    ) -> Result<BTreeMap<(String, Partition), Offset>, Error> {
+        let first: Option<EntryId> = streams.iter().filter_map(|stream| stream.scope.first).min();
+        let Some(first) = first else {
+            return Ok(BTreeMap::new());
+        };
+        let logs = logs_now(self.edges, topics, look::Span::Since(first)).await?;
+        let starts = logs.into_iter().flat_map(|log| {
+            let topic = log.topic;
+            log.extents
+                .into_iter()
+                .map(move |extent| ((topic.clone(), extent.partition), extent.start))
+        });
+        Ok(starts.collect())
+    }
+}
+
+pub(super) fn extent(bounds: &Bounds, start: Offset) -> Extent {
+    let start = start.clamp(bounds.low, bounds.end.max(bounds.low));
+    Extent {
+        partition: bounds.partition,
+        low: bounds.low,
+        start,
+        next: start,
+        end: bounds.end,
+    }
+}
+
+/// Whether two shards have read the logs that both know to the same ends: what one has counted of them the other may read
+/// again.
+fn same_ends(one: &Cursor, other: &Cursor, topics: &BTreeSet<(Topic, bool)>) -> bool {
+    topics.iter().all(|(topic, _)| {
+        let logs = |cursor: &Cursor| cursor.logs.get(topic.as_str()).cloned();
+        match (logs(one), logs(other)) {
+            (Some(one), Some(other)) => {
+                one.len() == other.len()
+                    && one
+                        .iter()
+                        .zip(&other)
+                        .all(|(one, other)| one.0 == other.0 && one.1.end == other.1.end)
+            }
+            _ => true,
+        }
+    })
+}

@@ -1,0 +1,317 @@
+//! What a pass and a look say of one stream, folded into what is known of it. No I/O, no clock.
+//!
+//! ```text
+//!   window ──equal──▶ closed: sealed
+//!      └────unequal─▶ looked at ──no fault──▶ closed
+//!                         └──fault──▶ suspect ──looked at again, a round later──▶ closed: unequal, its faults are open
+//!   record at or below what is sealed ──▶ its identity is looked at, and judged anew
+//! ```
+//!
+//! Every identity is in the counts once: a window is counted when it is closed, and an identity that is judged anew first
+//! takes back what it was counted as. What it was counted as is known from the open difference of its id; without one it was
+//! found in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::entry::EntryId;
+use crate::placement::{Offset, Partition};
+
+use super::super::class::{Class, Counts, Difference, Why};
+use super::super::digest::hexadecimal;
+use super::super::look::Looked;
+use super::super::pass::{Beside, StreamPass};
+use super::super::store::{Closing, Ending, OPEN, Reach, Results, StreamState, Suspect};
+
+/// Where each partition of a topic was read to before this round.
+pub type Reached = BTreeMap<i32, Reach>;
+
+/// What a round brings for one stream.
+#[derive(Debug, Default)]
+pub struct Step {
+    pub closed: Vec<Closing>,
+    /// What was judged, whatever was known of it before.
+    pub judged: Counts,
+    pub results: Results,
+    /// Suspects that were closed in this round before its logs were read on: their looks have met what these bring.
+    pub looked_at: Vec<(EntryId, EntryId)>,
+    /// Identities to be looked at, and how many records of each came after it was sealed.
+    pub reopened: BTreeMap<EntryId, u64>,
+    /// Records above the checkpoint for a whole round: where they stand.
+    pub overdue: BTreeMap<EntryId, Vec<(bool, Partition, Offset)>>,
+    /// Records to be read again, by whether they are dead letters.
+    pub carried: BTreeSet<(bool, Partition, Offset)>,
+}
+
+impl Step {
+    fn close(&mut self, state: &mut StreamState, closing: Closing) {
+        state.windows += 1;
+        state.results.add(closing.result);
+        state.counts.add(&closing.counts);
+        self.results.add(closing.result);
+        self.judged.add(&closing.counts);
+        self.closed.push(closing);
+    }
+}
+
+/// Takes a pass in. `before`: where the records' and the dead letters' topic were read to; `None`: never.
+pub fn fold(
+    state: &mut StreamState,
+    pass: &StreamPass,
+    seed: u64,
+    before: (Option<&Reached>, Option<&Reached>),
+    step: &mut Step,
+) {
+    for (after, window) in pass.spans() {
+        if window.is_level() {
+            // Nothing compared is no evidence.
+            if window.redis.count > 0 {
+                let closing = Closing {
+                    from: after,
+                    through: window.through,
+                    result: Ending::Sealed,
+                    counts: Counts::level(window.redis.count, window.letters),
+                    digest: Some((hexadecimal::text(window.redis.digest), seed)),
+                };
+                step.close(state, closing);
+            }
+        } else {
+            state.suspects.push(Suspect {
+                after,
+                through: window.through,
+                entries: window.redis.count.max(window.kafka.count),
+                looked: false,
+            });
+        }
+    }
+    below(state, pass, step);
+    beside(state, pass, before, step);
+    state.sealed = pass.scope.through;
+    state.joined = true;
+}
+
+/// Records whose entries Redis had trimmed or deleted before they were compared, and those that it lost.
+fn below(state: &mut StreamState, pass: &StreamPass, step: &mut Step) {
+    let counts = pass.counts_but(|_| true, pass.shares_history());
+    if counts.total() == 0 {
+        return;
+    }
+    let closing = Closing {
+        from: pass.scope.after,
+        through: pass.scope.through,
+        result: ending(&counts),
+        counts,
+        digest: None,
+    };
+    step.close(state, closing);
+    for difference in pass
+        .outside(pass.shares_history())
+        .filter(|one| one.class.is_fault())
+    {
+        open(state, difference);
+    }
+}
+
+/// Records that belong to no window of this pass.
+fn beside(
+    state: &mut StreamState,
+    pass: &StreamPass,
+    before: (Option<&Reached>, Option<&Reached>),
+    step: &mut Step,
+) {
+    let reached = |one: &Beside| {
+        let reached = if one.letter { before.1 } else { before.0 };
+        reached?.get(&one.at.partition.0).map(|reach| reach.end)
+    };
+    for one in &pass.behind {
+        let suspects = state.suspects.iter().map(|one| (one.after, one.through));
+        let suspected = suspects
+            .chain(step.looked_at.iter().copied())
+            .any(|(after, through)| after < one.id && one.id <= through);
+        // A suspect is looked at whole, and what lies before the beginning concerns nobody.
+        if one.id <= state.began || suspected {
+            continue;
+        }
+        // What was never read before belongs to windows that were compared without it.
+        let known = reached(one).is_some_and(|end| one.at.offset < end);
+        let carried = state.carried.get(&one.at.partition.0);
+        if !known {
+            *step.reopened.entry(one.id).or_default() += 1;
+        } else if !one.letter && !one.repaired && carried.is_some_and(|from| one.at.offset > *from)
+        {
+            // A later entry of the stream stands before it.
+            step.reopened.entry(one.id).or_default();
+        }
+    }
+    state.carried.clear();
+    for one in &pass.ahead {
+        let place = (one.letter, one.at.partition, one.at.offset);
+        if reached(one).is_some_and(|end| one.at.offset < end) {
+            step.overdue.entry(one.id).or_default().push(place);
+        } else {
+            carry(state, place, step);
+        }
+    }
+}
+
+fn carry(state: &mut StreamState, place: (bool, Partition, Offset), step: &mut Step) {
+    let (letter, partition, offset) = place;
+    step.carried.insert(place);
+    if !letter {
+        let first = state.carried.entry(partition.0).or_insert(offset);
+        *first = (*first).min(offset);
+    }
+}
+
+/// A look at a suspect. `true`: it is closed; otherwise it is to be looked at once more.
+pub fn judge_window(
+    state: &mut StreamState,
+    suspect: &mut Suspect,
+    looked: Looked,
+    step: &mut Step,
+) -> bool {
+    if looked.counts.faults() > 0 && !suspect.looked {
+        suspect.looked = true;
+        return false;
+    }
+    step.looked_at.push((suspect.after, suspect.through));
+    if looked.counts.total() == 0 {
+        return true;
+    }
+    let closing = Closing {
+        from: suspect.after,
+        through: suspect.through,
+        result: ending(&looked.counts),
+        counts: looked.counts,
+        digest: None,
+    };
+    step.close(state, closing);
+    for difference in looked.differences {
+        open(state, difference);
+    }
+    true
+}
+
+/// A look at one identity that was counted before. `more`: records of it that came since.
+pub fn judge_again(
+    state: &mut StreamState,
+    id: EntryId,
+    more: u64,
+    looked: Looked,
+    step: &mut Step,
+) {
+    for before in counted_as(state, id, &looked.counts, more) {
+        state.counts = state.counts.less(&before);
+    }
+    state.counts.add(&looked.counts);
+    step.judged.add(&looked.counts);
+    for difference in looked.differences {
+        open(state, difference);
+    }
+}
+
+/// A record that stayed above the checkpoint: Redis never had its entry, or it is waited for.
+pub fn judge_overdue(
+    state: &mut StreamState,
+    places: &[(bool, Partition, Offset)],
+    looked: Looked,
+    step: &mut Step,
+) {
+    if looked.counts.redis_entries > 0 {
+        for &place in places {
+            carry(state, place, step);
+        }
+        return;
+    }
+    state.counts.add(&looked.counts);
+    step.judged.add(&looked.counts);
+    for difference in looked.differences {
+        open(state, difference);
+    }
+}
+
+/// Notes a fault that stands.
+fn open(state: &mut StreamState, difference: Difference) {
+    if !difference.class.is_fault() {
+        return;
+    }
+    *state.open.entry(difference.class).or_default() += 1;
+    if state.differences.len() < OPEN {
+        state.differences.push(difference);
+    }
+}
+
+/// What an identity was counted as until now; what was open of it is open no more.
+fn counted_as(state: &mut StreamState, id: EntryId, now: &Counts, more: u64) -> Vec<Counts> {
+    let listed: Vec<Difference>;
+    (listed, state.differences) = std::mem::take(&mut state.differences)
+        .into_iter()
+        .partition(|difference| difference.id == Some(id));
+    if !listed.is_empty() {
+        for difference in &listed {
+            close(state, difference.class);
+        }
+        return listed.iter().map(of_difference).collect();
+    }
+    let records = now.kafka_records.saturating_sub(more);
+    let before = match (now.redis_entries, records) {
+        (0, 0) => return Vec::new(),
+        (_, 0) => {
+            Counts::redis_alone(unlisted(state, Class::Missing).unwrap_or(Class::Unverifiable))
+        }
+        (_, records) => {
+            let class = match unlisted(state, Class::Duplicate) {
+                Some(class) if records > 1 => class,
+                _ if state.counts.of(Class::Match) > 0 => Class::Match,
+                _ => Class::DeadLettered,
+            };
+            Counts::both(class, records)
+        }
+    };
+    vec![before]
+}
+
+fn close(state: &mut StreamState, class: Class) {
+    if let Some(open) = state.open.get_mut(&class) {
+        *open = open.saturating_sub(1);
+    }
+}
+
+/// Whether more of a class are open than are listed; one of them is taken.
+fn unlisted(state: &mut StreamState, class: Class) -> Option<Class> {
+    let listed = state
+        .differences
+        .iter()
+        .filter(|difference| difference.class == class)
+        .count() as u64;
+    let more = state.open.get(&class).is_some_and(|open| *open > listed);
+    more.then(|| {
+        close(state, class);
+        class
+    })
+}
+
+/// What a difference was counted as.
+pub fn of_difference(difference: &Difference) -> Counts {
+    let records = difference.records.len() as u64;
+    match (difference.class, difference.why) {
+        (Class::Missing | Class::Pending, _)
+        | (Class::Unverifiable, Some(Why::KafkaExpired | Why::KafkaCompacted)) => {
+            Counts::redis_alone(difference.class)
+        }
+        (Class::Extra | Class::Unverifiable, _) => Counts::records_alone(difference.class, records),
+        (class, _) => Counts::both(class, records),
+    }
+}
+
+fn ending(counts: &Counts) -> Ending {
+    if counts.faults() > 0 {
+        Ending::Unequal
+    } else if counts.of(Class::Unverifiable) > 0 {
+        Ending::Unverifiable
+    } else {
+        Ending::Sealed
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! Judging windows, records that come again and those above the checkpoint, without any store.
+
+use super::*;
+use crate::entry::Database;
+use crate::parity::class::Location;
+
+fn id(n: u64) -> EntryId {
+    EntryId::new(n, 0)
+}
+
+fn state(matches: u64) -> StreamState {
+    StreamState {
+        counts: Counts::level(matches, 0),
+        sealed: id(100),
+        joined: true,
+        ..StreamState::begin("r", EntryId::ZERO, 0)
+    }
+}
+
+fn difference(class: Class, n: u64, records: i64) -> Difference {
+    Difference {
+        class,
+        route: "r".to_owned(),
+        database: Some(Database(0)),
+        stream: Some("s".to_owned()),
+        id: Some(id(n)),
+        parts: Vec::new(),
+        why: None,
+        topic: "t".to_owned(),
+        expected_partition: None,
+        records: (0..records)
+            .map(|offset| Location {
+                partition: Partition(0),
+                offset: Offset(offset),
+                generation: 0,
+            })
+            .collect(),
+    }
+}
+
+/// What a look says where these differ and so many match.
+fn looked(matches: u64, differences: Vec<Difference>) -> Looked {
+    let mut counts = Counts::level(matches, 0);
+    for difference in &differences {
+        counts.add(&of_difference(difference));
+    }
+    Looked {
+        counts,
+        differences,
+        shares_history: false,
+    }
+}
+
+fn suspect() -> Suspect {
+    Suspect {
+        after: id(90),
+        through: id(100),
+        entries: 10,
+        looked: false,
+    }
+}
+
+#[test]
+fn a_fault_is_judged_by_the_second_look() {
+    let (mut state, mut step, mut suspect) = (state(90), Step::default(), suspect());
+    let faulty = || looked(9, vec![difference(Class::Missing, 95, 0)]);
+    assert!(!judge_window(&mut state, &mut suspect, faulty(), &mut step));
+    assert_eq!((state.counts.total(), state.faults()), (90, 0));
+    assert!(judge_window(&mut state, &mut suspect, faulty(), &mut step));
+    assert_eq!((state.counts.total(), state.faults()), (100, 1));
+    assert_eq!((state.results.unequal, state.windows), (1, 1));
+    assert!(state.counts.adds_up());
+}
+
+#[test]
+fn what_has_arrived_by_the_second_look_is_no_fault() {
+    let (mut state, mut step, mut suspect) = (state(90), Step::default(), suspect());
+    let faulty = looked(9, vec![difference(Class::Missing, 95, 0)]);
+    assert!(!judge_window(&mut state, &mut suspect, faulty, &mut step));
+    assert!(judge_window(
+        &mut state,
+        &mut suspect,
+        looked(10, vec![]),
+        &mut step
+    ));
+    assert_eq!(
+        (state.counts.of(Class::Match), state.results.sealed),
+        (100, 1)
+    );
+}
+
+#[test]
+fn a_missing_entry_that_is_produced_again_is_a_match_and_counts_once() {
+    let (mut state, mut step) = (state(90), Step::default());
+    let mut missing = suspect();
+    missing.looked = true;
+    let faulty = looked(9, vec![difference(Class::Missing, 95, 0)]);
+    judge_window(&mut state, &mut missing, faulty, &mut step);
+    judge_again(&mut state, id(95), 1, looked(1, vec![]), &mut step);
+    assert_eq!((state.faults(), state.differences.len()), (0, 0));
+    assert_eq!(
+        (state.counts.of(Class::Match), state.counts.total()),
+        (100, 100)
+    );
+    assert_eq!(
+        (state.counts.redis_entries, state.counts.kafka_records),
+        (100, 100)
+    );
+    assert!(state.counts.adds_up());
+}
+
+#[test]
+fn a_second_record_of_a_sealed_entry_makes_it_a_duplicate() {
+    let (mut state, mut step) = (state(100), Step::default());
+    let twice = || looked(0, vec![difference(Class::Duplicate, 50, 2)]);
+    judge_again(&mut state, id(50), 1, twice(), &mut step);
+    assert_eq!(
+        (state.counts.of(Class::Duplicate), state.counts.total()),
+        (1, 100)
+    );
+    assert_eq!((state.counts.kafka_records, state.counts.copies), (101, 1));
+    assert!(state.counts.adds_up());
+    // A third does not make it two.
+    let thrice = looked(0, vec![difference(Class::Duplicate, 50, 3)]);
+    judge_again(&mut state, id(50), 1, thrice, &mut step);
+    assert_eq!(
+        (state.faults(), state.counts.total(), state.counts.copies),
+        (1, 100, 2)
+    );
+    assert!(state.counts.adds_up());
+}
+
+#[test]
+fn a_record_of_an_id_that_never_was_is_an_identity_more() {
+    let (mut state, mut step) = (state(100), Step::default());
+    let extra = looked(0, vec![difference(Class::Extra, 50, 1)]);
+    judge_again(&mut state, id(50), 1, extra, &mut step);
+    assert_eq!(
+        (state.counts.of(Class::Extra), state.counts.total()),
+        (1, 101)
+    );
+    // Kafka's retention takes it away.
+    judge_again(&mut state, id(50), 0, looked(0, vec![]), &mut step);
+    assert_eq!((state.faults(), state.counts.total()), (0, 100));
+    assert!(state.counts.adds_up());
+}
+
+#[test]
+fn faults_beyond_those_that_are_listed_are_counted_and_taken_back() {
+    let (mut state, mut step) = (state(0), Step::default());
+    let mut whole = suspect();
+    whole.looked = true;
+    let many = OPEN as u64 + 5;
+    let faulty = (1..=many)
+        .map(|n| difference(Class::Missing, n, 0))
+        .collect();
+    judge_window(&mut state, &mut whole, looked(0, faulty), &mut step);
+    assert_eq!((state.faults(), state.differences.len()), (many, OPEN));
+    for n in 1..=many {
+        judge_again(&mut state, id(n), 1, looked(1, vec![]), &mut step);
+    }
+    assert_eq!((state.faults(), state.counts.of(Class::Match)), (0, many));
+    assert!(state.counts.adds_up());
+}

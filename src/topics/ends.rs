@@ -1,0 +1,131 @@
+//! Where partitions hold records whose transaction is not decided: between the last stable offset and the end.
+//!
+//! While transactions run that is nothing unusual. What stays undecided although its producer has been initialised anew
+//! has no one who will decide it.
+
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
+
+use super::error::Error;
+use super::kafka::{Consumer, Kafka};
+use super::reader::Closing;
+use crate::placement::{Offset, Partition, Topic};
+
+/// A stretch of a partition with records that are not decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undecided {
+    pub topic: Topic,
+    pub partition: Partition,
+    /// The last stable offset.
+    pub from: Offset,
+    /// The partition's end, as it was when first asked for.
+    pub end: Offset,
+}
+
+/// Asks for the ends of partitions. Blocking.
+pub struct Ends {
+    kafka: Kafka,
+    stable: Closing,
+    timeout: Duration,
+}
+
+impl Ends {
+    /// # Errors
+    /// A client cannot be made.
+    pub fn new(kafka: &Kafka, timeout: Duration) -> Result<Self, Error> {
+        Ok(Self {
+            stable: client(kafka, &kafka.consumer())?,
+            kafka: kafka.clone(),
+            timeout,
+        })
+    }
+
+    /// Those of the partitions that hold something undecided.
+    ///
+    /// # Errors
+    /// A partition without a leader fails the whole: what it holds cannot be told.
+    pub fn undecided(&self, places: &[(Topic, Partition)]) -> Result<Vec<Undecided>, Error> {
+        let all = client(&self.kafka, &self.kafka.consumer_of_all())?;
+        // The end first: what is decided meanwhile is then not taken for undecided.
+        let ends = ask(&all, places, self.timeout)?;
+        let stable = ask(&self.stable, places, self.timeout)?;
+        let both = places.iter().zip(stable).zip(ends);
+        Ok(both
+            .filter(|((_, stable), end)| stable < end)
+            .map(|(((topic, partition), from), end)| Undecided {
+                topic: topic.clone(),
+                partition: *partition,
+                from,
+                end,
+            })
+            .collect())
+    }
+
+    /// Drops the stretches that are decided by now, and shortens the others.
+    ///
+    /// # Errors
+    /// As [`undecided`](Self::undecided).
+    pub fn narrow(&self, stretches: &mut Vec<Undecided>) -> Result<(), Error> {
+        let places: Vec<_> = stretches
+            .iter()
+            .map(|stretch| (stretch.topic.clone(), stretch.partition))
+            .collect();
+        let stable = ask(&self.stable, &places, self.timeout)?;
+        for (stretch, stable) in stretches.iter_mut().zip(stable) {
+            stretch.from = stable;
+        }
+        stretches.retain(|stretch| stretch.from < stretch.end);
+        Ok(())
+    }
+}
+
+fn client(kafka: &Kafka, config: &ClientConfig) -> Result<Closing, Error> {
+    config
+        .create_with_context(kafka.context())
+        .map(Closing::new)
+        .map_err(|error| Error::of("create a consumer", error))
+}
+
+/// The end of each partition as this consumer's isolation shows it, in one request to each leader.
+fn ask(
+    consumer: &Consumer,
+    places: &[(Topic, Partition)],
+    timeout: Duration,
+) -> Result<Vec<Offset>, Error> {
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
+    let failed = |error| {
+        let error = Error::of("ask for the ends of partitions", error);
+        consumer.context().explain(error)
+    };
+    let mut asked = TopicPartitionList::with_capacity(places.len());
+    for (topic, partition) in places {
+        asked
+            .add_partition_offset(topic.as_str(), partition.0, ListOffset::End)
+            .map_err(failed)?;
+    }
+    let answered = consumer.offsets_for_times(asked, timeout).map_err(failed)?;
+    places
+        .iter()
+        .map(|(topic, partition)| {
+            let found = answered.find_partition(topic.as_str(), partition.0);
+            let missing = || Error::PartitionMissing {
+                topic: topic.clone(),
+                partition: *partition,
+                local: false,
+            };
+            let found = found.ok_or_else(missing)?;
+            found.error().map_err(|error| {
+                Error::on_topic("ask for an end", error, topic, Some(*partition))
+            })?;
+            match found.offset() {
+                ListOffset::Offset(offset) => Ok(Offset(offset)),
+                _ => Err(missing()),
+            }
+        })
+        .collect()
+}

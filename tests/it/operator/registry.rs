@@ -1,0 +1,193 @@
+//! The metrics that there are: names, labels and label values, read off a daemon.
+//!
+//! A daemon shows every value of every label from its first scrape, so what it shows is what can be asked for. What comes
+//! with a part that is not built yet stands in `COMING`, which fails as soon as it is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::harness::{Daemon, Prometheus, RedisOptions, RedisServer, Rules, eventually, kafka};
+use crate::plan::{Plan, SOON, add, await_level};
+
+use super::promql::{self, Selector};
+
+/// Metrics asked for already and shown by no daemon yet. Without a phase the rules mean "in shadow".
+const COMING: [&str; 1] = ["lockgate_migration_phase"];
+/// Brought by Prometheus or by a variable of the dashboard.
+const NOT_OURS: [&str; 2] = ["instance", "migration"];
+
+/// Label values by metric and label.
+pub struct Registry(BTreeMap<String, BTreeMap<String, BTreeSet<String>>>);
+
+impl Registry {
+    /// From the text of `/metrics`.
+    pub fn read(text: &str) -> Self {
+        let mut metrics: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let Some((series, _)) = line.rsplit_once(' ') else {
+                continue;
+            };
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            let labels = labels.trim_end_matches('}');
+            let known = metrics.entry(name.to_owned()).or_default();
+            for label in labels.split("\",").filter(|label| !label.is_empty()) {
+                let (label, value) = label.split_once("=\"").expect("label=\"value\"");
+                known
+                    .entry(label.to_owned())
+                    .or_default()
+                    .insert(value.trim_end_matches('"').to_owned());
+            }
+        }
+        Self(metrics)
+    }
+
+    /// What an expression asks for and no daemon shows.
+    pub fn unknown(&self, expr: &str) -> Vec<String> {
+        let asked = promql::selectors(expr);
+        assert!(!asked.is_empty(), "{expr} asks for nothing of Lockgate's");
+        asked.iter().flat_map(|one| self.unknown_in(one)).collect()
+    }
+
+    fn unknown_in(&self, asked: &Selector) -> Vec<String> {
+        let metric = &asked.metric;
+        if is_coming(metric) {
+            return Vec::new();
+        }
+        let Some(labels) = self.0.get(metric) else {
+            return vec![format!("no daemon shows {metric}")];
+        };
+        let mut unknown = Vec::new();
+        for matcher in &asked.matchers {
+            if NOT_OURS.contains(&matcher.label.as_str()) {
+                continue;
+            }
+            let Some(values) = labels.get(&matcher.label) else {
+                unknown.push(format!("{metric} has no label {}", matcher.label));
+                continue;
+            };
+            for value in matcher.values() {
+                if !values.contains(value) {
+                    unknown.push(format!("{metric} has no {}=\"{value}\"", matcher.label));
+                }
+            }
+        }
+        unknown
+    }
+
+    /// Metrics whose names begin like this.
+    pub fn family(&self, beginning: &str) -> usize {
+        let named = self.0.keys();
+        named.filter(|metric| metric.starts_with(beginning)).count()
+    }
+}
+
+fn is_coming(metric: &str) -> bool {
+    COMING.iter().any(|family| metric.starts_with(family))
+}
+
+/// Whether an expression asks for something that no daemon shows yet.
+pub fn asks_for_what_is_coming(expr: &str) -> bool {
+    let asked = promql::selectors(expr);
+    asked.iter().any(|one| is_coming(&one.metric))
+}
+
+/// A daemon that has something to show, with what it needs around it.
+pub struct Shown {
+    pub plan: Plan,
+    pub redis: RedisServer,
+    pub daemon: Daemon,
+}
+
+impl Shown {
+    /// Two routes, `maxmemory` set, everything mirrored that was added.
+    #[track_caller]
+    pub fn new(what: &str) -> Self {
+        let redis = RedisServer::start(RedisOptions {
+            maxmemory: Some((256 << 20, "noeviction")),
+            ..RedisOptions::default()
+        });
+        let plan = Plan::on(what, &redis, 0, kafka())
+            .route("messages", &["a", "b"], "")
+            .route("tasks", &["c", "standing"], "");
+        for route in ["messages", "tasks"] {
+            kafka().create_topic(&plan.topic(route), 1, &[]);
+        }
+        let daemon = plan.daemon();
+        let shown = Self {
+            plan,
+            redis,
+            daemon,
+        };
+        for stream in ["a", "b", "c"] {
+            shown.add(stream, 10);
+            await_level(&shown.daemon, stream);
+        }
+        shown
+    }
+
+    pub fn add(&self, stream: &str, entries: u64) {
+        add(&self.redis, self.plan.database, stream, "x", entries);
+    }
+}
+
+/// What a daemon shows once all that the dashboards and rules ask for is there; how long that takes is not the matter.
+#[track_caller]
+pub fn of_a_daemon(what: &str, expressions: &[String]) -> Registry {
+    let shown = Shown::new(what);
+    eventually(SOON, "everything that is asked for is shown", || {
+        let registry = Registry::read(&shown.daemon.metrics());
+        let unknown: Vec<String> = expressions
+            .iter()
+            .flat_map(|expr| {
+                let unknown = registry.unknown(expr);
+                unknown.into_iter().map(move |one| format!("{one}: {expr}"))
+            })
+            .collect();
+        if unknown.is_empty() {
+            Ok(registry)
+        } else {
+            Err(unknown.join("\n"))
+        }
+    })
+}
+
+#[test]
+fn every_metric_and_label_value_asked_for_is_one_that_a_daemon_shows() {
+    let prometheus = Prometheus::watching(&[], Rules::AsTheyAre);
+    let rules = super::alerts::read(&prometheus);
+    let mut expressions: Vec<String> = rules.into_iter().map(|rule| rule.expr).collect();
+    for dashboard in super::dashboards::all() {
+        expressions.extend(dashboard.targets().into_iter().map(|target| target.expr));
+        expressions.extend(dashboard.variables());
+    }
+    assert!(expressions.len() > 40, "{} expressions", expressions.len());
+    let registry = of_a_daemon("registry", &expressions);
+    for family in COMING {
+        assert_eq!(
+            registry.family(family),
+            0,
+            "{family} has come: take it off the list, so that it is held too"
+        );
+    }
+}
+
+#[test]
+fn a_misspelt_metric_label_or_value_is_found() {
+    let registry = Registry::read(
+        "# HELP lockgate_a_total x\nlockgate_a_total{cause=\"x\",route=\"r, 1\"} 3\nlockgate_a_total{cause=\"y\",route=\"r, 1\"} 0\nlockgate_b 1\n",
+    );
+    for fine in [
+        "lockgate_b > 0",
+        "sum(lockgate_a_total{cause=~\"x|y\", route=\"r, 1\", migration=~\"$migration\"})",
+        "lockgate_b and lockgate_migration_phase{phase=\"consumers\"} == 1",
+    ] {
+        assert!(registry.unknown(fine).is_empty(), "{fine}");
+    }
+    for wrong in [
+        "lockgate_c",
+        "lockgate_b{cause=\"x\"}",
+        "lockgate_a_total{cause=\"z\"}",
+        "lockgate_a_total{cause!~\"x|z\"}",
+    ] {
+        assert_eq!(registry.unknown(wrong).len(), 1, "{wrong}");
+    }
+}

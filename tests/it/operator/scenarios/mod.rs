@@ -1,0 +1,114 @@
+//! For each runbook the trouble that it is about, brought about with real servers, and the way out that it describes.
+//!
+//! Those of critical alerts are walked every day, and there Prometheus must see the alert fire as well; the others in
+//! `make soak`. A runbook without a scenario, or a critical one that is left to the soak, is a failure here.
+
+mod kafka;
+mod parity;
+mod procedures;
+mod redis;
+mod streams;
+
+use crate::harness::{Prometheus, Rules};
+use crate::plan::Plan;
+
+use super::alerts;
+use super::book::Book;
+
+/// Declares one test for each scenario, and a list of their runbooks.
+macro_rules! scenarios {
+    ($table:ident: $($(#[$note:meta])* $test:ident $book:literal => $run:path;)*) => {
+        const $table: &[&str] = &[$($book),*];
+        $(#[test] $(#[$note])* fn $test() { $run($book); })*
+    };
+}
+
+scenarios! { EVERY_DAY:
+    lockgate_entries_lost "LockgateEntriesLost" => streams::entries_lost;
+    lockgate_trim_near "LockgateTrimNear" => streams::trim_near;
+    lockgate_redis_evicting "LockgateRedisEvicting" => redis::evicting;
+    lockgate_produce_errors_high "LockgateProduceErrorsHigh" => kafka::produce_errors;
+    lockgate_absent "LockgateAbsent" => procedures::absent;
+    lockgate_stores_apart "LockgateStoresApart" => parity::apart;
+}
+
+scenarios! { IN_SOAK:
+    #[ignore = "long: make soak"]
+    lockgate_edge_down "LockgateEdgeDown" => kafka::edge_down;
+    #[ignore = "long: make soak"]
+    lockgate_mirror_stalled "LockgateMirrorStalled" => streams::mirror_stalled;
+    #[ignore = "long: make soak"]
+    lockgate_shard_halted "LockgateShardHalted" => streams::not_a_stream;
+    #[ignore = "long: make soak"]
+    lockgate_dead_letters "LockgateDeadLetters" => kafka::dead_letters;
+    #[ignore = "long: make soak"]
+    lockgate_redis_memory_high "LockgateRedisMemoryHigh" => redis::memory_high;
+    #[ignore = "long: make soak"]
+    lockgate_stores_apart_in_shadow "LockgateStoresApartInShadow" => parity::apart_in_shadow;
+    #[ignore = "long: make soak"]
+    lockgate_parity_stale "LockgateParityStale" => parity::stale;
+    #[ignore = "long: make soak"]
+    lockgate_parity_unverifiable "LockgateParityUnverifiable" => parity::unverifiable;
+    #[ignore = "long: make soak"]
+    repair_parity "repair-parity" => parity::apart;
+    #[ignore = "long: make soak"]
+    lockgate_produce_latency_high "LockgateProduceLatencyHigh" => kafka::produce_latency;
+    #[ignore = "long: make soak"]
+    checkpoint_lost "checkpoint-lost" => kafka::checkpoint_lost;
+    #[ignore = "long: make soak"]
+    kafka_refuses "kafka-refuses" => kafka::refuses;
+    #[ignore = "long: make soak"]
+    not_a_stream "not-a-stream" => streams::not_a_stream;
+    #[ignore = "long: make soak"]
+    partition_count_changed "partition-count-changed" => kafka::partition_count_changed;
+    #[ignore = "long: make soak"]
+    placement_changed "placement-changed" => streams::placement_changed;
+    #[ignore = "long: make soak"]
+    redis_failover "redis-failover" => redis::failover;
+    #[ignore = "long: make soak"]
+    redis_refuses "redis-refuses" => redis::refuses;
+    #[ignore = "long: make soak"]
+    resize_shards "resize-shards" => procedures::resize_shards;
+    #[ignore = "long: make soak"]
+    rotate_secrets "rotate-secrets" => redis::rotate_secrets;
+    #[ignore = "long: make soak"]
+    shadow "shadow" => procedures::shadow;
+    #[ignore = "long: make soak"]
+    stop_and_remove "stop-and-remove" => procedures::stop_and_remove;
+    #[ignore = "long: make soak"]
+    stream_deleted "stream-deleted" => streams::stream_deleted;
+    #[ignore = "long: make soak"]
+    topic_missing "topic-missing" => kafka::topic_missing;
+    #[ignore = "long: make soak"]
+    upgrade "upgrade" => procedures::upgrade;
+}
+
+/// One route `r` over these streams on the shared servers, its topic made.
+fn one_route(what: &str, streams: &[&str], more: &str) -> Plan {
+    let plan = Plan::new(what).route("r", streams, more);
+    crate::harness::kafka().create_topic(&plan.topic("r"), 1, &[]);
+    plan
+}
+
+#[test]
+fn every_runbook_has_a_scenario_and_those_of_critical_alerts_run_every_day() {
+    let prometheus = Prometheus::watching(&[], Rules::AsTheyAre);
+    let critical: Vec<String> = alerts::read(&prometheus)
+        .into_iter()
+        .filter(|rule| rule.severity == "critical")
+        .map(|rule| rule.name)
+        .collect();
+    assert!(critical.len() >= 4, "{critical:?}");
+    for book in Book::all() {
+        let name = book.name.as_str();
+        let every_day = EVERY_DAY.contains(&name);
+        assert!(
+            every_day || IN_SOAK.contains(&name),
+            "{name} is never walked"
+        );
+        assert!(
+            every_day || !critical.iter().any(|one| one == name),
+            "{name} is critical and left to the soak"
+        );
+    }
+}

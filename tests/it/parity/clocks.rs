@@ -1,0 +1,121 @@
+//! Ids that are no times, and clocks that jump: streams are compared by their ids whatever these say.
+
+use std::collections::BTreeSet;
+
+use super::hand::Hand;
+use super::scene::flip;
+use super::script::{Script, Twin};
+use super::stage::{Id, Stage, identified};
+use crate::harness::{Entry, Expected, kafka, murmur3_x86_32};
+use crate::rig::now_ms;
+
+const EACH: u64 = 60;
+
+/// What a clock gives for the n-th entry.
+type Clock = Box<dyn Fn(u64) -> Id>;
+
+/// The ids of each kind of clock.
+fn ids() -> Vec<(&'static str, Vec<Id>)> {
+    let now = now_ms();
+    let all: [(&str, Clock); 7] = [
+        ("counter", Box::new(|n| (n + 1, 0))),
+        ("one-millisecond", Box::new(move |n| (now - 5_000, n))),
+        ("sequence-only", Box::new(|n| (0, n + 1))),
+        ("nanoseconds", Box::new(move |n| (now * 1_000_000 + n, 0))),
+        // A clock that ran ten years ahead for a while: Redis then counts on in the last millisecond it gave.
+        (
+            "ahead",
+            Box::new(move |n| match n {
+                0..20 => (now - 9_000 + n, 0),
+                20..25 => (now + 315_360_000_000 + n, 0),
+                _ => (now + 315_360_000_024, n - 24),
+            }),
+        ),
+        // One that began in 1970, was set to 2001, then to now.
+        (
+            "set-twice",
+            Box::new(move |n| match n {
+                0..20 => (5_000 + n, 0),
+                20..40 => (1_000_000_000_000 + n, n),
+                _ => (now - 9_000 + n, 0),
+            }),
+        ),
+        (
+            "greatest",
+            Box::new(|n| (u64::MAX, u64::MAX - EACH + 1 + n)),
+        ),
+    ];
+    all.into_iter()
+        .map(|(name, id)| (name, (0..EACH).map(id).collect()))
+        .collect()
+}
+
+fn route(topic: &str) -> String {
+    format!(
+        "[[routes]]\nname = \"messages\"\nstreams = [\"clock:*\"]\ntopic = \"{topic}\"\npartitions = 12\n\
+         key = {{ field = \"key\" }}\npartition = {{ hash = \"murmur3\", fold = \"unsigned\" }}\nvalue = {{ field = \"data\" }}\n"
+    )
+}
+
+fn entry(stream: &str, id: Id, n: u64) -> Entry {
+    let field = |name: &str, value: String| (name.as_bytes().to_vec(), value.into_bytes());
+    Entry {
+        stream: stream.to_owned(),
+        id,
+        fields: vec![
+            field("key", format!("k{}", n % 7)),
+            field("data", format!("value {n} of {stream}")),
+        ],
+    }
+}
+
+fn twin(topic: &str, entry: &Entry) -> Twin {
+    let key = &entry.fields[0].1;
+    let record = Expected {
+        topic: topic.to_owned(),
+        partition: i32::try_from(murmur3_x86_32(key, 0) % 12).unwrap(),
+        key: Some(key.clone()),
+        value: Some(entry.fields[1].1.clone()),
+        headers: Vec::new(),
+        timestamp_ms: None,
+    };
+    Twin {
+        stream: entry.stream.clone(),
+        id: entry.id,
+        record: identified(&entry.stream, entry.id, record),
+        is_letter: false,
+    }
+}
+
+#[test]
+fn streams_under_any_clock_are_compared_and_their_faults_found() {
+    let stage = Stage::with_route("clocks", 12, route);
+    let mut entries = Vec::new();
+    for (name, ids) in ids() {
+        let stream = format!("clock:{name}");
+        let of_stream = ids.into_iter().zip(0..);
+        entries.extend(of_stream.map(|(id, n)| entry(&stream, id, n)));
+    }
+    stage.add(&entries);
+    let twins: Vec<_> = entries
+        .iter()
+        .map(|entry| twin(&stage.topic, entry))
+        .collect();
+    let hand = Hand::new(kafka());
+    let mut script = Script::new(&stage, &twins);
+    for of_stream in (0..twins.len()).step_by(usize::try_from(EACH).unwrap()) {
+        // First and last entries too, and where two of these clocks jump.
+        script.missing(of_stream);
+        script.altered(of_stream + 19, "value", |record| {
+            flip(record.value.as_mut().unwrap());
+        });
+        script.twice(of_stream + 20, of_stream + 33);
+        script.swapped(of_stream + 31, of_stream + 38);
+        let right = twins[of_stream + 24].record.partition;
+        script.misplaced(of_stream + 24, (right + 1) % 12);
+        script.missing(of_stream + 59);
+    }
+    let expected = script.play(&hand, &BTreeSet::new());
+    assert_eq!(expected.faults(), 7 * 6);
+    stage.verify(&[]).assert_is(&expected);
+}
