@@ -11,9 +11,11 @@ use tracing::{info, warn};
 
 use crate::checkpoint;
 use crate::config::Config;
+use crate::flags::FlagsWriter;
 use crate::http::{self, Api};
 use crate::logging::LogLevel;
 use crate::metrics::Metrics;
+use crate::migration::driver::{Driver, Parts};
 use crate::mirror::{Mirror, Shared, Throttle};
 use crate::parity::{Auditor, Edges};
 use crate::routing::Routes;
@@ -57,12 +59,24 @@ pub async fn run(config: Config, routes: Routes, log_level: LogLevel) -> anyhow:
         .context("kafka")?
         .with_smallest_limit(smallest)
         .with_writers(config.shards.count);
+    let redis = Redis::new(&config.redis).context("redis")?;
+    let (told, flags) = FlagsWriter::new(&config.name);
+    let parts = Parts {
+        migration: config.name.clone(),
+        instance: instance.clone(),
+        config: config.migration.clone(),
+        shards: config.shards.count,
+        redis: redis.clone(),
+        kafka: kafka.clone(),
+        board: Arc::clone(&board),
+    };
+    let (driver, handle) = Driver::new(parts, told).context("the migration driver")?;
     let shared = Arc::new(Shared {
         admin: Admin::new(&kafka).context("kafka")?,
         migration: config.name.clone(),
         checkpoints: checkpoint::topic(&config.name),
         routes: Arc::clone(&routes),
-        redis: Redis::new(&config.redis).context("redis")?,
+        redis,
         kafka,
         shards: config.shards.clone(),
         discovery_interval: config.redis.discovery_interval,
@@ -101,12 +115,14 @@ pub async fn run(config: Config, routes: Routes, log_level: LogLevel) -> anyhow:
         lifts,
         repairs,
         log_level,
+        migration: http::parts(handle, flags, config.http.listen),
     };
     let mut tasks = Tasks::new(board, stop.clone());
     // The API outlives the mirror, so that draining can be watched.
     let http_stop = CancellationToken::new();
     let serving = tokio::spawn(http::serve(listener, api, http_stop.clone()));
     tasks.start("mirror", mirror.run(stop.clone()));
+    tasks.start("driver", driver.run(stop.clone()));
     tasks.start("parity", auditor.run(stop.clone()));
 
     let ended = until_drained(tasks, &stop, config.shutdown.grace).await;

@@ -3,14 +3,17 @@
 
 pub mod app;
 pub mod backoff;
+pub mod bound;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod entry;
 pub mod failpoint;
+pub mod flags;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+pub mod migration;
 pub mod mirror;
 pub mod parity;
 pub mod placement;

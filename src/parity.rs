@@ -4,7 +4,6 @@
 
 mod again;
 mod audit;
-pub mod bound;
 mod class;
 mod compare;
 mod digest;

@@ -38,6 +38,8 @@ pub enum Error {
         base: String,
         status: u16,
         detail: String,
+        /// The problem's `type`, where it has one.
+        kind: String,
     },
     #[error(
         "the daemon at {base} gave an answer that this version cannot read ({cause}); compare `lockgate --version` on both sides"
@@ -52,6 +54,12 @@ impl Error {
         eprintln!("lockgate: {self}");
         match self {
             Self::NotReached { .. } => Exit::NotReached,
+            Self::Refused { kind, .. } if kind == "urn:lockgate:moved" => Exit::Moved,
+            Self::Refused { kind, .. }
+                if kind == "urn:lockgate:gates" || kind == "urn:lockgate:refused" =>
+            {
+                Exit::Refused
+            }
             Self::Refused { status: 400, .. } => Exit::Usage,
             Self::Refused { .. } | Self::Unreadable { .. } => Exit::Failed,
         }
@@ -154,6 +162,21 @@ impl Client {
         self.read(&text)
     }
 
+    /// A POST that says who asks.
+    ///
+    /// # Errors
+    /// As the type says.
+    pub fn post_as(
+        &self,
+        name: &str,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<serde_json::Value, Error> {
+        let request = self.agent.post(format!("{}{path}", self.base));
+        let text = self.body(request.header("x-lockgate-name", name).send_json(body))?;
+        self.read(&text)
+    }
+
     fn body(
         &self,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
@@ -173,6 +196,7 @@ impl Client {
             base: self.base.clone(),
             status: answer.status().as_u16(),
             detail,
+            kind: problem["type"].as_str().unwrap_or_default().to_owned(),
         })
     }
 

@@ -11,16 +11,20 @@ pub enum Exit {
     Usage = 2,
     /// The daemon does not answer.
     NotReached = 3,
+    /// A gate, or where the migration stands, forbids it.
+    Refused = 4,
     /// `--check`: something is halted or waits. `parity`: the stores are apart.
     Troubled = 5,
     /// `--check` and `parity`: it cannot be told.
     Unknown = 6,
+    /// The state moved since the plan was made.
+    Moved = 9,
 }
 
 /// For `--help`.
 pub const HELP: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 daemon not reached, \
-5 with --check: halted or waiting, by parity verify: apart, \
-6 with --check: unknown, by parity verify: could not tell";
+4 refused by a gate, 5 with --check: halted or waiting, by parity verify: apart, \
+6 with --check: unknown, by parity verify: could not tell, 9 the state moved since the plan";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -11,6 +11,7 @@ mod exit;
 mod health;
 mod load;
 mod log_level;
+mod migration;
 mod output;
 mod parity;
 mod run;
@@ -49,6 +50,14 @@ enum Verb {
     Parity(parity::Args),
     Throttle(throttle::Args),
     LogLevel(log_level::Args),
+    Gates(migration::GatesArgs),
+    Promote(migration::PromoteArgs),
+    Hold(migration::HoldArgs),
+    Resume(migration::ResumeArgs),
+    Rollback(migration::RollbackArgs),
+    Complete(migration::CompleteArgs),
+    Baseline(migration::BaselineArgs),
+    Journal(migration::JournalArgs),
     Health(health::Args),
     Runbook(runbook::Args),
     Demo(demo::Args),
@@ -82,6 +91,14 @@ pub fn main() -> ExitCode {
         Verb::Parity(args) => parity::run(&args),
         Verb::Throttle(args) => throttle::run(&args),
         Verb::LogLevel(args) => log_level::run(&args),
+        Verb::Gates(args) => migration::gates(&args),
+        Verb::Promote(args) => migration::promote(&args),
+        Verb::Hold(args) => migration::hold(&args),
+        Verb::Resume(args) => migration::resume(&args),
+        Verb::Rollback(args) => migration::rollback(&args),
+        Verb::Complete(args) => migration::complete(&args),
+        Verb::Baseline(args) => migration::baseline(&args),
+        Verb::Journal(args) => migration::journal(&args),
         Verb::Health(args) => health::run(&args),
         Verb::Runbook(args) => runbook::run(&args),
         Verb::Demo(args) => demo::run(&args),

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::address::{Endpoint, RedisAddress};
 pub use self::kafka::{Kafka, Properties};
 pub use self::load::{Loaded, Sources, load, load_with};
+pub use self::migration::Migration;
 pub use self::origin::Origin;
 pub use self::problem::Problem;
 pub use self::redis_server::Redis;
@@ -31,6 +32,7 @@ mod address;
 mod kafka;
 mod layers;
 mod load;
+pub mod migration;
 mod origin;
 mod path;
 mod problem;
@@ -62,6 +64,8 @@ pub struct Config {
     pub shards: Shards,
     #[serde(default)]
     pub throttle: Throttle,
+    #[serde(default)]
+    pub migration: Migration,
     #[serde(default)]
     pub parity: Parity,
     #[serde(default)]

@@ -3,9 +3,11 @@
 //! Loopback by default. A browser cannot be led to it by another site: the Host header must name this machine, and whatever
 //! changes something takes JSON, which a foreign page cannot send without asking first.
 
+mod migration;
 mod problem;
 mod repair;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -19,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use self::migration::{Migration, parts};
 use self::problem::Problem;
 use crate::config;
 use crate::entry::{Database, StreamRef};
@@ -38,6 +41,7 @@ pub struct Api {
     pub lifts: mpsc::Sender<Lift>,
     pub repairs: mpsc::Sender<Order>,
     pub log_level: LogLevel,
+    pub migration: Arc<Migration>,
 }
 
 /// Serves until stopped.
@@ -51,7 +55,8 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let local = listener.local_addr()?.ip().is_loopback();
     let router = router(api, local);
-    axum::serve(listener, router)
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service)
         .with_graceful_shutdown(async move { stop.cancelled().await })
         .await
 }
@@ -66,6 +71,7 @@ fn router(api: Api, local: bool) -> Router {
         .route("/v1/throttle", put(set_throttle))
         .route("/v1/log-level", put(set_log_level))
         .route("/v1/streams/resume", post(resume))
+        .merge(migration::routes())
         .route(
             "/v1/parity/repair",
             post(repair::repair).layer(DefaultBodyLimit::max(repair::BODY_BYTES)),

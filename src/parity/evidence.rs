@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::bound::lower_bound;
 use crate::placement::Shard;
 use crate::tasks::passed_on;
 
-use super::bound::lower_bound;
 use super::class::Counts;
 use super::edges::{Edges, KAFKA_TIMEOUT};
 use super::error::Error;

@@ -10,10 +10,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use crate::bound::lower_bound;
 use crate::status::parity::{OpenDifference, RouteCell, open};
 use crate::status::{ParityCell, ParityState};
 
-use super::bound::lower_bound;
 use super::class::{Class, Counts, Difference};
 use super::store::{Cursor, Results, StreamState};
 

@@ -18,10 +18,10 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::bound::lower_bound;
 use crate::entry::{Database, EntryId, StreamRef};
 use crate::placement::Topic;
 
-use super::bound::lower_bound;
 use super::class::{Class, Counts, Difference};
 use super::digest::hexadecimal;
 use super::edges::Edges;

@@ -15,6 +15,7 @@
 mod address;
 mod commands;
 mod connection;
+mod driver;
 mod entries;
 mod error;
 mod info;
@@ -32,6 +33,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use commands::Read;
 pub use connection::Connection;
+pub use driver::{DriverSaved, StoredDriver};
 pub use error::{Error, ErrorKind, Peer};
 pub use info::{Inspected, Replication, Role, Server, StreamState};
 pub use looks::Looked;

@@ -1,4 +1,5 @@
-//! The one thing that Lockgate writes to Redis here: the set of streams that were started, under a key of its own.
+//! Which streams were started: a set under a key of Lockgate's own. It and the driver's keys (driver.rs) are all that is
+//! ever written to Redis.
 //!
 //! A call that is dropped or breaks off may still be carried out; adding and taking out again what is already so is
 //! harmless.
@@ -54,13 +55,7 @@ impl Connection {
         key: &[u8],
         streams: &[StreamName],
     ) -> Result<(), Error> {
-        if !key.starts_with(PREFIX) {
-            return Err(Error::Config {
-                message: format!(
-                    "{command} was about to write to a key that does not begin with `lockgate:`; nothing was written"
-                ),
-            });
-        }
+        check_own(command, key)?;
         if streams.is_empty() {
             return Ok(());
         }
@@ -69,6 +64,18 @@ impl Connection {
             .await?;
         self.look(&answer, |cursor| cursor.integer().map(drop))
     }
+}
+
+/// Refuses a key that is not Lockgate's own.
+pub(super) fn check_own(command: &str, key: &[u8]) -> Result<(), Error> {
+    if key.starts_with(PREFIX) {
+        return Ok(());
+    }
+    Err(Error::Config {
+        message: format!(
+            "{command} was about to write to a key that does not begin with `lockgate:`; nothing was written"
+        ),
+    })
 }
 
 fn members<'a>(command: &'a [u8], key: &'a [u8], streams: &'a [StreamName]) -> Vec<&'a [u8]> {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use scan::{Named, Root, paths};
 
-const GROUND: [&str; 10] = [
+const GROUND: [&str; 11] = [
     "entry",
     "placement",
     "status",
@@ -23,6 +23,7 @@ const GROUND: [&str; 10] = [
     "metrics",
     "tasks",
     "backoff",
+    "bound",
     "failpoint",
     "logging",
     "runbooks",
@@ -39,14 +40,15 @@ const SERVICES: [&str; 7] = [
     "archive",
 ];
 /// Pure files: a whole part, or files within a service.
-const PURE: [&[&str]; 9] = [
+const PURE: [&[&str]; 10] = [
     &["routing"],
-    &["parity", "bound"],
+    &["bound"],
     &["parity", "class"],
     &["parity", "digest"],
     &["parity", "compare"],
     &["migration", "phase"],
     &["migration", "gate"],
+    &["migration", "tripwire"],
     &["migration", "step"],
     &["groups", "translate"],
 ];

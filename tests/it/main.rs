@@ -20,6 +20,8 @@ mod harness_checks;
 mod house;
 mod kafka_refusals;
 mod ledger_checks;
+mod migration;
+mod migration_api;
 mod new_streams;
 mod observability;
 mod operator;

@@ -22,6 +22,9 @@ pub(super) fn validate(config: &Config) -> Vec<Problem> {
             found(format!("{prefix}.{key}"), message)
         });
     }
+    for (key, message) in config.migration.problems() {
+        problems.push(Problem::new(format!("migration.{key}"), message));
+    }
     problems.extend(kafka::validate(&config.kafka));
     problems.extend(repeated_names(&config.routes));
     problems

@@ -107,6 +107,11 @@ impl Daemon {
         });
     }
 
+    /// Where the API is.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// Status code and body of a path of the API.
     pub fn get(&self, path: &str) -> Result<(u16, String), ureq::Error> {
         let mut response = agent()

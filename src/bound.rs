@@ -1,4 +1,4 @@
-//! What a sample proves: the 95 % bound of Clopper and Pearson, one-sided, on the share of matches.
+//! What a sample proves: the 95 % bounds of Clopper and Pearson, one-sided, on the share of matches and of faults.
 //!
 //! C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial",
 //! Biometrika 26 (1934). With n verified and none at fault the bound is 0.05^(1/n): 2 995 without a fault show
@@ -46,6 +46,41 @@ pub fn lower_bound(verified: u64, faults: u64) -> Option<f64> {
         }
     }
     Some(1.0 - high)
+}
+
+/// Between which shares the faults lie, each limit with 95 % confidence by itself; `None` for no sample.
+#[must_use]
+pub fn share_of_faults(total: u64, faults: u64) -> Option<(f64, f64)> {
+    let faults = faults.min(total);
+    // At least so many are at fault as would be at most good, were good and bad exchanged.
+    let least = lower_bound(total, total - faults)?;
+    let most = 1.0 - lower_bound(total, faults)?;
+    Some((least, most))
+}
+
+/// How many samples would show that less than `share` is at fault, should no more than these `faults` be met; `None` where
+/// reckoning it would take long, and for a share that no sample proves.
+#[must_use]
+pub fn samples_needed(share: f64, faults: u64) -> Option<u64> {
+    const EASY: u64 = 50;
+    if faults > EASY || share <= 0.0 || share >= 1.0 {
+        return None;
+    }
+    let shows = |total| lower_bound(total, faults).is_some_and(|matches| 1.0 - matches < share);
+    let (mut least, mut most) = (faults, faults + 1);
+    while !shows(most) {
+        least = most;
+        most = most.checked_mul(2)?;
+    }
+    while most - least > 1 {
+        let middle = u64::midpoint(least, most);
+        if shows(middle) {
+            most = middle;
+        } else {
+            least = middle;
+        }
+    }
+    Some(most)
 }
 
 fn wilson(share: f64, n: f64) -> f64 {
@@ -134,5 +169,28 @@ mod tests {
             .filter_map(|faults| lower_bound(1_000, faults))
             .collect();
         assert!(bounds.is_sorted_by(|a, b| a > b), "{bounds:?}");
+    }
+
+    #[test]
+    fn faults_lie_between_their_limits() {
+        // One-sided 95 % limits for 5 of 100, from the beta quantiles.
+        let (least, most) = share_of_faults(100, 5).expect("a sample");
+        assert!((least - 0.019_910).abs() < 1e-5, "{least}");
+        assert!((most - 0.102_253).abs() < 1e-5, "{most}");
+        assert_eq!(share_of_faults(0, 0), None);
+        assert_eq!(share_of_faults(4, 4).map(|(_, most)| most), Some(1.0));
+        assert_eq!(share_of_faults(4, 0).map(|(least, _)| least), Some(0.0));
+    }
+
+    #[test]
+    fn what_is_needed_is_just_enough() {
+        assert_eq!(samples_needed(0.001, 0), Some(2_995));
+        for faults in [1, 7, 50] {
+            let needed = samples_needed(0.01, faults).expect("reckoned");
+            let most = |total| share_of_faults(total, faults).expect("a sample").1;
+            assert!(most(needed) < 0.01 && most(needed - 1) >= 0.01, "{faults}");
+        }
+        assert_eq!(samples_needed(0.0, 0), None);
+        assert_eq!(samples_needed(0.01, 51), None);
     }
 }

@@ -1,0 +1,409 @@
+//! The verbs that steer the migration: gates, promote, complete, hold, resume, rollback, baseline, journal.
+//!
+//! Each asks the daemon that steers; nothing is decided here. Promoting shows its plan first, and a script says `--yes`.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use serde_json::{Value, json};
+
+use super::Exit;
+use super::api::{ApiArgs, Client, Error};
+use super::output::{Output, print, print_json};
+use crate::migration::gate::Answer;
+use crate::migration::phase::Step;
+use crate::migration::view::{Shown, ShownGate, ShownRecord};
+
+/// What every verb that changes something takes.
+#[derive(Debug, clap::Args)]
+pub struct Acting {
+    /// Who asks; it goes into the journal
+    #[arg(long, value_name = "NAME", env = "USER")]
+    name: String,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+/// Show every gate of the next step: value, threshold, samples, verdict, and what would make it pass
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lockgate gates\n  lockgate gates --output json")]
+pub struct GatesArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// How to print them
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// Show the last records of the journal: who did what, when, why, and what came of it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lockgate journal\n  lockgate journal --output json")]
+pub struct JournalArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// Open the next step, where its gates are open
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  lockgate promote --dry-run\n  lockgate promote --reason \"soak clean\" --yes"
+)]
+pub struct PromoteArgs {
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The step that is expected to be next, such as consumers:25
+    #[arg(long, value_name = "STEP")]
+    to: Option<Step>,
+    /// Why, in ten characters or more
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    reason: Option<String>,
+    /// Apply the plan without asking
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    acting: Acting,
+}
+
+/// Finish the migration: there is no way back from it
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  lockgate complete --migration messages --reason \"archive read again\""
+)]
+pub struct CompleteArgs {
+    /// The migration's name, typed
+    #[arg(long, value_name = "NAME")]
+    migration: String,
+    /// Why, in ten characters or more
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    acting: Acting,
+}
+
+/// Promote nothing until resumed; what is on its way goes on to its end
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lockgate hold --reason \"release freeze until Monday\"")]
+pub struct HoldArgs {
+    /// Why, in ten characters or more
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    acting: Acting,
+}
+
+/// Let a migration go on that is held or frozen
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  lockgate resume --reason \"the missing entries are repaired\""
+)]
+pub struct ResumeArgs {
+    /// Why, in ten characters or more
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    acting: Acting,
+}
+
+/// Go back a step, or to an earlier one
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  lockgate rollback --reason \"producers see errors\"\n  lockgate rollback --to shadow --reason \"back to Redis alone\"\n  lockgate rollback --dry-run --to consumers:5"
+)]
+pub struct RollbackArgs {
+    /// Prove the way back from a step against the live stores, and move nothing
+    #[arg(long, requires = "to")]
+    dry_run: bool,
+    /// The step to go back to; with --dry-run the step to prove the way back from
+    #[arg(long, value_name = "STEP")]
+    to: Option<Step>,
+    /// Why, in ten characters or more
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    reason: Option<String>,
+    #[command(flatten)]
+    acting: Acting,
+}
+
+/// Record how Redis alone does, for the gates that compare with it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lockgate baseline")]
+pub struct BaselineArgs {
+    #[command(flatten)]
+    acting: Acting,
+}
+
+pub fn gates(args: &GatesArgs) -> anyhow::Result<Exit> {
+    let client = match args.api.client() {
+        Ok(client) => client,
+        Err(exit) => return Ok(exit),
+    };
+    let shown: Shown = match client.get("/v1/migration") {
+        Ok(shown) => shown,
+        Err(error) => return Ok(error.exit()),
+    };
+    match args.output {
+        Output::Json => print_json(&shown.gates)?,
+        Output::Text => print(&gates_text(&shown))?,
+    }
+    Ok(Exit::Done)
+}
+
+pub fn journal(args: &JournalArgs) -> anyhow::Result<Exit> {
+    let client = match args.api.client() {
+        Ok(client) => client,
+        Err(exit) => return Ok(exit),
+    };
+    let shown: Shown = match client.get("/v1/migration") {
+        Ok(shown) => shown,
+        Err(error) => return Ok(error.exit()),
+    };
+    match args.output {
+        Output::Json => print_json(&shown.journal)?,
+        Output::Text => print(&shown.journal.iter().map(record_line).collect::<String>())?,
+    }
+    Ok(Exit::Done)
+}
+
+pub fn promote(args: &PromoteArgs) -> anyhow::Result<Exit> {
+    act(&args.acting, |client, name| {
+        let plan: Value = client.post_as(
+            name,
+            "/v1/plans",
+            &json!({ "verb": "promote", "to": args.to }),
+        )?;
+        say(&plan_text(&plan));
+        if args.dry_run || !(args.yes || confirmed()) {
+            return Ok(());
+        }
+        apply(client, name, &plan, &json!({ "reason": args.reason }))
+    })
+}
+
+pub fn complete(args: &CompleteArgs) -> anyhow::Result<Exit> {
+    act(&args.acting, |client, name| {
+        let plan: Value = client.post_as(name, "/v1/plans", &json!({ "verb": "complete" }))?;
+        say(&plan_text(&plan));
+        apply(
+            client,
+            name,
+            &plan,
+            &json!({ "reason": args.reason, "name": args.migration }),
+        )
+    })
+}
+
+pub fn hold(args: &HoldArgs) -> anyhow::Result<Exit> {
+    post(&args.acting, "/v1/hold", &json!({ "reason": args.reason }))
+}
+
+pub fn resume(args: &ResumeArgs) -> anyhow::Result<Exit> {
+    post(
+        &args.acting,
+        "/v1/resume",
+        &json!({ "reason": args.reason }),
+    )
+}
+
+pub fn rollback(args: &RollbackArgs) -> anyhow::Result<Exit> {
+    if args.dry_run {
+        return post(&args.acting, "/v1/rehearsals", &json!({ "step": args.to }));
+    }
+    post(
+        &args.acting,
+        "/v1/rollback",
+        &json!({ "to": args.to, "reason": args.reason }),
+    )
+}
+
+pub fn baseline(args: &BaselineArgs) -> anyhow::Result<Exit> {
+    post(&args.acting, "/v1/baseline", &json!({}))
+}
+
+fn post(acting: &Acting, path: &str, body: &Value) -> anyhow::Result<Exit> {
+    act(acting, |client, name| {
+        let accepted = client.post_as(name, path, body)?;
+        say(&accepted_text(&accepted));
+        Ok(())
+    })
+}
+
+fn act(
+    acting: &Acting,
+    work: impl FnOnce(&Client, &str) -> Result<(), Error>,
+) -> anyhow::Result<Exit> {
+    let client = match acting.api.client() {
+        Ok(client) => client,
+        Err(exit) => return Ok(exit),
+    };
+    Ok(match work(&client, &acting.name) {
+        Ok(()) => Exit::Done,
+        Err(error) => error.exit(),
+    })
+}
+
+fn apply(client: &Client, name: &str, plan: &Value, body: &Value) -> Result<(), Error> {
+    let path = format!(
+        "/v1/plans/{}/apply",
+        plan["id"].as_str().unwrap_or_default()
+    );
+    say(&accepted_text(&client.post_as(name, &path, body)?));
+    Ok(())
+}
+
+fn confirmed() -> bool {
+    if !std::io::stdin().is_terminal() {
+        eprintln!("lockgate: nothing was done; a script says --yes");
+        return false;
+    }
+    eprint!("apply it? [y/N] ");
+    // Where the question cannot be shown, the answer is no.
+    let mut answer = String::new();
+    std::io::stderr().flush().is_ok()
+        && std::io::stdin().read_line(&mut answer).is_ok()
+        && matches!(answer.trim(), "y" | "yes")
+}
+
+fn say(text: &str) {
+    if let Err(error) = print(text) {
+        eprintln!("lockgate: {error:#}");
+    }
+}
+
+fn accepted_text(accepted: &Value) -> String {
+    format!(
+        "accepted: epoch {}, at {}; lockgate gates shows how it goes\n",
+        accepted["epoch"],
+        accepted["step"].as_str().unwrap_or("?")
+    )
+}
+
+fn plan_text(plan: &Value) -> String {
+    let text = |name: &str| plan[name].as_str().unwrap_or("?").to_owned();
+    let mut lines = format!(
+        "{} {} to {}: plan {}, epoch {}, good until {}\n",
+        text("verb"),
+        text("from"),
+        text("to"),
+        text("id"),
+        plan["epoch"],
+        text("expires_at")
+    );
+    for (n, step) in plan["steps"].as_array().into_iter().flatten().enumerate() {
+        lines.push_str(&format!("  {} {}\n", n + 1, step.as_str().unwrap_or("?")));
+    }
+    match plan["way_back"].as_str() {
+        Some(back) => lines.push_str(&format!("way back: to {back}\n")),
+        None => lines.push_str("way back: none\n"),
+    }
+    for blocked in plan["blocked_by"].as_array().into_iter().flatten() {
+        lines.push_str(&format!("blocked by {}\n", blocked.as_str().unwrap_or("?")));
+    }
+    lines
+}
+
+fn gates_text(shown: &Shown) -> String {
+    let mut text = shown.gates.iter().map(gate_line).collect::<String>();
+    for blocker in &shown.blockers {
+        text.push_str(&format!("do: {} ({})\n", blocker.todo, blocker.what));
+    }
+    if let Some(next) = &shown.next {
+        let may = if next.allowed { "open" } else { "blocked" };
+        text.push_str(&format!(
+            "next: {} to {}: {may}\n",
+            next.verb.as_str(),
+            next.to
+        ));
+    }
+    if text.is_empty() {
+        text.push_str(
+            "no gates: the driver has not read its state yet, or the migration is done\n",
+        );
+    }
+    text
+}
+
+fn gate_line(gate: &ShownGate) -> String {
+    let sign = match gate.verdict {
+        Answer::Pass => "✓ pass        ",
+        Answer::Fail => "✗ fail        ",
+        Answer::Inconclusive => "… inconclusive",
+    };
+    let value = gate
+        .value
+        .map_or_else(|| "?".to_owned(), |value| format!("{value}"));
+    let needed = gate
+        .needed
+        .map_or_else(String::new, |needed| format!(" of {needed}"));
+    let reason = if gate.reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", gate.reason)
+    };
+    let opens = gate
+        .opens_at
+        .as_ref()
+        .map_or_else(String::new, |at| format!(", opens {at}"));
+    format!(
+        "{sign} {}: {value} {}, needs {} {} ({} samples{needed}){reason}{opens}\n",
+        gate.name,
+        gate.unit,
+        gate.op.as_str(),
+        gate.threshold,
+        gate.samples
+    )
+}
+
+fn record_line(record: &ShownRecord) -> String {
+    let note = if record.note.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", record.note)
+    };
+    let reason = if record.reason.is_empty() {
+        String::new()
+    } else {
+        format!(" \"{}\"", record.reason)
+    };
+    format!(
+        "{} {} epoch {} {} {} {} to {}{reason} {}{note}\n",
+        record.n,
+        record.at,
+        record.epoch,
+        record.who,
+        record.verb.as_str(),
+        record.from,
+        record.to,
+        record.outcome
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::migration::gate::Op;
+
+    #[test]
+    fn a_gate_says_value_threshold_samples_and_why() {
+        let gate = ShownGate {
+            name: "dead-letters".to_owned(),
+            verdict: Answer::Inconclusive,
+            value: Some(0.0),
+            unit: "share".to_owned(),
+            op: Op::Below,
+            threshold: 0.001,
+            window_seconds: 0,
+            samples: 2_100,
+            needed: Some(2_995),
+            bound: None,
+            since: None,
+            reason: "0 of 2100, needs 2995 to show it at 95 %".to_owned(),
+            opens_at: None,
+        };
+        assert_eq!(
+            gate_line(&gate),
+            "… inconclusive dead-letters: 0 share, needs < 0.001 (2100 samples of 2995): 0 of 2100, needs 2995 to show it at 95 %\n"
+        );
+    }
+}

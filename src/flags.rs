@@ -1,0 +1,177 @@
+//! What applications are told: whose a key or a partition is. One writer, the migration driver; many readers.
+//!
+//! ```text
+//!   driver ──▶ Flags (numbered) ─┬─▶ Redis hash lockgate:<name>:flags, and a notice on the channel of that name
+//!                                └─▶ a watch in this process ─▶ HTTP: evaluation, flagd's format
+//! ```
+//! Who is told what is computed here and nowhere else, and it is nested: a bucket or partition that is Kafka's at 10 % is
+//! Kafka's at 25 %. Where a reader does not say which key, bucket or partition it asks about, the answer is Redis until all are
+//! Kafka's. `DUAL_WRITE` is always false: an application never writes twice by itself.
+//!
+//! Failing safe: a reader that cannot read keeps the last answer it had. Nothing here ever moves forward by itself, and an
+//! older version is never put in place of a newer one.
+
+mod bucket;
+mod clients;
+mod evaluate;
+mod flagd;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::streams::{self, Connection};
+
+pub use bucket::{BUCKETS, Bucket};
+pub use clients::{Clients, Following};
+pub use evaluate::{Backend, Context, Evaluation, Flag, Reason, Value};
+pub use flagd::flagd;
+
+/// What is told, whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flags {
+    /// Grows with every change.
+    pub version: u64,
+    /// The driver's epoch.
+    pub epoch: u64,
+    /// Percent of the partitions of each topic whose consumers read Kafka.
+    pub consumers: u8,
+    /// Percent of the buckets whose writes go to Kafka.
+    pub ingress: u8,
+    /// Buckets from `ingress` up to this percentage are written by nobody for a moment.
+    pub hold_ingress_to: Option<u8>,
+}
+
+impl Flags {
+    /// All is Redis's.
+    #[must_use]
+    pub const fn redis_only(version: u64, epoch: u64) -> Self {
+        Self {
+            version,
+            epoch,
+            consumers: 0,
+            ingress: 0,
+            hold_ingress_to: None,
+        }
+    }
+
+    /// The fields of the Redis hash. The two flags that go by bucket or partition say `true` there only when all are Kafka's;
+    /// a reader that goes by bucket compares it with `kafka_buckets` and `held_buckets`.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(String, String)> {
+        let everyone = Context::default();
+        let mut fields: Vec<(String, String)> = Flag::ALL
+            .iter()
+            .map(|flag| {
+                (
+                    flag.as_str().to_owned(),
+                    self.evaluate(*flag, &everyone).value.to_string(),
+                )
+            })
+            .collect();
+        let kafka = bucket::below(self.ingress, BUCKETS);
+        let held = bucket::below(self.hold_ingress_to.unwrap_or(self.ingress), BUCKETS);
+        for (name, value) in [
+            ("epoch", self.epoch),
+            ("kafka_partitions_percent", u64::from(self.consumers)),
+            // Buckets below this are Kafka's ...
+            ("kafka_buckets", u64::from(kafka)),
+            // ... and those from there up to this are held.
+            ("held_buckets", u64::from(held)),
+        ] {
+            fields.push((name.to_owned(), value.to_string()));
+        }
+        fields
+    }
+}
+
+/// The key of the hash, and the channel of its notices.
+#[must_use]
+pub fn key(migration: &str) -> Vec<u8> {
+    format!("lockgate:{migration}:flags").into_bytes()
+}
+
+/// The one that tells.
+#[derive(Debug)]
+pub struct FlagsWriter {
+    key: Vec<u8>,
+    told: watch::Sender<Option<Flags>>,
+}
+
+/// One that is told; `None` until the driver has said anything.
+pub type FlagsReader = watch::Receiver<Option<Flags>>;
+
+impl FlagsWriter {
+    #[must_use]
+    pub fn new(migration: &str) -> (Self, FlagsReader) {
+        let (told, reader) = watch::channel(None);
+        let key = key(migration);
+        (Self { key, told }, reader)
+    }
+
+    /// Tells Redis, and then this process's readers; `false` where Redis holds a newer version, which another driver told.
+    ///
+    /// # Errors
+    /// Redis was not told, or did not say so; the readers here keep what they had.
+    pub async fn tell(&self, redis: &mut Connection, flags: Flags) -> Result<bool, streams::Error> {
+        let written = redis
+            .flags_write(&self.key, flags.version, &flags.fields())
+            .await?;
+        if written {
+            self.show(flags);
+        }
+        Ok(written)
+    }
+
+    /// Tells this process's readers alone: what is stored was told by another.
+    pub fn show(&self, flags: Flags) {
+        self.told.send_if_modified(|told| {
+            let newer = told.is_none_or(|known| known.version <= flags.version && known != flags);
+            if newer {
+                *told = Some(flags);
+            }
+            newer
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_says_it_for_everyone_and_by_bucket() {
+        let flags = Flags {
+            ingress: 10,
+            hold_ingress_to: Some(25),
+            consumers: 100,
+            ..Flags::redis_only(7, 3)
+        };
+        let fields = flags.fields();
+        let of = |name: &str| {
+            fields
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, value)| value.as_str())
+        };
+        assert_eq!(of("USE_KAFKA_CONSUMERS"), Some("true"));
+        assert_eq!(of("USE_KAFKA_INGRESS"), Some("false"));
+        assert_eq!(of("DUAL_WRITE"), Some("false"));
+        assert_eq!(of("QUEUE_BACKEND"), Some("redis"));
+        assert_eq!(
+            (of("kafka_buckets"), of("held_buckets")),
+            (Some("103"), Some("256"))
+        );
+    }
+
+    #[test]
+    fn readers_never_see_an_older_version_after_a_newer() {
+        let (writer, reader) = FlagsWriter::new("demo");
+        assert_eq!(*reader.borrow(), None);
+        writer.show(Flags::redis_only(5, 1));
+        writer.show(Flags {
+            ingress: 100,
+            ..Flags::redis_only(4, 1)
+        });
+        assert_eq!(*reader.borrow(), Some(Flags::redis_only(5, 1)));
+    }
+}

@@ -1,0 +1,423 @@
+//! What the driver does next: `step(event, now) -> commands`, without I/O and without a clock.
+//!
+//! ```text
+//!   steady ──promote──▶ moving              held ──resume──▶ steady
+//!   steady ──complete──▶ moving             held ──rollback──▶ rolling_back
+//!   steady ──hold──▶ held                   held ──tripwire──▶ rolling_back
+//!   steady ──rollback──▶ rolling_back       held ──tripwire──▶ frozen
+//!   steady ──tripwire──▶ rolling_back
+//!   steady ──tripwire──▶ frozen             rolling_back ──arrived──▶ steady
+//!                                           rolling_back ──arrived──▶ held
+//!   moving ──arrived──▶ steady              rolling_back ──tripwire──▶ frozen
+//!   moving ──arrived──▶ held
+//!   moving ──failed──▶ steady               frozen ──resume──▶ steady
+//!   moving ──failed──▶ held                 frozen ──resume──▶ rolling_back
+//!   moving ──failed──▶ rolling_back
+//!   moving ──deadline──▶ steady             rolling_back ──deadline──▶ steady
+//!   moving ──deadline──▶ held               rolling_back ──deadline──▶ held
+//!   moving ──deadline──▶ rolling_back
+//!   moving ──rollback──▶ rolling_back
+//!   moving ──rollback──▶ steady
+//!   moving ──rollback──▶ held
+//!   moving ──tripwire──▶ rolling_back
+//!   moving ──tripwire──▶ frozen
+//!   moving ──tripwire──▶ steady
+//!   moving ──tripwire──▶ held
+//! ```
+//! (A test holds this list against the transitions that the code makes. Going back over what nobody was told of yet is done at
+//! once; a hold during a move takes effect when it ends.)
+//!
+//! What keeps it safe:
+//! * **Stored before acted on.** A change is stored by [`Command::Save`], alone; what follows from it is handed out after
+//!   [`Event::Saved`] and not at all after [`Event::NotSaved`], which also takes the state back to what is stored. So losing
+//!   a save, a crash, and another driver's taking over are one case: go on from what is stored.
+//! * **An action is known by its epoch and its number**, and an epoch never comes twice with another content, because the
+//!   store accepts one writer for each version. Doing an action again has the same effect.
+//! * **Only evidence opens**, and only asking moves forward: time, evidence and crashes move back or not at all.
+//! * **A way forward has an end.** At its deadline a move is put back; going back never gives up.
+
+mod act;
+mod ask;
+mod journal;
+mod lineage;
+mod state;
+mod watch;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::config::Migration;
+use crate::migration::gate::{Measure, Sample, millis};
+use crate::migration::phase::{Course, Step};
+
+pub use ask::{Answer, Ask, Plan, Refusal};
+pub use journal::{Outcome, Record, Who};
+pub use lineage::{Lineage, Mark, Trouble, follows, further};
+pub use state::{
+    Action, Baseline, Direction, Motion, Name, Rehearsal, Settings, State, Stop, Told, Verb,
+};
+pub use watch::Observation;
+
+/// What happens to the driver.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// What is stored, and under which version the store holds it (0: it holds none).
+    Loaded {
+        state: Option<Box<State>>,
+        stored: u64,
+    },
+    /// Two stored states are of two histories.
+    Unfollowable(Trouble),
+    Saved,
+    NotSaved(NotSaved),
+    Asked(Who, Ask),
+    Acted {
+        epoch: u64,
+        at: usize,
+        outcome: Acted,
+    },
+    Observed(Observation),
+    Tick,
+}
+
+/// Why a save did not happen, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSaved {
+    /// The store holds another version.
+    Conflict,
+    /// The store did not answer; it may have saved all the same, and the next save will tell.
+    Unreachable,
+}
+
+/// What came of an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acted {
+    Done,
+    /// To be asked for again: it waits for this.
+    NotYet(String),
+    /// It cannot be done now.
+    Failed(String),
+}
+
+/// What the driver is to do, in this order.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Store the state in place of version `over`, and append the records, in one step; then tell `Saved` or `NotSaved`
+    /// before anything else.
+    Save {
+        state: Box<State>,
+        over: u64,
+        records: Vec<Record>,
+    },
+    /// Read what is stored and tell `Loaded`.
+    Load,
+    Act {
+        epoch: u64,
+        at: usize,
+        action: Action,
+    },
+    /// To the one who asked last.
+    Answer(Result<Box<Answer>, Box<Refusal>>),
+}
+
+/// How long what is observed may stay unsaved; a crash loses so much of a condition's time at most.
+const SAVE_EVERY_MS: i64 = 30_000;
+
+/// The driver's mind.
+#[derive(Clone)]
+pub struct Machine {
+    config: Migration,
+    course: Course,
+    /// The migration's name, typed to complete it.
+    name: String,
+    instance: String,
+    settings: Settings,
+    salt: u64,
+    /// What is stored, as far as is known; `None` before the first load.
+    saved: Option<State>,
+    /// What is stored, or is being stored.
+    state: State,
+    /// The version that the store holds; 0 for none.
+    stored: u64,
+    saving: bool,
+    records: Vec<Record>,
+    /// Handed out when the save succeeds.
+    deferred: Vec<Command>,
+    inbox: VecDeque<Event>,
+    plans: Vec<Plan>,
+    next_plan: u64,
+    /// The action that was given out and has not been answered.
+    acting: Option<(u64, usize)>,
+    waiting: Option<String>,
+    trouble: Option<Trouble>,
+    samples: BTreeMap<Measure, Sample>,
+    converge_ms: Option<i64>,
+    drain_ms: Option<i64>,
+    saved_at_ms: i64,
+    touched: bool,
+}
+
+impl Machine {
+    /// `salt` is to differ between any two drivers.
+    #[must_use]
+    pub fn new(config: Migration, name: &str, instance: &str, salt: u64) -> Self {
+        Self {
+            course: Course::new(&config),
+            settings: ask::settings(&config),
+            config,
+            name: name.to_owned(),
+            instance: instance.to_owned(),
+            salt,
+            saved: None,
+            state: State::first(0, instance),
+            stored: 0,
+            saving: false,
+            records: Vec::new(),
+            deferred: Vec::new(),
+            inbox: VecDeque::new(),
+            plans: Vec::new(),
+            next_plan: 0,
+            acting: None,
+            waiting: None,
+            trouble: None,
+            samples: BTreeMap::new(),
+            converge_ms: None,
+            drain_ms: None,
+            saved_at_ms: 0,
+            touched: false,
+        }
+    }
+
+    /// Takes an event in.
+    pub fn step(&mut self, event: Event, now_ms: i64) -> Vec<Command> {
+        let mut out = Vec::new();
+        self.take(event, now_ms, &mut out);
+        while !self.saving
+            && let Some(event) = self.inbox.pop_front()
+        {
+            self.take(event, now_ms, &mut out);
+        }
+        out
+    }
+
+    fn take(&mut self, event: Event, now_ms: i64, out: &mut Vec<Command>) {
+        match event {
+            Event::Saved => self.on_saved(now_ms, out),
+            Event::NotSaved(why) => self.on_not_saved(why, out),
+            other if self.saving => self.inbox.push_back(other),
+            Event::Unfollowable(trouble) => self.trouble = Some(trouble),
+            Event::Loaded { state, stored } => self.on_loaded(state, stored, now_ms),
+            Event::Asked(who, ask) => self.on_asked(&who, ask, now_ms, out),
+            Event::Acted { epoch, at, outcome } => self.on_acted(epoch, at, outcome, now_ms),
+            Event::Observed(observation) => self.on_observed(observation, now_ms),
+            Event::Tick => self.on_tick(now_ms, out),
+        }
+        self.save_if_changed(now_ms, out);
+    }
+
+    fn on_saved(&mut self, now_ms: i64, out: &mut Vec<Command>) {
+        self.saving = false;
+        self.stored = self.state.version;
+        self.saved = Some(self.state.clone());
+        self.saved_at_ms = now_ms;
+        self.records.clear();
+        out.append(&mut self.deferred);
+        self.act(out);
+    }
+
+    /// Nothing that was meant to follow has been handed out, so the state is again what is stored.
+    fn on_not_saved(&mut self, why: NotSaved, out: &mut Vec<Command>) {
+        self.saving = false;
+        self.records.clear();
+        self.acting = None;
+        if let Some(saved) = &self.saved {
+            self.state = saved.clone();
+        }
+        let unanswered = self
+            .deferred
+            .drain(..)
+            .any(|command| matches!(command, Command::Answer(_)));
+        if unanswered {
+            out.push(Command::Answer(Err(Box::new(Refusal::NotStored(why)))));
+        }
+        match why {
+            NotSaved::Conflict => out.push(Command::Load),
+            NotSaved::Unreachable if self.saved.is_none() => out.push(Command::Load),
+            NotSaved::Unreachable => {}
+        }
+    }
+
+    fn on_loaded(&mut self, found: Option<Box<State>>, stored: u64, now_ms: i64) {
+        self.acting = None;
+        let followed = match (&self.saved, &found) {
+            (Some(had), Some(found)) => follows(had, found),
+            (Some(had), None) => Err(Trouble::Backwards {
+                had: had.epoch,
+                found: 0,
+            }),
+            (None, _) => Ok(()),
+        };
+        if let Err(trouble) = followed {
+            self.trouble = Some(trouble);
+            return;
+        }
+        self.trouble = None;
+        self.stored = stored;
+        let newer = match (self.saved.take(), found) {
+            (Some(had), Some(found)) if (had.epoch, had.version) > (found.epoch, found.version) => {
+                Some(had)
+            }
+            (_, Some(found)) => Some(*found),
+            (had, None) => had,
+        };
+        match newer {
+            Some(state) => {
+                // What the store does not hold yet is saved over what it holds.
+                self.touched = state.version != stored;
+                self.saved_at_ms = if self.touched { i64::MIN } else { now_ms };
+                self.saved = Some(state.clone());
+                self.state = state;
+            }
+            None => {
+                self.state = State::first(now_ms, &self.instance);
+                self.turn(now_ms);
+                let own = self.own();
+                self.note(
+                    &own,
+                    Verb::Start,
+                    self.state.step,
+                    "",
+                    Outcome::Done,
+                    "all is Redis's",
+                    now_ms,
+                );
+            }
+        }
+        self.configure(now_ms);
+    }
+
+    fn on_tick(&mut self, now_ms: i64, out: &mut Vec<Command>) {
+        if self.trouble.is_some() || self.saved.is_none() {
+            return;
+        }
+        self.mind_deadline(now_ms);
+        // Where the deadline has changed the course, the save that follows hands the next action out.
+        if self.records.is_empty() {
+            self.act(out);
+        }
+    }
+
+    /// Hands out the action that the stored state is at, unless it is being done.
+    fn act(&mut self, out: &mut Vec<Command>) {
+        let Some(saved) = &self.saved else { return };
+        let Some(motion) = &saved.motion else { return };
+        let here = (saved.epoch, motion.at);
+        if self.trouble.is_some() || self.acting == Some(here) {
+            return;
+        }
+        if let Some(action) = motion.action() {
+            self.acting = Some(here);
+            out.push(Command::Act {
+                epoch: here.0,
+                at: here.1,
+                action,
+            });
+        }
+    }
+
+    fn save_if_changed(&mut self, now_ms: i64, out: &mut Vec<Command>) {
+        if self.saving || self.trouble.is_some() {
+            return;
+        }
+        let due = self.touched && now_ms.saturating_sub(self.saved_at_ms) >= SAVE_EVERY_MS;
+        if self.records.is_empty() && !due {
+            return;
+        }
+        self.touched = false;
+        self.saving = true;
+        self.state.version = self.state.version.max(self.stored) + 1;
+        out.push(Command::Save {
+            state: Box::new(self.state.clone()),
+            over: self.stored,
+            records: self.records.clone(),
+        });
+    }
+
+    /// Begins a new epoch: plans of the old one are void.
+    fn turn(&mut self, now_ms: i64) {
+        self.state.epoch += 1;
+        self.state.lineage.grow(self.state.epoch, now_ms, self.salt);
+        self.plans.clear();
+        self.acting = None;
+        self.waiting = None;
+    }
+
+    /// Appends to the journal; the save that carries it follows.
+    #[expect(clippy::too_many_arguments, reason = "a record has as many parts")]
+    fn note(
+        &mut self,
+        who: &Who,
+        verb: Verb,
+        to: Step,
+        reason: &str,
+        outcome: Outcome,
+        note: &str,
+        now_ms: i64,
+    ) {
+        self.state.journal += 1;
+        self.records.push(Record {
+            n: self.state.journal,
+            at_ms: now_ms,
+            epoch: self.state.epoch,
+            who: who.name.clone(),
+            origin: who.origin.clone(),
+            verb,
+            from: self
+                .state
+                .motion
+                .as_ref()
+                .map_or(self.state.step, |motion| motion.from),
+            to,
+            reason: reason.to_owned(),
+            outcome,
+            note: note.to_owned(),
+            evidence: Vec::new(),
+        });
+    }
+
+    fn own(&self) -> Who {
+        Who {
+            name: "lockgate".to_owned(),
+            origin: self.instance.clone(),
+        }
+    }
+
+    /// The state as it is stored; `None` before the first load.
+    #[must_use]
+    pub const fn stored(&self) -> Option<&State> {
+        self.saved.as_ref()
+    }
+
+    /// Why nothing is done any more, until an operator decides.
+    #[must_use]
+    pub const fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
+    }
+
+    /// What the present action waits for.
+    #[must_use]
+    pub fn waiting(&self) -> Option<&str> {
+        self.waiting.as_deref()
+    }
+
+    #[must_use]
+    pub const fn course(&self) -> &Course {
+        &self.course
+    }
+
+    fn freshness_ms(&self) -> i64 {
+        millis(self.config.evidence_freshness)
+    }
+}
+
+#[cfg(test)]
+mod tests;

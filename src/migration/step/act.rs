@@ -1,0 +1,240 @@
+//! How a change of course goes: its actions, their outcomes, its deadline, and putting it back.
+
+use super::state::{Action, Direction, Motion, State, Told, Verb};
+use super::{Acted, Machine, Outcome, Who};
+use crate::migration::gate::{millis, span};
+use crate::migration::phase::Step;
+
+/// A change of course that is wanted.
+pub(super) struct Wanted<'a> {
+    pub verb: Verb,
+    pub to: Step,
+    pub who: &'a Who,
+    pub reason: &'a str,
+}
+
+impl Machine {
+    /// What leads from a step to another, in order.
+    pub(super) fn actions(&self, state: &State, to: Step, direction: Direction) -> Vec<Action> {
+        let epoch = state.epoch;
+        let mut version = state.told.version;
+        let mut tell = |share, hold_ingress_to| {
+            version += 1;
+            Action::Tell(Told {
+                version,
+                epoch,
+                share,
+                hold_ingress_to,
+            })
+        };
+        let before = state.told.share;
+        let after = to.share();
+        let follow = |told: Action| match told {
+            Action::Tell(Told { version, .. }) => Action::Converge { version },
+            other => other,
+        };
+        match direction {
+            Direction::Back => {
+                let back = tell(after, None);
+                vec![back, follow(back)]
+            }
+            Direction::Forward if before == after => vec![Action::Precheck, Action::Drain],
+            Direction::Forward if before.ingress == after.ingress => {
+                let on = tell(after, None);
+                vec![Action::Precheck, on, follow(on)]
+            }
+            // An application's write before the change may not be mirrored yet when its next one is in Kafka: so the buckets
+            // that move are held until all is carried over.
+            Direction::Forward => {
+                let hold = tell(before, Some(after.ingress));
+                let on = tell(after, None);
+                vec![
+                    Action::Precheck,
+                    hold,
+                    follow(hold),
+                    Action::Drain,
+                    on,
+                    follow(on),
+                ]
+            }
+        }
+    }
+
+    /// Begins a change of course in a new epoch.
+    pub(super) fn begin(&mut self, wanted: &Wanted<'_>, direction: Direction, now_ms: i64) {
+        let from = self.state.furthest();
+        let from = match direction {
+            Direction::Forward => self.state.step,
+            Direction::Back => from,
+        };
+        self.turn(now_ms);
+        let actions = self.actions(&self.state, wanted.to, direction);
+        self.state.motion = Some(Motion {
+            verb: wanted.verb,
+            direction,
+            from,
+            to: wanted.to,
+            actions,
+            at: 0,
+            begun_ms: now_ms,
+            deadline_ms: now_ms.saturating_add(millis(self.config.attempt_budget)),
+            by: wanted.who.name.clone(),
+            reason: wanted.reason.to_owned(),
+        });
+        self.intend();
+        self.note(
+            wanted.who,
+            wanted.verb,
+            wanted.to,
+            wanted.reason,
+            Outcome::Begun,
+            "",
+            now_ms,
+        );
+    }
+
+    /// Goes back to a step: at once where nobody was told of more.
+    pub(super) fn go_back(&mut self, wanted: &Wanted<'_>, now_ms: i64) {
+        let moving = self
+            .state
+            .motion
+            .as_ref()
+            .map(|motion| (motion.direction, motion.from));
+        if let Some((Direction::Forward, from)) = moving
+            && from == wanted.to
+            && self.state.tells_only(from)
+        {
+            self.note(
+                wanted.who,
+                wanted.verb,
+                wanted.to,
+                wanted.reason,
+                Outcome::Undone,
+                "nobody was told yet",
+                now_ms,
+            );
+            self.state.motion = None;
+            self.turn(now_ms);
+            return;
+        }
+        self.begin(wanted, Direction::Back, now_ms);
+    }
+
+    /// What is told is part of the state from before the telling on.
+    fn intend(&mut self) {
+        if let Some(Action::Tell(told)) = self.state.motion.as_ref().and_then(Motion::action) {
+            self.state.told = told;
+        }
+    }
+
+    pub(super) fn on_acted(&mut self, epoch: u64, at: usize, outcome: Acted, now_ms: i64) {
+        // An answer of an earlier course, or one that came twice.
+        if self.acting != Some((epoch, at)) {
+            return;
+        }
+        self.acting = None;
+        let Some(motion) = self.state.motion.as_mut() else {
+            return;
+        };
+        match outcome {
+            Acted::Done => {
+                self.waiting = None;
+                motion.at += 1;
+                if motion.at >= motion.actions.len() {
+                    self.arrive("", now_ms);
+                } else {
+                    let action = motion.action().map_or("", Action::as_str);
+                    let (verb, to) = (motion.verb, motion.to);
+                    self.intend();
+                    let own = self.own();
+                    self.note(&own, verb, to, "", Outcome::Begun, action, now_ms);
+                }
+            }
+            Acted::NotYet(what) => self.waiting = Some(what),
+            Acted::Failed(why) if motion.direction == Direction::Forward => self.undo(&why, now_ms),
+            Acted::Failed(why) => self.waiting = Some(why),
+        }
+    }
+
+    pub(super) fn mind_deadline(&mut self, now_ms: i64) {
+        let Some(motion) = &self.state.motion else {
+            return;
+        };
+        if now_ms < motion.deadline_ms {
+            return;
+        }
+        let waited = self
+            .waiting
+            .clone()
+            .unwrap_or_else(|| "an answer".to_owned());
+        let after = span(now_ms.saturating_sub(motion.begun_ms));
+        match (motion.direction, motion.action()) {
+            (Direction::Forward, _) => {
+                self.undo(
+                    &format!("not finished after {after}, waiting for {waited}"),
+                    now_ms,
+                );
+            }
+            // It is told; those who do not answer are named, and watched by the gate on clients.
+            (Direction::Back, Some(Action::Converge { .. })) => {
+                self.arrive(&format!("not confirmed after {after}: {waited}"), now_ms);
+            }
+            (Direction::Back, _) => {}
+        }
+    }
+
+    /// Puts a move back to where it began.
+    fn undo(&mut self, why: &str, now_ms: i64) {
+        let Some(motion) = &self.state.motion else {
+            return;
+        };
+        let (verb, from, reached) = (motion.verb, motion.from, motion.to);
+        let own = self.own();
+        if !self.state.tells_only(from) {
+            self.note(
+                &own,
+                verb,
+                reached,
+                why,
+                Outcome::Undone,
+                "going back",
+                now_ms,
+            );
+        }
+        let wanted = Wanted {
+            verb,
+            to: from,
+            who: &own,
+            reason: why,
+        };
+        self.go_back(&wanted, now_ms);
+    }
+
+    fn arrive(&mut self, note: &str, now_ms: i64) {
+        let Some(motion) = self.state.motion.take() else {
+            return;
+        };
+        let who = Who {
+            name: motion.by.clone(),
+            origin: self.instance.clone(),
+        };
+        self.state.step = motion.to;
+        self.state.since_ms = now_ms;
+        self.state.by.clone_from(&motion.by);
+        self.waiting = None;
+        // What was shown at another step shows nothing at this one.
+        self.state.holding.clear();
+        self.note(
+            &who,
+            motion.verb,
+            motion.to,
+            &motion.reason,
+            Outcome::Done,
+            note,
+            now_ms,
+        );
+        if let Some(record) = self.records.last_mut() {
+            record.from = motion.from;
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Which history a state belongs to, so that two states are told apart that have the same epoch by accident.
+//!
+//! Every change of course adds a mark: its epoch and a token that depends on all marks before it. Of two states of one
+//! history the one holds the other's last mark; where neither does, two drivers wrote without knowing of each other (a
+//! Redis was restored from a backup, or lost a save in a failover while Kafka could not be reached). No program can say
+//! which of the two the applications followed: that is an operator's to decide.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::state::State;
+
+/// So many marks are kept: beyond them histories are compared by their epochs alone.
+const KEPT: usize = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    pub epoch: u64,
+    pub token: u64,
+}
+
+/// The last marks, the newest at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Lineage(VecDeque<Mark>);
+
+/// Why a stored state cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Trouble {
+    #[error(
+        "the stored epoch went back from {had} to {found}: the state was restored or lost; nothing is moved until an operator \
+         decides, see: lockgate runbook epoch-went-backwards"
+    )]
+    Backwards { had: u64, found: u64 },
+    #[error(
+        "two histories fork before epoch {epoch}: two drivers wrote without knowing of each other; nothing is moved until an \
+         operator decides, see: lockgate runbook epoch-went-backwards"
+    )]
+    Fork { epoch: u64 },
+}
+
+impl Trouble {
+    #[must_use]
+    pub const fn runbook(&self) -> &'static str {
+        "epoch-went-backwards"
+    }
+}
+
+impl Lineage {
+    /// Adds the mark of a change of course. `salt` differs between instances.
+    pub fn grow(&mut self, epoch: u64, now_ms: i64, salt: u64) {
+        let before = self.0.back().map_or(0, |mark| mark.token);
+        let mut token = before ^ salt.rotate_left(32);
+        for part in [epoch, now_ms.cast_unsigned(), salt] {
+            token = mix(token ^ part);
+        }
+        self.0.push_back(Mark { epoch, token });
+        if self.0.len() > KEPT {
+            self.0.pop_front();
+        }
+    }
+
+    #[must_use]
+    pub fn last(&self) -> Option<Mark> {
+        self.0.back().copied()
+    }
+
+    /// Whether `mark` is part of this history; one older than what is kept is believed.
+    fn holds(&self, mark: Mark) -> bool {
+        let oldest = self.0.front().map_or(0, |first| first.epoch);
+        mark.epoch < oldest || self.0.contains(&mark)
+    }
+}
+
+/// splitmix64's finisher.
+fn mix(mut z: u64) -> u64 {
+    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Whether `found` goes on from `had`, or is an earlier save of the same course (a failover of Redis lost the last ones): then
+/// the greater version is the one to go on from.
+///
+/// # Errors
+/// Its epoch is lower, or it is of another history.
+pub fn follows(had: &State, found: &State) -> Result<(), Trouble> {
+    if found.epoch < had.epoch {
+        return Err(Trouble::Backwards {
+            had: had.epoch,
+            found: found.epoch,
+        });
+    }
+    match had.lineage.last() {
+        Some(mark) if !found.lineage.holds(mark) => Err(Trouble::Fork { epoch: had.epoch }),
+        _ => Ok(()),
+    }
+}
+
+/// The one of two stored states that is further, at a start.
+///
+/// # Errors
+/// They are of two histories.
+pub fn further(one: Option<State>, other: Option<State>) -> Result<Option<State>, Trouble> {
+    let (Some(one), Some(other)) = (&one, &other) else {
+        return Ok(one.or(other));
+    };
+    let (older, newer) = if (one.epoch, one.version) <= (other.epoch, other.version) {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    follows(older, newer)?;
+    Ok(Some(newer.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(epochs: u64, salt: u64) -> State {
+        let mut state = State::first(0, "test");
+        for epoch in 1..=epochs {
+            state.epoch = epoch;
+            state.version = epoch;
+            state.lineage.grow(epoch, 0, salt);
+        }
+        state
+    }
+
+    #[test]
+    fn the_higher_epoch_of_one_history_wins() {
+        let (old, new) = (at(3, 7), at(9, 7));
+        for (one, other) in [(&old, &new), (&new, &old)] {
+            let won = further(Some(one.clone()), Some(other.clone())).expect("one history");
+            assert_eq!(won.map(|state| state.epoch), Some(9));
+        }
+        assert_eq!(further(Some(old.clone()), None), Ok(Some(old)));
+        assert_eq!(further(None, None), Ok(None));
+    }
+
+    #[test]
+    fn two_histories_fork_at_any_epochs() {
+        for (one, other) in [(3, 3), (3, 4), (9, 3)] {
+            let forked = further(Some(at(one, 7)), Some(at(other, 8)));
+            assert_eq!(
+                forked,
+                Err(Trouble::Fork {
+                    epoch: one.min(other)
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn an_epoch_that_went_back_is_noticed() {
+        let back = follows(&at(5, 7), &at(4, 7));
+        assert_eq!(back, Err(Trouble::Backwards { had: 5, found: 4 }));
+        assert_eq!(follows(&at(4, 7), &at(5, 7)), Ok(()));
+        let mut earlier = at(5, 7);
+        earlier.version -= 1;
+        assert_eq!(
+            follows(&at(5, 7), &earlier),
+            Ok(()),
+            "a save was lost, no change of course"
+        );
+    }
+
+    #[test]
+    fn a_history_longer_than_what_is_kept_is_believed() {
+        assert_eq!(follows(&at(2, 7), &at(200, 7)), Ok(()));
+        assert!(follows(&at(190, 7), &at(200, 8)).is_err());
+    }
+}

@@ -1,0 +1,281 @@
+//! What the driver remembers: the whole of it is stored at every change, and nothing that matters is anywhere else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::lineage::Lineage;
+use crate::migration::gate::{GateName, Held, Measure};
+use crate::migration::phase::{Share, Step};
+use crate::migration::tripwire::Trip;
+
+/// The driver's state. `version` grows with every save and is what the store compares; `epoch` grows with every change of
+/// course and is what plans, commands and copies are told apart by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    pub v: u32,
+    pub version: u64,
+    pub epoch: u64,
+    pub lineage: Lineage,
+    /// Where it stands; while something moves: where that began.
+    pub step: Step,
+    pub since_ms: i64,
+    pub by: String,
+    pub motion: Option<Motion>,
+    pub held: Option<Stop>,
+    pub frozen: Option<Stop>,
+    pub told: Told,
+    /// Proofs of the way back, by the step that it leads back from.
+    pub rehearsed: BTreeMap<Step, Rehearsal>,
+    pub baseline: Option<Baseline>,
+    /// The settings as they were last seen, and how often they have changed.
+    pub settings: Settings,
+    pub settings_number: u64,
+    pub holding: BTreeMap<GateName, Held>,
+    pub trips: BTreeMap<Measure, Trip>,
+    /// Records in the journal.
+    pub journal: u64,
+}
+
+/// Settings by name, as texts. Shared: a state is copied at every change, and they hardly ever change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings(pub Arc<BTreeMap<String, String>>);
+
+impl Serialize for Settings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_ref().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Settings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        BTreeMap::deserialize(deserializer).map(|settings| Self(Arc::new(settings)))
+    }
+}
+
+/// What applications are told: a function of where the driver stands, numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    pub version: u64,
+    pub epoch: u64,
+    pub share: Share,
+    /// Buckets from `share.ingress` up to this percentage are written by nobody for a moment.
+    pub hold_ingress_to: Option<u8>,
+}
+
+/// Why nothing is promoted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    pub at_ms: i64,
+    pub by: String,
+    pub reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    Forward,
+    Back,
+}
+
+/// A change of course on its way: what is done, in order, and how far it is. Stored before each action is begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Motion {
+    pub verb: Verb,
+    pub direction: Direction,
+    pub from: Step,
+    pub to: Step,
+    pub actions: Vec<Action>,
+    /// The action that is being done; all before it are.
+    pub at: usize,
+    pub begun_ms: i64,
+    /// Forward: when it is given up. Back: when it no longer waits for those who do not answer.
+    pub deadline_ms: i64,
+    pub by: String,
+    pub reason: String,
+}
+
+/// One thing to do. Each may be done again after a crash, and has the same effect then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Both stores answer, and the flags can be written.
+    Precheck,
+    /// Publish what applications are told.
+    Tell(Told),
+    /// Every known application follows this version.
+    Converge { version: u64 },
+    /// Both mirrors have carried what was written before.
+    Drain,
+}
+
+impl Action {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Precheck => "look whether both stores answer",
+            Self::Tell(Told {
+                hold_ingress_to: Some(_),
+                ..
+            }) => "tell applications to hold the buckets that move",
+            Self::Tell(_) => "tell applications",
+            Self::Converge { .. } => "wait until every application follows",
+            Self::Drain => "wait until both mirrors are level",
+        }
+    }
+}
+
+/// What moves or stops a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    Promote,
+    Hold,
+    Resume,
+    Rollback,
+    Complete,
+    Tripwire,
+    Rehearse,
+    Baseline,
+    Configure,
+    /// The first start, and taking over a state.
+    Start,
+}
+
+impl Verb {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Promote => "promote",
+            Self::Hold => "hold",
+            Self::Resume => "resume",
+            Self::Rollback => "rollback",
+            Self::Complete => "complete",
+            Self::Tripwire => "tripwire",
+            Self::Rehearse => "rehearse",
+            Self::Baseline => "baseline",
+            Self::Configure => "configure",
+            Self::Start => "start",
+        }
+    }
+}
+
+/// A proof that the way back from a step is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehearsal {
+    pub at_ms: i64,
+    pub passed: bool,
+    pub note: String,
+    pub took_ms: i64,
+    /// The settings that it was made under.
+    pub settings_number: u64,
+}
+
+/// How Redis alone did, recorded before the start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    pub at_ms: i64,
+    pub by: String,
+    /// Entries a second.
+    pub throughput: f64,
+    /// Share of writes that the application knew already, where it reports that.
+    pub duplicate_hits: Option<f64>,
+}
+
+/// The word for where the driver stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Name {
+    Steady,
+    Moving,
+    Held,
+    Frozen,
+    RollingBack,
+}
+
+impl Name {
+    pub const ALL: [Self; 5] = [
+        Self::Steady,
+        Self::Moving,
+        Self::Held,
+        Self::Frozen,
+        Self::RollingBack,
+    ];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Steady => "steady",
+            Self::Moving => "moving",
+            Self::Held => "held",
+            Self::Frozen => "frozen",
+            Self::RollingBack => "rolling_back",
+        }
+    }
+}
+
+impl State {
+    /// Where every migration begins: all is Redis's.
+    #[must_use]
+    pub fn first(now_ms: i64, by: &str) -> Self {
+        Self {
+            v: 1,
+            version: 0,
+            epoch: 0,
+            lineage: Lineage::default(),
+            step: Step::SHADOW,
+            since_ms: now_ms,
+            by: by.to_owned(),
+            motion: None,
+            held: None,
+            frozen: None,
+            told: Told {
+                version: 1,
+                epoch: 1,
+                share: Share::REDIS_ONLY,
+                hold_ingress_to: None,
+            },
+            rehearsed: BTreeMap::new(),
+            baseline: None,
+            settings: Settings::default(),
+            settings_number: 0,
+            holding: BTreeMap::new(),
+            trips: BTreeMap::new(),
+            journal: 0,
+        }
+    }
+
+    #[must_use]
+    pub fn name(&self) -> Name {
+        match &self.motion {
+            _ if self.frozen.is_some() => Name::Frozen,
+            Some(motion) if motion.direction == Direction::Forward => Name::Moving,
+            Some(_) => Name::RollingBack,
+            None if self.held.is_some() => Name::Held,
+            None => Name::Steady,
+        }
+    }
+
+    /// The furthest step that anybody may have been told of.
+    #[must_use]
+    pub fn furthest(&self) -> Step {
+        match &self.motion {
+            Some(motion) => motion.from.max(motion.to),
+            None => self.step,
+        }
+    }
+
+    /// Whether more than this step's share was told, or something to hold.
+    #[must_use]
+    pub fn tells_only(&self, step: Step) -> bool {
+        self.told.share == step.share() && self.told.hold_ingress_to.is_none()
+    }
+}
+
+impl Motion {
+    #[must_use]
+    pub fn action(&self) -> Option<Action> {
+        self.actions.get(self.at).copied()
+    }
+}

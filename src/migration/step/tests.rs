@@ -1,0 +1,536 @@
+//! The driver's mind in a world of crashes, and each of its promises by itself.
+
+mod world;
+
+use std::collections::BTreeSet;
+
+use super::*;
+use world::{Dice, WHY, Weather, World, redis_only};
+
+fn calm(step: Step) -> World {
+    // Where no save fails: these tests look for one thing each.
+    let mut world = World::at(step, 0);
+    world.sure = true;
+    world
+}
+
+fn stop(reason: &str) -> (Ask, Ask) {
+    (
+        Ask::Hold {
+            reason: reason.to_owned(),
+        },
+        Ask::Resume {
+            reason: reason.to_owned(),
+        },
+    )
+}
+
+fn back(to: Option<Step>) -> Ask {
+    Ask::Rollback {
+        to,
+        reason: WHY.to_owned(),
+    }
+}
+
+#[test]
+fn a_whole_cutover_from_shadow_to_done() {
+    let mut world = calm(Step::SHADOW);
+    let mut seen = vec![Step::SHADOW];
+    while world.state().step != Step::DONE {
+        let verb = if world.state().step == Step::CLEANUP {
+            Verb::Complete
+        } else {
+            Verb::Promote
+        };
+        world.promote(0, verb).expect("the gates are open");
+        world.finish(0);
+        world.check();
+        seen.push(world.state().step);
+    }
+    assert_eq!(seen, Course::new(&world::config()).steps());
+    let refused = world
+        .ask(0, back(None), "rollback")
+        .expect("answered")
+        .expect_err("refused");
+    assert!(matches!(*refused, Refusal::NoWay { .. }), "{refused:?}");
+}
+
+#[test]
+fn every_step_goes_back_one_step_and_all_the_way() {
+    for step in Course::new(&world::config()).steps() {
+        for to in [None, Some(Step::SHADOW)] {
+            let mut world = calm(*step);
+            let answer = world.ask(0, back(to), "rollback").expect("answered");
+            if *step == Step::SHADOW || *step == Step::DONE {
+                assert!(answer.is_err(), "{step}");
+                continue;
+            }
+            answer.expect("accepted");
+            world.finish(0);
+            world.check();
+            let reached = world.state().step;
+            let expected = to.or(Course::new(&world::config()).previous(*step));
+            assert_eq!(Some(reached), expected);
+        }
+    }
+}
+
+#[test]
+fn a_promotion_that_fails_at_any_action_returns_and_says_so() {
+    for step in Course::new(&world::config()).steps() {
+        for failing in 0..6 {
+            let mut world = calm(*step);
+            if *step == Step::DONE
+                || *step == Step::CLEANUP
+                || world.promote(0, Verb::Promote).is_err()
+            {
+                continue;
+            }
+            for _ in 0..failing {
+                world.act(0, Acted::Done, false);
+            }
+            if world.state().motion.is_none() {
+                continue;
+            }
+            world.act(0, Acted::Failed("the broker is gone".to_owned()), false);
+            world.finish(0);
+            world.check();
+            assert_eq!(world.state().step, *step, "after action {failing}");
+        }
+    }
+}
+
+#[test]
+fn an_attempt_ends_at_its_deadline_and_a_rollback_does_not_wait_for_the_silent() {
+    let mut world = calm(Step::ingress(10));
+    world.promote(0, Verb::Promote).expect("open");
+    world.act(0, Acted::Done, false);
+    world.act(0, Acted::Done, false);
+    world.act(0, Acted::NotYet("billing".to_owned()), false);
+    assert_eq!(world.drivers[0].machine.waiting(), Some("billing"));
+    world.pass(31_000);
+    world.give(0, Event::Tick, "deadline");
+    assert_eq!(world.state().name(), Name::RollingBack);
+    assert_eq!(world.state().told.share, Step::ingress(10).share());
+    world.act(0, Acted::Done, false);
+    world.act(0, Acted::NotYet("billing".to_owned()), false);
+    world.pass(31_000);
+    world.give(0, Event::Tick, "deadline");
+    assert_eq!(
+        (world.state().name(), world.state().step),
+        (Name::Steady, Step::ingress(10))
+    );
+    assert!(
+        world
+            .last_records
+            .iter()
+            .any(|record| record.note.contains("billing")),
+        "it says who"
+    );
+}
+
+#[test]
+fn a_rollback_does_not_give_up_while_redis_cannot_be_told() {
+    let mut world = calm(Step::ingress(10));
+    world
+        .ask(0, back(Some(Step::SHADOW)), "rollback")
+        .expect("answered")
+        .expect("accepted");
+    for _ in 0..10 {
+        world.act(0, Acted::Failed("Redis does not answer".to_owned()), false);
+        world.pass(60_000);
+        world.give(0, Event::Tick, "deadline");
+        assert_eq!(world.state().name(), Name::RollingBack);
+    }
+    world.finish(0);
+    assert!(redis_only(world.flags.expect("told")));
+}
+
+#[test]
+fn a_plan_is_used_once_and_only_in_its_epoch_and_time() {
+    let mut world = calm(Step::consumers(5));
+    let plan = |world: &mut World| match world.ask(
+        0,
+        Ask::Plan {
+            verb: Verb::Rollback,
+            to: None,
+        },
+        "plan",
+    ) {
+        Some(Ok(answer)) => match *answer {
+            Answer::Plan(plan) => plan,
+            Answer::Accepted { .. } => panic!("a plan was asked for"),
+        },
+        other => panic!("{other:?}"),
+    };
+    let apply = |world: &mut World, id: &str, reason: &str| {
+        let ask = Ask::Apply {
+            plan: id.to_owned(),
+            reason: reason.to_owned(),
+            typed: None,
+        };
+        world
+            .ask(0, ask, "rollback")
+            .expect("answered")
+            .map_err(|refusal| *refusal)
+    };
+    let old = plan(&mut world);
+    assert_eq!(
+        old.steps.len(),
+        2,
+        "the recorder saw what would be done: {old:?}"
+    );
+    assert_eq!(apply(&mut world, &old.id, "short"), Err(Refusal::NoReason));
+    world.pass(120_000);
+    assert_eq!(apply(&mut world, &old.id, WHY), Err(Refusal::Expired));
+    let stale = plan(&mut world);
+    let (hold, _) = stop(WHY);
+    world.ask(0, hold, "hold");
+    assert_eq!(
+        apply(&mut world, &stale.id, WHY),
+        Err(Refusal::NoPlan),
+        "a new epoch voids it"
+    );
+    let good = plan(&mut world);
+    assert!(apply(&mut world, &good.id, WHY).is_ok());
+    assert_eq!(apply(&mut world, &good.id, WHY), Err(Refusal::NoPlan));
+    assert_eq!(world.state().name(), Name::RollingBack);
+}
+
+#[test]
+fn every_single_bad_measurement_blocks_its_promotion_or_takes_it_back() {
+    let course = Course::new(&world::config());
+    for step in course.steps().iter().filter(|step| **step < Step::CLEANUP) {
+        let needed: BTreeSet<Measure> =
+            crate::migration::gate::gates(&world::config(), &course, *step)
+                .iter()
+                .filter_map(|gate| gate.name.measure())
+                .collect();
+        for measure in needed {
+            for weather in [Weather::Bad(measure), Weather::Unknown, Weather::Old] {
+                let mut world = calm(*step);
+                let next = course.next(*step).expect("before done");
+                let proof = Ask::Rehearsed {
+                    step: next,
+                    passed: true,
+                    note: String::new(),
+                    took_ms: 1,
+                };
+                world.ask(0, proof, "rehearse");
+                world.observe(0, Weather::Good);
+                world.ask(0, Ask::Baseline, "baseline");
+                for _ in 0..3 {
+                    world.pass(20_000);
+                    world.observe(0, weather);
+                }
+                assert!(world.apply(0, Verb::Promote).is_err(), "{step} {weather:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn without_a_proof_of_the_way_back_nothing_is_promoted() {
+    let mut world = calm(Step::SHADOW);
+    for _ in 0..3 {
+        world.pass(1_000);
+        world.observe(0, Weather::Good);
+    }
+    let Err(refusal) = world.apply(0, Verb::Promote) else {
+        panic!("refused")
+    };
+    assert!(refusal.to_string().contains("rehearsal"), "{refusal}");
+    world.promote(0, Verb::Promote).expect("proven");
+}
+
+#[test]
+fn changed_settings_are_journaled_and_void_the_proof() {
+    let mut world = calm(Step::SHADOW);
+    let proof = Ask::Rehearsed {
+        step: Step::consumers(5),
+        passed: true,
+        note: String::new(),
+        took_ms: 1,
+    };
+    world.ask(0, proof, "rehearse");
+    let mut config = world::config();
+    config.gates.group_lag = 501;
+    world.drivers[0].machine = Machine::new(config, "demo", "test", 9);
+    let (state, stored) = (world.store.clone().map(Box::new), world.state().version);
+    world.give(0, Event::Loaded { state, stored }, "loaded");
+    let note = &world.last_records[0].note;
+    assert!(note.contains("gates.group_lag: 500 to 501"), "{note}");
+    let verdicts = world.drivers[0].machine.verdicts(world.now_ms);
+    let rehearsal = verdicts
+        .iter()
+        .find(|verdict| verdict.name.as_str() == "rehearsal")
+        .expect("a gate");
+    assert!(
+        !rehearsal.opens() && rehearsal.reason.contains("settings changed"),
+        "{rehearsal:?}"
+    );
+}
+
+#[test]
+fn what_cannot_be_done_within_the_budget_is_not_begun() {
+    let mut world = calm(Step::SHADOW);
+    world.promote(0, Verb::Promote).expect("open");
+    world.ask(0, back(Some(Step::SHADOW)), "rollback");
+    world.finish(0);
+    world.slow = true;
+    let Err(refusal) = world.promote(0, Verb::Promote) else {
+        panic!("refused")
+    };
+    assert!(matches!(*refusal, Refusal::Budget { .. }), "{refusal}");
+    assert_eq!(world.state().motion, None);
+}
+
+#[test]
+fn inconsistency_freezes_and_leaves_redis_alone_serving() {
+    let mut world = calm(Step::ingress(50));
+    world.observe(0, Weather::Bad(Measure::Inconsistency));
+    assert_eq!(world.state().name(), Name::Frozen);
+    assert!(redis_only(world.state().told), "stored at once");
+    world.act(0, Acted::Done, false);
+    assert!(
+        redis_only(world.flags.expect("told")),
+        "told with the first action"
+    );
+    world.finish(0);
+    assert_eq!(
+        (world.state().name(), world.state().step),
+        (Name::Frozen, Step::SHADOW)
+    );
+    assert!(world.promote(0, Verb::Promote).is_err());
+    let (_, resume) = stop(WHY);
+    world
+        .ask(0, resume, "resume")
+        .expect("answered")
+        .expect("accepted");
+    assert_eq!(world.state().name(), Name::Steady);
+}
+
+#[test]
+fn a_store_that_went_back_or_forked_is_for_an_operator() {
+    let mut world = calm(Step::consumers(5));
+    let old = world.state().clone();
+    let (hold, _) = stop(WHY);
+    world.ask(0, hold, "hold");
+    let stored = old.version;
+    world.give(
+        0,
+        Event::Loaded {
+            state: Some(Box::new(old)),
+            stored,
+        },
+        "loaded",
+    );
+    let trouble = world.drivers[0].machine.trouble().expect("noticed");
+    assert!(
+        trouble
+            .to_string()
+            .contains("lockgate runbook epoch-went-backwards")
+    );
+    let refused = world
+        .ask(0, back(None), "rollback")
+        .expect("answered")
+        .expect_err("refused");
+    assert!(matches!(*refused, Refusal::Trouble(_)));
+    let gone = Event::Loaded {
+        state: None,
+        stored: 0,
+    };
+    let mut world = calm(Step::consumers(5));
+    world.give(0, gone, "loaded");
+    assert!(
+        world.drivers[0].machine.trouble().is_some(),
+        "a lost state is no first start"
+    );
+}
+
+#[test]
+fn nobody_without_a_name_changes_anything() {
+    let mut world = calm(Step::consumers(5));
+    let nobody = Who {
+        name: " ".to_owned(),
+        origin: "x".to_owned(),
+    };
+    world.give(0, Event::Asked(nobody, back(None)), "rollback");
+    let refused = world.drivers[0]
+        .answers
+        .pop()
+        .expect("answered")
+        .expect_err("refused");
+    assert_eq!(*refused, Refusal::Nameless);
+    assert_eq!(
+        world.last_records[0].outcome,
+        Outcome::Refused,
+        "and it is in the journal"
+    );
+}
+
+/// One random thing after another.
+fn wander(world: &mut World, turns: u64) {
+    for _ in 0..turns {
+        let number = usize::try_from(world.dice.roll(world.drivers.len() as u64)).expect("few");
+        turn(world, number);
+        world.check();
+    }
+}
+
+fn turn(world: &mut World, number: usize) {
+    let (hold, resume) = stop(WHY);
+    match world.dice.roll(32) {
+        0..4 => drop(world.promote(number, Verb::Promote)),
+        6 => drop(world.promote(number, Verb::Complete)),
+        4..6 | 7..15 => world.act(number, Acted::Done, false),
+        15 => world.act(number, Acted::Done, true),
+        16 => world.act(number, Acted::NotYet("somebody".to_owned()), false),
+        17 => world.act(number, Acted::Failed("broken".to_owned()), false),
+        18 => drop(world.ask(number, hold, "hold")),
+        19..21 => drop(world.ask(number, resume, "resume")),
+        21 => drop(world.ask(number, back(None), "rollback")),
+        22 => {
+            let steps = Course::new(&world::config());
+            let at = usize::try_from(world.dice.roll(steps.steps().len() as u64)).expect("few");
+            drop(world.ask(number, back(Some(steps.steps()[at])), "rollback"));
+        }
+        23..25 => {
+            let ms = i64::try_from(world.dice.roll(40_000)).expect("small");
+            world.pass(ms);
+            world.give(number, Event::Tick, "deadline");
+        }
+        25 => world.give(number, Event::Tick, "deadline"),
+        26 => {
+            let at = usize::try_from(world.dice.roll(Measure::ALL.len() as u64)).expect("few");
+            world.observe(number, Weather::Bad(Measure::ALL[at]));
+        }
+        27 => {
+            let weather = if world.dice.one_in(2) {
+                Weather::Unknown
+            } else {
+                Weather::Old
+            };
+            world.observe(number, weather);
+            drop(world.apply(number, Verb::Promote));
+        }
+        28 => world.observe(number, Weather::Good),
+        // It dies; what it had begun to do may still be carried out by nobody.
+        29 => {
+            world.drivers.swap_remove(number);
+            world.start();
+        }
+        // A second one comes up; the first may be asleep and wake.
+        30 if world.drivers.len() < 3 => drop(world.start()),
+        _ => drop(world.apply(number, Verb::Rollback)),
+    }
+}
+
+/// From wherever it is, until complete, it comes back to Redis alone.
+fn comes_home(world: &mut World) {
+    world.sure = true;
+    if world.state().step == Step::DONE {
+        return;
+    }
+    let fresh = world.start();
+    if world.state().furthest() != Step::SHADOW {
+        let to_shadow = |state: &State| {
+            state
+                .motion
+                .as_ref()
+                .is_some_and(|motion| motion.to == Step::SHADOW)
+        };
+        if !to_shadow(world.state()) {
+            let answer = world
+                .ask(fresh, back(Some(Step::SHADOW)), "rollback")
+                .expect("answered");
+            answer.expect("there is a way back");
+        }
+        world.finish(fresh);
+    }
+    world.check();
+    assert_eq!(world.state().step, Step::SHADOW);
+    assert!(redis_only(world.flags.expect("told")));
+}
+
+/// Every day so many as take some seconds, in `make soak` a hundred thousand.
+fn sequences() -> u64 {
+    let asked = std::env::var("LOCKGATE_SEQUENCES")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let soak = std::env::var_os("LOCKGATE_SOAK").is_some_and(|value| value == "1");
+    asked.unwrap_or(if soak { 100_000 } else { 4_000 })
+}
+
+/// The documented transitions: `steady ──promote──▶ moving`.
+fn documented() -> BTreeSet<(String, String, String)> {
+    let docs = include_str!("../step.rs")
+        .lines()
+        .take_while(|line| line.starts_with("//!"));
+    let words: Vec<&str> = docs.flat_map(str::split_whitespace).collect();
+    words
+        .windows(3)
+        .filter_map(|three| {
+            let cause = three[1].strip_prefix("──")?.strip_suffix("──▶")?;
+            Some((three[0].to_owned(), cause.to_owned(), three[2].to_owned()))
+        })
+        .collect()
+}
+
+/// A tripwire that fires before anybody was told: back at once. Chance comes upon it once in some ten thousand sequences.
+fn rare() -> BTreeSet<(Name, &'static str, Name)> {
+    let mut transitions = BTreeSet::new();
+    for held in [false, true] {
+        let mut world = calm(Step::consumers(100));
+        world.promote(0, Verb::Promote).expect("open");
+        if held {
+            world.ask(0, stop(WHY).0, "hold");
+        }
+        world.observe(0, Weather::Bad(Measure::ProduceErrors));
+        assert_eq!(world.state().motion, None);
+        world.check();
+        transitions.append(&mut world.transitions);
+    }
+    transitions
+}
+
+#[test]
+fn random_events_and_crashes_keep_every_promise() {
+    let steps = Course::new(&world::config());
+    let mut transitions = rare();
+    for seed in 0..sequences() {
+        let mut dice = Dice(seed ^ 0x5eed);
+        let step = steps.steps()[usize::try_from(dice.roll(10)).expect("few")];
+        let turns = 4 + dice.roll(16);
+        let outcome = std::panic::catch_unwind(|| {
+            let mut world = World::at(step, seed);
+            wander(&mut world, turns);
+            comes_home(&mut world);
+            world.transitions
+        });
+        match outcome {
+            Ok(seen) => transitions.extend(seen),
+            Err(panic) => {
+                eprintln!("sequence {seed} from {step}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    let made: BTreeSet<_> = transitions
+        .into_iter()
+        .map(|(from, cause, to)| {
+            (
+                from.as_str().to_owned(),
+                cause.to_owned(),
+                to.as_str().to_owned(),
+            )
+        })
+        .collect();
+    let missing: Vec<_> = made.difference(&documented()).cloned().collect();
+    let never: Vec<_> = documented().difference(&made).cloned().collect();
+    assert_eq!(
+        (missing, never),
+        (Vec::new(), Vec::new()),
+        "(made but not documented, documented but not made)"
+    );
+}

@@ -1,0 +1,282 @@
+//! What evidence does: it fills the windows of gates, and sets off tripwires.
+
+use std::collections::BTreeMap;
+
+use super::act::Wanted;
+use super::state::{Direction, State, Stop, Verb};
+use super::{Machine, Outcome};
+use crate::config::migration::Action as Reaction;
+use crate::migration::gate::{
+    Evidence, Gate, GateName, Held, Kind, Measure, Reading, Sample, Verdict, gates,
+};
+use crate::migration::phase::Step;
+use crate::migration::tripwire::{Tripwire, tripwires};
+
+/// What was measured, and how long the slow parts of a move are likely to take (`None`: not known).
+#[derive(Clone, Debug, Default)]
+pub struct Observation {
+    pub samples: Vec<Sample>,
+    pub converge_ms: Option<i64>,
+    pub drain_ms: Option<i64>,
+}
+
+impl Machine {
+    pub(super) fn on_observed(&mut self, observation: Observation, now_ms: i64) {
+        self.converge_ms = observation.converge_ms;
+        self.drain_ms = observation.drain_ms;
+        for sample in observation.samples {
+            self.samples.insert(sample.measure, sample);
+        }
+        if self.saved.is_none() || self.trouble.is_some() {
+            return;
+        }
+        self.fill_windows(now_ms);
+        self.mind_tripwires(now_ms);
+    }
+
+    fn fill_windows(&mut self, now_ms: i64) {
+        if self.state.motion.is_some() {
+            return;
+        }
+        let freshness = self.freshness_ms();
+        for gate in gates(&self.config, &self.course, self.state.step) {
+            let Some(sample) = gate
+                .name
+                .measure()
+                .and_then(|measure| self.samples.get(&measure))
+            else {
+                continue;
+            };
+            if gate.kind != Kind::Held || now_ms.saturating_sub(sample.at_ms) > freshness {
+                continue;
+            }
+            if let Reading::Value(value) = relative(&self.state, sample)
+                && value.is_finite()
+            {
+                let held = self
+                    .state
+                    .holding
+                    .entry(gate.name)
+                    .or_insert_with(|| Held::new(&gate));
+                self.touched = true;
+                if held.observe(&gate, value, sample.at_ms, &self.config) {
+                    // Or a restart would believe that it still holds.
+                    self.saved_at_ms = i64::MIN;
+                }
+            }
+        }
+    }
+
+    fn mind_tripwires(&mut self, now_ms: i64) {
+        let step = self.state.furthest();
+        let freshness = self.freshness_ms();
+        let mut fired: Vec<Tripwire> = Vec::new();
+        for wire in tripwires(&self.config.tripwires) {
+            if !wire.watches(step) {
+                self.state.trips.remove(&wire.measure);
+                continue;
+            }
+            let sample = self.samples.get(&wire.measure).map(|sample| Sample {
+                reading: relative(&self.state, sample),
+                ..sample.clone()
+            });
+            let trip = self.state.trips.entry(wire.measure).or_default();
+            let before = trip.fired_ms;
+            if trip.observe(
+                &wire,
+                sample.as_ref(),
+                &self.config.tripwires,
+                freshness,
+                now_ms,
+            ) {
+                fired.push(wire);
+            } else if before != trip.fired_ms {
+                self.touched = true;
+            }
+        }
+        for wire in &fired {
+            let own = self.own();
+            let what = format!("{} beyond {}", wire.measure, wire.threshold);
+            self.note(
+                &own,
+                Verb::Tripwire,
+                wire.leads_to(&self.course, step),
+                &what,
+                Outcome::Begun,
+                reaction(wire.action),
+                now_ms,
+            );
+        }
+        if !fired.is_empty() {
+            self.react(&fired, step, now_ms);
+        }
+    }
+
+    /// Several at once do what the strongest asks for.
+    fn react(&mut self, fired: &[Tripwire], step: Step, now_ms: i64) {
+        let names: Vec<&str> = fired.iter().map(|wire| wire.measure.as_str()).collect();
+        let reason = names.join(", ");
+        let freezes = fired
+            .iter()
+            .any(|wire| matches!(wire.action, Reaction::Freeze | Reaction::RedisOnly));
+        let to = fired
+            .iter()
+            .map(|wire| wire.leads_to(&self.course, step))
+            .min()
+            .unwrap_or(step);
+        let own = self.own();
+        if freezes && self.state.frozen.is_none() {
+            self.state.frozen = Some(Stop {
+                at_ms: now_ms,
+                by: own.name.clone(),
+                reason: reason.clone(),
+            });
+        }
+        let to = match &self.state.motion {
+            // A frozen driver does not go on; where it came from is the least that it goes back to.
+            Some(motion) if motion.direction == Direction::Forward && freezes => {
+                to.min(motion.from)
+            }
+            Some(motion) if motion.direction == Direction::Back && to >= motion.to => step,
+            _ => to,
+        };
+        if to < step {
+            let wanted = Wanted {
+                verb: Verb::Tripwire,
+                to,
+                who: &own,
+                reason: &reason,
+            };
+            self.go_back(&wanted, now_ms);
+        } else if freezes {
+            self.turn(now_ms);
+        }
+    }
+
+    /// The gates before the promotion out of the present step, as they stand.
+    #[must_use]
+    pub fn verdicts(&self, now_ms: i64) -> Vec<Verdict> {
+        if self.saved.is_none() {
+            return Vec::new();
+        }
+        // What is observed is newer than what is stored.
+        let state = &self.state;
+        gates(&self.config, &self.course, state.step)
+            .iter()
+            .map(|gate| {
+                gate.judge(
+                    &self.evidence(state, gate, now_ms),
+                    self.freshness_ms(),
+                    now_ms,
+                )
+            })
+            .collect()
+    }
+
+    fn evidence(&self, state: &State, gate: &Gate, now_ms: i64) -> Evidence {
+        match gate.name {
+            #[expect(clippy::cast_precision_loss, reason = "seconds at a step")]
+            GateName::Soak => {
+                let there = now_ms.saturating_sub(state.since_ms).max(0);
+                Evidence::value(there as f64 / 1_000.0, now_ms)
+            }
+            GateName::Rehearsal => self.rehearsal(state, now_ms),
+            name => {
+                let Some(measure) = name.measure() else {
+                    return Evidence::unknown("it is not measured");
+                };
+                let Some(sample) = self.samples.get(&measure) else {
+                    return Evidence::unknown(unmeasured(measure));
+                };
+                let mut reading = relative(state, sample);
+                if let Reading::Counted { since_ms, .. } = reading
+                    && gate.kind == Kind::Share
+                    && since_ms < state.since_ms
+                {
+                    reading =
+                        Reading::Unknown("it was counted from before this step on".to_owned());
+                }
+                Evidence {
+                    reading,
+                    at_ms: sample.at_ms,
+                    held: state.holding.get(&name).cloned(),
+                }
+            }
+        }
+    }
+
+    fn rehearsal(&self, state: &State, now_ms: i64) -> Evidence {
+        let Some(next) = self.course.next(state.step) else {
+            return Evidence::unknown("nothing comes after this step");
+        };
+        match state.rehearsed.get(&next) {
+            None => Evidence::unknown(format!("the way back from {next} was not proven yet")),
+            Some(proof) if proof.settings_number != state.settings_number => {
+                Evidence::unknown("the settings changed since the way back was proven")
+            }
+            Some(proof) => Evidence::value(f64::from(u8::from(proof.passed)), now_ms),
+        }
+    }
+
+    /// How far each tripwire that matters here is from firing.
+    #[must_use]
+    pub fn margins(&self) -> BTreeMap<Measure, Option<f64>> {
+        let state = &self.state;
+        tripwires(&self.config.tripwires)
+            .iter()
+            .filter(|wire| wire.watches(state.furthest()))
+            .map(|wire| {
+                (
+                    wire.measure,
+                    state.trips.get(&wire.measure).and_then(|trip| trip.margin),
+                )
+            })
+            .collect()
+    }
+}
+
+/// A reading held against the baseline, where its gate asks for that.
+fn relative(state: &State, sample: &Sample) -> Reading {
+    const NONE: &str = "there is no baseline; lockgate baseline record makes one, in shadow";
+    match (sample.measure, &sample.reading, &state.baseline) {
+        (Measure::Throughput | Measure::DuplicateHits, Reading::Value(_), None) => {
+            Reading::Unknown(NONE.to_owned())
+        }
+        (Measure::Throughput, Reading::Value(value), Some(baseline)) => {
+            Reading::Value(value / baseline.throughput)
+        }
+        (Measure::DuplicateHits, Reading::Value(value), Some(baseline)) => {
+            match baseline.duplicate_hits {
+                Some(usual) => Reading::Value((value - usual).abs()),
+                None => Reading::Unknown("the baseline has no share of idempotent hits".to_owned()),
+            }
+        }
+        (_, reading, _) => reading.clone(),
+    }
+}
+
+fn unmeasured(measure: Measure) -> String {
+    match measure {
+        Measure::AddedLatency
+        | Measure::Duplicates
+        | Measure::DuplicateHits
+        | Measure::ProduceLatency
+        | Measure::ProduceErrors
+        | Measure::WriteLatency
+        | Measure::EndToEnd
+        | Measure::Archive => {
+            "only the application knows it: POST /v1/evidence, or a PromQL query under [prometheus]"
+                .to_owned()
+        }
+        _ => "it was not measured yet".to_owned(),
+    }
+}
+
+const fn reaction(action: Reaction) -> &'static str {
+    match action {
+        Reaction::Alarm => "alarm: nothing is moved",
+        Reaction::Freeze => "freeze",
+        Reaction::Rollback => "roll back",
+        Reaction::RedisOnly => "freeze, Redis only",
+    }
+}

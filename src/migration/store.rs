@@ -1,0 +1,282 @@
+//! Where the driver's state is kept: in Redis, where saving compares the version, and a copy in Kafka.
+//!
+//! Redis decides: of two drivers one saves. The copy is what is left when Redis loses its last writes, or everything. It is
+//! written under the driver's own transactional id, after reading in Redis that the state is still the newest: opening the
+//! writer fences older drivers, so whoever passed that look can no longer write once a newer one has opened. Of several
+//! records the greatest (epoch, version) counts, whatever their order.
+
+use std::time::Duration;
+
+use tracing::info;
+
+use super::step::{Record, State};
+use crate::placement::{Partition, Topic};
+use crate::streams::{self, Connection, DriverSaved, Redis};
+use crate::topics::{self, Admin, From, Headers, Kafka, TopicSpec, Writer, read_partition};
+
+/// How long one step against Kafka may take.
+const KAFKA_TIMEOUT: Duration = Duration::from_secs(15);
+/// The key of the copy's records.
+const COPY_KEY: &[u8] = b"driver";
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Redis(#[from] streams::Error),
+    #[error(transparent)]
+    Kafka(#[from] topics::Error),
+    #[error(
+        "the driver's state in {place} cannot be read by this version ({cause}); a newer lockgate may have written it: run that \
+         version"
+    )]
+    Unreadable { place: &'static str, cause: String },
+}
+
+/// The state in Redis. One connection, made anew after it broke.
+pub struct Store {
+    redis: Redis,
+    connection: Option<Connection>,
+    key: Vec<u8>,
+    lease: Vec<u8>,
+    holder: String,
+}
+
+impl Store {
+    #[must_use]
+    pub fn new(redis: Redis, migration: &str, holder: &str) -> Self {
+        Self {
+            redis,
+            connection: None,
+            key: format!("lockgate:{migration}:driver").into_bytes(),
+            lease: format!("lockgate:{migration}:driver-lease").into_bytes(),
+            holder: holder.to_owned(),
+        }
+    }
+
+    /// The connection, for the flags as well.
+    pub async fn connection(&mut self) -> Result<&mut Connection, streams::Error> {
+        let usable = self.connection.take().filter(Connection::is_usable);
+        let connection = match usable {
+            Some(connection) => connection,
+            None => self.redis.connect(self.redis.default_database()).await?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    /// What is stored, and its version there.
+    pub async fn load(&mut self) -> Result<Option<(State, u64)>, Error> {
+        let key = self.key.clone();
+        match self.connection().await?.driver_load(&key).await? {
+            None => Ok(None),
+            Some(stored) => Ok(Some((parse(&stored.state, "Redis")?, stored.version))),
+        }
+    }
+
+    pub async fn save(
+        &mut self,
+        state: &State,
+        over: u64,
+        records: &[Record],
+    ) -> Result<DriverSaved, Error> {
+        let key = self.key.clone();
+        let records: Vec<(u64, Vec<u8>)> = records
+            .iter()
+            .map(|record| (record.n, json(record)))
+            .collect();
+        let connection = self.connection().await?;
+        Ok(connection
+            .driver_save(&key, over, state.version, &json(state), &records)
+            .await?)
+    }
+
+    /// Takes or keeps the lease; `None`: it is ours, else who holds it.
+    pub async fn lease(&mut self, length: Duration) -> Result<Option<String>, Error> {
+        let (key, holder) = (self.lease.clone(), self.holder.clone());
+        let found = self
+            .connection()
+            .await?
+            .lease_take(&key, &holder, length)
+            .await?;
+        Ok((found != holder).then_some(found))
+    }
+
+    /// Gives the lease back, so that another need not wait for its end.
+    pub async fn release(&mut self) -> Result<(), Error> {
+        let (key, holder) = (self.lease.clone(), self.holder.clone());
+        Ok(self
+            .connection()
+            .await?
+            .lease_release(&key, &holder)
+            .await?)
+    }
+
+    /// Journal records by their numbers.
+    pub async fn journal(
+        &mut self,
+        numbers: std::ops::RangeInclusive<u64>,
+    ) -> Result<Vec<Record>, Error> {
+        let key = self.key.clone();
+        let records = self
+            .connection()
+            .await?
+            .driver_records(&key, numbers)
+            .await?;
+        records
+            .iter()
+            .map(|record| parse(record, "Redis"))
+            .collect()
+    }
+}
+
+/// The copy in Kafka.
+pub struct Copy {
+    kafka: Kafka,
+    admin: Admin,
+    topic: Topic,
+    transactional_id: String,
+    writer: Option<Writer>,
+    made: bool,
+}
+
+impl Copy {
+    /// # Errors
+    /// The clients' configuration.
+    pub fn new(kafka: &Kafka, migration: &str) -> Result<Self, Error> {
+        Ok(Self {
+            kafka: kafka.clone(),
+            admin: Admin::new(kafka)?,
+            topic: topic(migration),
+            transactional_id: format!("lockgate.{migration}.driver"),
+            writer: None,
+            made: false,
+        })
+    }
+
+    /// The greatest state that was copied; `None` where none was.
+    pub async fn read(&self) -> Result<Option<State>, Error> {
+        let (kafka, topic) = (self.kafka.clone(), self.topic.clone());
+        let read = tokio::task::spawn_blocking(move || greatest(&kafka, &topic));
+        crate::tasks::passed_on(read.await)
+    }
+
+    /// Copies a state, where `store` says that it is still the newest; `false`: it is not.
+    ///
+    /// Not cancel safe: to be run to its end by a task of its own.
+    pub async fn write(&mut self, store: &mut Store, state: &State) -> Result<bool, Error> {
+        if !self.made {
+            self.make_topic().await?;
+            self.made = true;
+        }
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => self.open().await?,
+        };
+        // *After* opening: a driver that comes later fences this writer.
+        let newest = store
+            .load()
+            .await?
+            .is_some_and(|(_, version)| version == state.version);
+        if !newest {
+            self.writer = Some(writer);
+            return Ok(false);
+        }
+        let (topic, value) = (self.topic.clone(), json(state));
+        let wrote = tokio::task::spawn_blocking(move || {
+            let sent = send(&mut writer, &topic, &value);
+            sent.map(|()| writer)
+        });
+        // After any error the writer is of no use.
+        self.writer = Some(crate::tasks::passed_on(wrote.await)?);
+        Ok(true)
+    }
+
+    async fn open(&self) -> Result<Writer, Error> {
+        let (kafka, id) = (self.kafka.clone(), self.transactional_id.clone());
+        let opened = tokio::task::spawn_blocking(move || Writer::open(&kafka, &id, KAFKA_TIMEOUT));
+        Ok(crate::tasks::passed_on(opened.await)?)
+    }
+
+    async fn make_topic(&self) -> Result<(), Error> {
+        if self
+            .admin
+            .layouts(std::slice::from_ref(&self.topic))
+            .await?
+            .is_empty()
+        {
+            let brokers = self.admin.brokers().await?.len();
+            let spec = TopicSpec::checkpoints(self.topic.clone(), 1)
+                .for_cluster(self.kafka.config().replication_factor, brokers);
+            info!(topic = %self.topic, "making the topic of the driver's state");
+            self.admin.create(&[spec]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// `lockgate.<name>.state`
+#[must_use]
+pub fn topic(migration: &str) -> Topic {
+    Topic::from(format!("lockgate.{migration}.state"))
+}
+
+fn greatest(kafka: &Kafka, topic: &Topic) -> Result<Option<State>, Error> {
+    let mut greatest: Option<State> = None;
+    let mut unreadable = None;
+    let read = read_partition(
+        kafka,
+        topic,
+        Partition(0),
+        From::Beginning,
+        KAFKA_TIMEOUT,
+        |record| {
+            let Some(value) = record.value.filter(|_| record.key == Some(COPY_KEY)) else {
+                return;
+            };
+            match parse::<State>(value, "Kafka") {
+                Err(error) => {
+                    unreadable.get_or_insert(error);
+                }
+                Ok(state) => {
+                    let rank = |state: &State| (state.epoch, state.version);
+                    if greatest
+                        .as_ref()
+                        .is_none_or(|known| rank(known) < rank(&state))
+                    {
+                        greatest = Some(state);
+                    }
+                }
+            }
+        },
+    );
+    match (read, unreadable) {
+        (Err(topics::Error::TopicMissing { .. }), _) => Ok(None),
+        (Err(error), _) => Err(error.into()),
+        (Ok(_), Some(error)) => Err(error),
+        (Ok(_), None) => Ok(greatest),
+    }
+}
+
+fn send(writer: &mut Writer, topic: &Topic, value: &[u8]) -> Result<(), topics::Error> {
+    writer.begin()?;
+    let record = topics::Record {
+        topic,
+        partition: Partition(0),
+        key: Some(COPY_KEY),
+        value: Some(value),
+        headers: Headers::default(),
+        timestamp_ms: super::driver::now_ms(),
+    };
+    writer.send(record, 0)?;
+    writer.commit(KAFKA_TIMEOUT)
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain structures of strings and numbers serialise")
+}
+
+fn parse<T: serde::de::DeserializeOwned>(value: &[u8], place: &'static str) -> Result<T, Error> {
+    serde_json::from_slice(value).map_err(|error| Error::Unreadable {
+        place,
+        cause: error.to_string(),
+    })
+}

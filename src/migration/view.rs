@@ -1,0 +1,284 @@
+//! What is shown of the driver: plain data for API and command line, made of one [`View`] and of nothing else.
+//!
+//! Unknown is absent, never 0; times are RFC 3339; durations end in `_seconds`.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::driver::{View, flags};
+use super::gate::{Answer, Op, Verdict};
+use super::phase::{Phase, Step};
+use super::step::{Direction, Record, State, Verb};
+use crate::flags::Flags;
+
+/// The migration as it stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Shown {
+    /// `None`: its state was not read yet.
+    pub phase: Option<Phase>,
+    pub epoch: Option<u64>,
+    pub step: Option<ShownStep>,
+    pub state: Option<ShownState>,
+    pub gates: Vec<ShownGate>,
+    pub blockers: Vec<Blocker>,
+    pub next: Option<Next>,
+    pub rollback: Option<Rollback>,
+    pub flags: Option<Flags>,
+    /// 1 far from firing, 0 beyond it, null where it is not known.
+    pub tripwires: BTreeMap<String, Option<f64>>,
+    /// The last records.
+    pub journal: Vec<ShownRecord>,
+    /// The instance that steers, where it is not this one.
+    pub steered_by: Option<String>,
+    pub trouble: Option<String>,
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShownStep {
+    /// Where it is to be.
+    pub set: Step,
+    /// Where it is, or was before it moved.
+    pub actual: Step,
+    pub since: String,
+    pub by: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShownState {
+    pub name: String,
+    pub since: String,
+    pub reason: Option<String>,
+    pub waiting_for: Option<String>,
+    pub deadline: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShownGate {
+    pub name: String,
+    pub verdict: Answer,
+    pub value: Option<f64>,
+    pub unit: String,
+    pub op: Op,
+    pub threshold: f64,
+    pub window_seconds: i64,
+    pub samples: u64,
+    pub needed: Option<u64>,
+    pub bound: Option<(f64, f64)>,
+    pub since: Option<String>,
+    pub reason: String,
+    pub opens_at: Option<String>,
+}
+
+/// What stands in the way, and what to do about it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Blocker {
+    pub what: String,
+    pub why: String,
+    #[serde(rename = "do")]
+    pub todo: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Next {
+    pub verb: Verb,
+    pub to: Step,
+    pub allowed: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rollback {
+    pub ready: bool,
+    /// `None` where it was not proven from the present step.
+    pub rehearsed_at: Option<String>,
+    pub estimate_seconds: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShownRecord {
+    pub n: u64,
+    pub at: String,
+    pub epoch: u64,
+    pub who: String,
+    pub origin: String,
+    pub verb: Verb,
+    pub from: Step,
+    pub to: Step,
+    pub reason: String,
+    pub outcome: String,
+    pub note: String,
+    pub evidence: Vec<ShownGate>,
+}
+
+impl Shown {
+    #[must_use]
+    pub fn of(view: &View) -> Self {
+        let state = view.state.as_ref();
+        Self {
+            phase: state.map(|state| state.step.phase()),
+            epoch: state.map(|state| state.epoch),
+            step: state.map(step),
+            state: state.map(|state| shown_state(state, view.waiting.as_deref())),
+            gates: view.verdicts.iter().map(gate).collect(),
+            blockers: blockers(view),
+            next: state.and_then(|state| next(state, view)),
+            rollback: state.map(rollback),
+            flags: state.map(flags),
+            tripwires: view
+                .margins
+                .iter()
+                .map(|(measure, margin)| (measure.to_string(), *margin))
+                .collect(),
+            journal: view.journal.iter().map(record).collect(),
+            steered_by: view.holder.clone(),
+            trouble: view.trouble.as_ref().map(ToString::to_string),
+            error: view.error.clone(),
+        }
+    }
+}
+
+fn step(state: &State) -> ShownStep {
+    ShownStep {
+        set: state.motion.as_ref().map_or(state.step, |motion| motion.to),
+        actual: state.step,
+        since: time(state.since_ms),
+        by: state.by.clone(),
+    }
+}
+
+fn shown_state(state: &State, waiting: Option<&str>) -> ShownState {
+    let stop = state.frozen.as_ref().or(state.held.as_ref());
+    let motion = state.motion.as_ref();
+    let since = stop
+        .map(|stop| stop.at_ms)
+        .or(motion.map(|motion| motion.begun_ms))
+        .unwrap_or(state.since_ms);
+    ShownState {
+        name: state.name().as_str().to_owned(),
+        since: time(since),
+        reason: stop
+            .map(|stop| format!("{} ({})", stop.reason, stop.by))
+            .or(motion.map(|motion| format!("{} ({})", motion.reason, motion.by))),
+        waiting_for: waiting.map(str::to_owned),
+        deadline: motion
+            .filter(|motion| motion.direction == Direction::Forward)
+            .map(|motion| time(motion.deadline_ms)),
+    }
+}
+
+fn gate(verdict: &Verdict) -> ShownGate {
+    ShownGate {
+        name: verdict.name.to_string(),
+        verdict: verdict.verdict,
+        value: verdict.value,
+        unit: verdict.unit.clone(),
+        op: verdict.op,
+        threshold: verdict.threshold,
+        window_seconds: verdict.window_seconds,
+        samples: verdict.samples,
+        needed: verdict.needed,
+        bound: verdict.bound,
+        since: verdict.since_ms.map(time),
+        reason: verdict.reason.clone(),
+        opens_at: verdict.opens_at_ms.map(time),
+    }
+}
+
+fn blockers(view: &View) -> Vec<Blocker> {
+    let mut blockers = Vec::new();
+    let mut add = |what: &str, why: String, todo: &str| {
+        blockers.push(Blocker {
+            what: what.to_owned(),
+            why,
+            todo: todo.to_owned(),
+        });
+    };
+    if let Some(trouble) = &view.trouble {
+        add(
+            "trouble",
+            trouble.to_string(),
+            "lockgate runbook epoch-went-backwards",
+        );
+    }
+    if let Some(stop) = view.state.as_ref().and_then(|state| state.frozen.as_ref()) {
+        add(
+            "frozen",
+            stop.reason.clone(),
+            "find the cause, then lockgate resume --reason",
+        );
+    }
+    if let Some(stop) = view.state.as_ref().and_then(|state| state.held.as_ref()) {
+        add(
+            "held",
+            format!("{} ({})", stop.reason, stop.by),
+            "lockgate resume --reason",
+        );
+    }
+    for verdict in view.verdicts.iter().filter(|verdict| !verdict.opens()) {
+        let why = format!("{}: {}", verdict.verdict.as_str(), verdict.reason);
+        add(verdict.name.as_str(), why, verdict.name.advice());
+    }
+    blockers
+}
+
+fn next(state: &State, view: &View) -> Option<Next> {
+    let to = view.next?;
+    let still = state.motion.is_none() && state.held.is_none() && state.frozen.is_none();
+    let opens = !view.verdicts.is_empty() && view.verdicts.iter().all(Verdict::opens);
+    Some(Next {
+        verb: if to == Step::DONE {
+            Verb::Complete
+        } else {
+            Verb::Promote
+        },
+        to,
+        allowed: still && opens && view.trouble.is_none(),
+    })
+}
+
+fn rollback(state: &State) -> Rollback {
+    let proof = state
+        .rehearsed
+        .get(&state.step)
+        .filter(|proof| proof.settings_number == state.settings_number);
+    #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+    let estimate = proof.map(|proof| proof.took_ms as f64 / 1_000.0);
+    Rollback {
+        ready: state.furthest() != Step::SHADOW && state.step != Step::DONE,
+        rehearsed_at: proof
+            .filter(|proof| proof.passed)
+            .map(|proof| time(proof.at_ms)),
+        estimate_seconds: estimate,
+    }
+}
+
+/// A journal record as it is shown.
+#[must_use]
+pub fn record(record: &Record) -> ShownRecord {
+    ShownRecord {
+        n: record.n,
+        at: time(record.at_ms),
+        epoch: record.epoch,
+        who: record.who.clone(),
+        origin: record.origin.clone(),
+        verb: record.verb,
+        from: record.from,
+        to: record.to,
+        reason: record.reason.clone(),
+        outcome: record.outcome.as_str().to_owned(),
+        note: record.note.clone(),
+        evidence: record.evidence.iter().map(gate).collect(),
+    }
+}
+
+/// RFC 3339.
+#[must_use]
+pub fn time(ms: i64) -> String {
+    let since = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    let at = SystemTime::UNIX_EPOCH
+        .checked_add(since)
+        .unwrap_or(SystemTime::UNIX_EPOCH);
+    humantime::format_rfc3339_millis(at).to_string()
+}

@@ -1,0 +1,209 @@
+//! What the migration driver keeps in Redis: its state with the journal, its lease, and the flags, each under a key of
+//! Lockgate's own and each changed by one script, so that no two writers can interleave.
+//!
+//! * [`driver_save`](Connection::driver_save) compares the version first: of two drivers that loaded the same state one
+//!   saves, and the other learns that it did not. The journal's records are fields of the same key, never overwritten.
+//! * [`flags_write`](Connection::flags_write) never puts an older version in place of a newer one: a driver that slept between
+//!   storing and telling tells nothing when it wakes.
+//! * The lease only spares two drivers from duelling; nothing depends on it.
+//!
+//! A call whose answer is lost may have been carried out. Doing it again is refused or has the same effect.
+
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::error::Error;
+use super::own::check_own;
+use super::wire::each;
+
+const SAVE: &str = "\
+local found = redis.call('HGET', KEYS[1], 'version') or '0'
+if found ~= ARGV[1] then return {0, found} end
+redis.call('HSET', KEYS[1], 'version', ARGV[2], 'state', ARGV[3])
+for i = 4, #ARGV, 2 do redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1]) end
+return {1, ARGV[2]}";
+
+const LEASE: &str = "\
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return holder end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return ARGV[1]";
+
+const RELEASE: &str = "\
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0";
+
+const FLAGS: &str = "\
+local found = tonumber(redis.call('HGET', KEYS[1], 'version') or '-1')
+local new = tonumber(ARGV[1])
+if found > new then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'version', ARGV[1], unpack(ARGV, 2))
+if found < new then redis.call('PUBLISH', KEYS[1], ARGV[1]) end
+return 1";
+
+/// What is stored of a driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDriver {
+    pub version: u64,
+    pub state: Vec<u8>,
+}
+
+/// What came of a save.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverSaved {
+    Saved,
+    /// The store holds this version instead of the one that was expected.
+    Conflict {
+        found: u64,
+    },
+}
+
+impl Connection {
+    /// The stored state; `None` where there is none.
+    pub async fn driver_load(&mut self, key: &[u8]) -> Result<Option<StoredDriver>, Error> {
+        let answer = self
+            .ask("HMGET", &[b"HMGET", key, b"version", b"state"])
+            .await?;
+        let found = self.look(&answer, |cursor| {
+            each(cursor, |cursor| {
+                Ok(cursor.bulk_or_null()?.map(<[u8]>::to_vec))
+            })
+        })?;
+        match found.as_slice() {
+            [Some(version), Some(state)] => Ok(Some(StoredDriver {
+                version: self.number("HMGET", version)?,
+                state: state.clone(),
+            })),
+            [None, None] => Ok(None),
+            _ => Err(self.malformed(
+                "HMGET",
+                "a driver's state without its version, or the reverse",
+            )),
+        }
+    }
+
+    /// Puts the state in place of version `over` (0: of none), and appends journal records by their numbers.
+    pub async fn driver_save(
+        &mut self,
+        key: &[u8],
+        over: u64,
+        version: u64,
+        state: &[u8],
+        records: &[(u64, Vec<u8>)],
+    ) -> Result<DriverSaved, Error> {
+        check_own("EVAL", key)?;
+        let (over, version) = (over.to_string(), version.to_string());
+        let names: Vec<String> = records.iter().map(|(n, _)| record_field(*n)).collect();
+        let mut words: Vec<&[u8]> = vec![b"EVAL", SAVE.as_bytes(), b"1", key];
+        words.extend([over.as_bytes(), version.as_bytes(), state]);
+        for (name, (_, record)) in names.iter().zip(records) {
+            words.extend([name.as_bytes(), record.as_slice()]);
+        }
+        let answer = self.ask("EVAL", &words).await?;
+        let (saved, found) = self.look(&answer, |cursor| {
+            cursor.array_of()?;
+            Ok((cursor.integer()? == 1, cursor.bulk()?.to_vec()))
+        })?;
+        if saved {
+            return Ok(DriverSaved::Saved);
+        }
+        let found = self.number("EVAL", &found)?;
+        Ok(DriverSaved::Conflict { found })
+    }
+
+    /// Journal records by their numbers; those that are not there are left out.
+    pub async fn driver_records(
+        &mut self,
+        key: &[u8],
+        numbers: std::ops::RangeInclusive<u64>,
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        if numbers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<String> = numbers.map(record_field).collect();
+        let mut words: Vec<&[u8]> = vec![b"HMGET", key];
+        words.extend(names.iter().map(String::as_bytes));
+        let answer = self.ask("HMGET", &words).await?;
+        let found = self.look(&answer, |cursor| {
+            each(cursor, |cursor| {
+                Ok(cursor.bulk_or_null()?.map(<[u8]>::to_vec))
+            })
+        })?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Takes or keeps the lease; answers who holds it now.
+    pub async fn lease_take(
+        &mut self,
+        key: &[u8],
+        holder: &str,
+        length: Duration,
+    ) -> Result<String, Error> {
+        check_own("EVAL", key)?;
+        let length = length.as_millis().max(1).to_string();
+        let words: [&[u8]; 6] = [
+            b"EVAL",
+            LEASE.as_bytes(),
+            b"1",
+            key,
+            holder.as_bytes(),
+            length.as_bytes(),
+        ];
+        let answer = self.ask("EVAL", &words).await?;
+        self.look(&answer, |cursor| {
+            Ok(String::from_utf8_lossy(cursor.bulk()?).into_owned())
+        })
+    }
+
+    /// Gives the lease back, where it is still this holder's.
+    pub async fn lease_release(&mut self, key: &[u8], holder: &str) -> Result<(), Error> {
+        check_own("EVAL", key)?;
+        let words: [&[u8]; 5] = [b"EVAL", RELEASE.as_bytes(), b"1", key, holder.as_bytes()];
+        let answer = self.ask("EVAL", &words).await?;
+        self.look(&answer, |cursor| cursor.integer().map(drop))
+    }
+
+    /// Writes the flags and tells who listens on the channel of the key's name; `false`: a newer version is there.
+    pub async fn flags_write(
+        &mut self,
+        key: &[u8],
+        version: u64,
+        fields: &[(String, String)],
+    ) -> Result<bool, Error> {
+        check_own("EVAL", key)?;
+        let version = version.to_string();
+        let mut words: Vec<&[u8]> = vec![b"EVAL", FLAGS.as_bytes(), b"1", key, version.as_bytes()];
+        for (name, value) in fields {
+            words.extend([name.as_bytes(), value.as_bytes()]);
+        }
+        let answer = self.ask("EVAL", &words).await?;
+        self.look(&answer, |cursor| Ok(cursor.integer()? == 1))
+    }
+
+    /// The fields of a hash of Lockgate's own.
+    pub async fn own_fields(&mut self, key: &[u8]) -> Result<Vec<(String, String)>, Error> {
+        let answer = self.ask("HGETALL", &[b"HGETALL", key]).await?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let flat = self.look(&answer, |cursor| {
+            each(cursor, |cursor| Ok(text(cursor.bulk()?)))
+        })?;
+        let (pairs, _) = flat.as_chunks::<2>();
+        Ok(pairs
+            .iter()
+            .map(|[name, value]| (name.clone(), value.clone()))
+            .collect())
+    }
+
+    fn number(&mut self, command: &'static str, text: &[u8]) -> Result<u64, Error> {
+        std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| self.malformed(command, "a version that is no number"))
+    }
+}
+
+/// A journal record's field.
+fn record_field(n: u64) -> String {
+    format!("j:{n}")
+}

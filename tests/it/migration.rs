@@ -1,0 +1,626 @@
+//! The migration driver on real stores: a whole cutover, two drivers at once, takeover, lost states, zombies.
+//!
+//! The drivers run in this process; what parity, the mirror and applications would measure is put in by the test.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockgate::config::{self, Migration};
+use lockgate::flags::{FlagsReader, FlagsWriter};
+use lockgate::migration::driver::{Driver, Handle, Parts, now_ms};
+use lockgate::migration::gate::{Measure, Reading, Sample};
+use lockgate::migration::phase::{Course, Share, Step};
+use lockgate::migration::step::{Answer, Ask, Name, Outcome, Record, Refusal, State, Verb, Who};
+use lockgate::migration::store::{Copy, Store, topic};
+use lockgate::placement::Partition;
+use lockgate::status::{Board, ParityState};
+use lockgate::streams::{DriverSaved, Redis};
+use lockgate::topics::{Headers, Kafka, Record as KafkaRecord, Writer};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{eventually_async, kafka, redis, unique};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A migration of its own on the shared servers.
+struct Site {
+    name: String,
+    database: u32,
+    config: Migration,
+}
+
+struct Running {
+    handle: Handle,
+    flags: FlagsReader,
+    board: Arc<Board>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+    /// What measures and follows, a few times a second.
+    world: JoinHandle<()>,
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+fn who() -> Who {
+    Who {
+        name: "ana".to_owned(),
+        origin: "127.0.0.1".to_owned(),
+    }
+}
+
+const WHY: &str = "the test asks for it";
+
+impl Site {
+    fn new(what: &str) -> Self {
+        let mut config = Migration {
+            evaluate_every: Duration::from_millis(50),
+            settle: Duration::ZERO,
+            lease: Duration::from_secs(2),
+            ..Migration::default()
+        };
+        let short = Duration::from_millis(200);
+        config.soak = config::migration::Soak {
+            shadow: short,
+            consumers: short,
+            ingress: short,
+            last: short,
+        };
+        config.gates.mirror_lag_window = short;
+        config.gates.incidents_window = short;
+        config.gates.groups_window = short;
+        config.gates.duplicate_hits_window = short;
+        Self {
+            name: unique(what),
+            database: redis().own_database(),
+            config,
+        }
+    }
+
+    fn redis(&self) -> Redis {
+        let config = config::Redis {
+            url: redis().url(self.database),
+            response_timeout: Duration::from_secs(5),
+            ..config::Redis::default()
+        };
+        Redis::new(&config).expect("configuration")
+    }
+
+    fn kafka(&self) -> Kafka {
+        Kafka::new(&config::Kafka {
+            bootstrap_servers: vec![kafka().bootstrap()],
+            ..config::Kafka::default()
+        })
+        .expect("configuration")
+    }
+
+    fn store(&self, holder: &str) -> Store {
+        Store::new(self.redis(), &self.name, holder)
+    }
+
+    fn copy(&self) -> Copy {
+        Copy::new(&self.kafka(), &self.name).expect("configuration")
+    }
+
+    fn start(&self, instance: &str) -> Running {
+        let board = Arc::new(Board::new(&self.name, instance, [("r", "t")]));
+        let parts = Parts {
+            migration: self.name.clone(),
+            instance: instance.to_owned(),
+            config: self.config.clone(),
+            shards: 1,
+            redis: self.redis(),
+            kafka: self.kafka(),
+            board: Arc::clone(&board),
+        };
+        let (writer, flags) = FlagsWriter::new(&self.name);
+        let (driver, handle) = Driver::new(parts, writer).expect("configuration");
+        let stop = CancellationToken::new();
+        let run = driver.run(stop.clone());
+        let task = tokio::spawn(async move { run.await.expect("the driver runs") });
+        let world = tokio::spawn(well(handle.clone(), Arc::clone(&board), flags.clone()));
+        Running {
+            handle,
+            flags,
+            board,
+            stop,
+            task,
+            world,
+        }
+    }
+
+    async fn fields(&self) -> BTreeMap<String, String> {
+        let key = format!("lockgate:{}:flags", self.name);
+        let mut connection = self
+            .redis()
+            .connect(self.redis().default_database())
+            .await
+            .expect("connected");
+        let fields = connection.own_fields(key.as_bytes()).await.expect("read");
+        fields.into_iter().collect()
+    }
+}
+
+/// Everything is well: the mirror is level, measurements are good, one application follows the flags.
+async fn well(handle: Handle, board: Arc<Board>, flags: FlagsReader) {
+    board.shard(
+        lockgate::placement::Shard(0),
+        lockgate::status::StateName::Running,
+        None,
+        None,
+    );
+    loop {
+        board.edge_up("kafka");
+        board.route("r", |route| route.mirrored_entries += 3_000);
+        board.parity(|cell| {
+            cell.state = ParityState::Level;
+            cell.reason = None;
+            for route in cell.routes.values_mut() {
+                *route.found.classes.entry("match".to_owned()).or_default() += 3_000;
+            }
+        });
+        let at_ms = now_ms();
+        let since_ms = at_ms;
+        for measure in Measure::ALL {
+            let reading = match measure {
+                // The driver measures these itself.
+                Measure::MirrorLag
+                | Measure::Undrained
+                | Measure::Incident
+                | Measure::Clients
+                | Measure::Parity
+                | Measure::Inconsistency
+                | Measure::DeadLetters => {
+                    continue;
+                }
+                Measure::Throughput => Reading::Value(900.0),
+                Measure::DuplicateHits => Reading::Value(0.02),
+                Measure::GroupLag
+                | Measure::Duplicates
+                | Measure::UnderReplicated
+                | Measure::ReplicationLag
+                | Measure::Disk => Reading::Value(0.0),
+                _ => Reading::Counted {
+                    faults: 0,
+                    total: 100_000,
+                    since_ms,
+                },
+            };
+            handle.measurements.put(Sample {
+                measure: *measure,
+                reading,
+                at_ms,
+            });
+        }
+        let version = flags.borrow().map_or(0, |told| told.version);
+        assert!(
+            handle
+                .measurements
+                .acknowledged("billing", version, 5_000, at_ms)
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.cancel();
+        self.world.abort();
+        self.task.await.expect("it ends");
+    }
+
+    /// It dies: nothing is given back or finished.
+    fn kill(self) {
+        self.task.abort();
+        self.world.abort();
+    }
+
+    fn state(&self) -> Option<State> {
+        self.handle.view().state.clone()
+    }
+
+    async fn at(&self, step: Step, name: Name) {
+        eventually_async(LONG, &format!("{step} {}", name.as_str()), async || {
+            let state = self.state();
+            match &state {
+                Some(state) if state.step == step && state.name() == name => Ok(()),
+                _ => Err(format!(
+                    "{:?} {:?}",
+                    state.map(|state| (state.step, state.motion)),
+                    self.handle.view().error
+                )),
+            }
+        })
+        .await;
+    }
+
+    /// Promotes as soon as the gates open.
+    async fn promote(&self, verb: Verb, name: &str) {
+        eventually_async(LONG, "the gates open", async || {
+            let plan = match self.handle.ask(who(), Ask::Plan { verb, to: None }).await {
+                Ok(answer) => match *answer {
+                    Answer::Plan(plan) => plan,
+                    Answer::Accepted { .. } => return Err("no plan".to_owned()),
+                },
+                Err(refusal) => return Err(refusal.to_string()),
+            };
+            let proof = self.handle.rehearse(who(), plan.to).await;
+            if plan.to != Step::DONE {
+                proof.map_err(|refusal| refusal.to_string())?;
+            }
+            let typed = Some(name.to_owned());
+            let apply = Ask::Apply {
+                plan: plan.id,
+                reason: WHY.to_owned(),
+                typed,
+            };
+            self.handle
+                .ask(who(), apply)
+                .await
+                .map(drop)
+                .map_err(|refusal| refusal.to_string())
+        })
+        .await;
+    }
+}
+
+#[test]
+fn a_state_is_saved_by_one_of_two_and_its_journal_is_never_overwritten() {
+    runtime().block_on(async {
+        let site = Site::new("cas");
+        let (mut one, mut two) = (site.store("one"), site.store("two"));
+        assert!(one.load().await.expect("read").is_none());
+        let mut state = State::first(1, "one");
+        state.version = 1;
+        let record = |n, note: &str| Record {
+            n,
+            at_ms: 1,
+            epoch: 1,
+            who: "ana".to_owned(),
+            origin: "here".to_owned(),
+            verb: Verb::Hold,
+            from: Step::SHADOW,
+            to: Step::SHADOW,
+            reason: String::new(),
+            outcome: Outcome::Done,
+            note: note.to_owned(),
+            evidence: Vec::new(),
+        };
+        assert_eq!(
+            one.save(&state, 0, &[record(1, "first")])
+                .await
+                .expect("saved"),
+            DriverSaved::Saved
+        );
+        let late = two
+            .save(&state, 0, &[record(1, "late")])
+            .await
+            .expect("answered");
+        assert_eq!(late, DriverSaved::Conflict { found: 1 });
+        let found = two.load().await.expect("read").expect("stored");
+        assert_eq!(found, (state.clone(), 1), "it reads back as it was");
+        state.version = 2;
+        let again = two
+            .save(&state, 1, &[record(1, "again"), record(2, "second")])
+            .await
+            .expect("saved");
+        assert_eq!(again, DriverSaved::Saved);
+        let notes: Vec<_> = one
+            .journal(1..=3)
+            .await
+            .expect("read")
+            .into_iter()
+            .map(|record| record.note)
+            .collect();
+        assert_eq!(notes, ["first", "second"]);
+
+        let length = Duration::from_secs(30);
+        assert_eq!(one.lease(length).await.expect("asked"), None);
+        assert_eq!(
+            two.lease(length).await.expect("asked"),
+            Some("one".to_owned())
+        );
+        two.release().await.expect("asked");
+        assert_eq!(
+            one.lease(length).await.expect("asked"),
+            None,
+            "another's lease is not given back"
+        );
+        one.release().await.expect("given back");
+        assert_eq!(two.lease(length).await.expect("asked"), None);
+    });
+}
+
+#[test]
+fn a_whole_cutover_and_back_again_on_real_stores() {
+    runtime().block_on(async {
+        let site = Site::new("cutover");
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        assert_eq!(
+            site.fields().await.get("QUEUE_BACKEND").map(String::as_str),
+            Some("redis")
+        );
+        eventually_async(LONG, "a baseline", async || {
+            running
+                .handle
+                .ask(who(), Ask::Baseline)
+                .await
+                .map(drop)
+                .map_err(|refusal| refusal.to_string())
+        })
+        .await;
+        let course = Course::new(&site.config);
+        for step in course
+            .steps()
+            .iter()
+            .skip(1)
+            .filter(|step| **step < Step::CLEANUP)
+        {
+            running.promote(Verb::Promote, &site.name).await;
+            running.at(*step, Name::Steady).await;
+        }
+        let fields = site.fields().await;
+        assert_eq!(
+            fields.get("USE_KAFKA_INGRESS").map(String::as_str),
+            Some("true")
+        );
+        assert_eq!(fields.get("DUAL_WRITE").map(String::as_str), Some("false"));
+
+        let back = Ask::Rollback {
+            to: Some(Step::SHADOW),
+            reason: WHY.to_owned(),
+        };
+        running.handle.ask(who(), back).await.expect("accepted");
+        running.at(Step::SHADOW, Name::Steady).await;
+        let fields = site.fields().await;
+        assert_eq!(
+            fields.get("USE_KAFKA_CONSUMERS").map(String::as_str),
+            Some("false")
+        );
+        assert_eq!(fields.get("kafka_buckets").map(String::as_str), Some("0"));
+
+        let state = running.state().expect("known");
+        let mut store = site.store("reader");
+        let journal = store.journal(1..=state.journal).await.expect("read");
+        let numbers: Vec<u64> = journal.iter().map(|record| record.n).collect();
+        assert_eq!(numbers, (1..=state.journal).collect::<Vec<_>>(), "no gap");
+        let begun: Vec<_> = journal
+            .iter()
+            .filter(|record| {
+                record.verb == Verb::Promote
+                    && record.who == "ana"
+                    && record.outcome == Outcome::Begun
+            })
+            .collect();
+        assert_eq!(begun.len(), 8);
+        assert!(
+            begun
+                .iter()
+                .all(|record| !record.evidence.is_empty() && record.reason == WHY)
+        );
+        running.stop().await;
+    });
+}
+
+#[test]
+fn another_takes_over_in_the_middle_of_a_step() {
+    runtime().block_on(async {
+        let site = Site::new("takeover");
+        let one = site.start("one");
+        one.at(Step::SHADOW, Name::Steady).await;
+        let two = site.start("two");
+        let holder = eventually_async(LONG, "the second stands by", async || {
+            two.handle.view().holder.clone()
+        })
+        .await;
+        assert_eq!(holder, "one");
+        let hold = Ask::Hold {
+            reason: WHY.to_owned(),
+        };
+        let refused = two
+            .handle
+            .ask(who(), hold)
+            .await
+            .expect_err("it does not steer");
+        assert!(matches!(*refused, Refusal::Elsewhere(_)), "{refused}");
+
+        one.handle
+            .rehearse(who(), Step::consumers(5))
+            .await
+            .expect("proven");
+        eventually_async(LONG, "the gates are open", async || {
+            let view = one.handle.view();
+            !view.verdicts.is_empty() && view.verdicts.iter().all(|verdict| verdict.opens())
+        })
+        .await;
+        // Nobody follows any more, so that the step stays on its way.
+        one.world.abort();
+        one.promote(Verb::Promote, &site.name).await;
+        eventually_async(LONG, "it waits for the application", async || {
+            one.handle
+                .view()
+                .waiting
+                .as_ref()
+                .is_some_and(|what| what.contains("billing"))
+        })
+        .await;
+        let before = one.state().expect("known").epoch;
+        one.kill();
+        two.at(Step::consumers(5), Name::Steady).await;
+        let state = two.state().expect("known");
+        assert!(state.epoch >= before);
+        assert_eq!(
+            state.told.share,
+            Share {
+                consumers: 5,
+                ingress: 0
+            }
+        );
+        assert_eq!(two.flags.borrow().map(|told| told.consumers), Some(5));
+        assert_eq!(two.handle.view().holder, None);
+        two.stop().await;
+    });
+}
+
+#[test]
+fn what_redis_lost_is_gone_on_with_from_the_copy() {
+    runtime().block_on(async {
+        let site = Site::new("lost");
+        let one = site.start("one");
+        one.at(Step::SHADOW, Name::Steady).await;
+        one.promote(Verb::Promote, &site.name).await;
+        one.at(Step::consumers(5), Name::Steady).await;
+        let epoch = one.state().expect("known").epoch;
+        eventually_async(LONG, "it is copied", async || {
+            let copied = site
+                .copy()
+                .read()
+                .await
+                .map_err(|error| error.to_string())?;
+            match copied {
+                Some(copied) if copied.step == Step::consumers(5) => Ok(()),
+                other => Err(format!("{:?}", other.map(|state| state.step))),
+            }
+        })
+        .await;
+        one.stop().await;
+        redis().command::<()>(site.database, "FLUSHDB");
+
+        let two = site.start("two");
+        two.at(Step::consumers(5), Name::Steady).await;
+        assert!(two.state().expect("known").epoch >= epoch);
+        let stored = site
+            .store("reader")
+            .load()
+            .await
+            .expect("read")
+            .expect("stored again");
+        assert_eq!(stored.0.step, Step::consumers(5));
+        two.stop().await;
+    });
+}
+
+/// PROTOCOLS.md, test 25.
+#[test]
+fn a_zombie_drivers_late_record_does_not_count() {
+    runtime().block_on(async {
+        let site = Site::new("zombie");
+        let mut store = site.store("one");
+        let mut old = State::first(1, "one");
+        (old.version, old.epoch) = (1, 1);
+        store.save(&old, 0, &[]).await.expect("saved");
+        let mut zombie = site.copy();
+        assert!(zombie.write(&mut store, &old).await.expect("copied"));
+
+        let mut new = old.clone();
+        (new.version, new.epoch) = (2, 2);
+        store.save(&new, 1, &[]).await.expect("saved");
+        let mut rightful = site.copy();
+        assert!(rightful.write(&mut store, &new).await.expect("copied"));
+
+        // It looks into the store and sees that it is late ...
+        assert!(!zombie.write(&mut store, &old).await.expect("looked"));
+        // ... and one that had looked before it fell asleep is fenced: the store says what it said then.
+        let elsewhere = Site {
+            name: site.name.clone(),
+            database: redis().own_database(),
+            config: site.config.clone(),
+        };
+        let mut asleep = elsewhere.store("one");
+        asleep.save(&old, 0, &[]).await.expect("saved");
+        assert!(zombie.write(&mut asleep, &old).await.is_err(), "fenced");
+        let found = site.copy().read().await.expect("read").expect("copied");
+        assert_eq!(found.epoch, 2);
+
+        // Even a late record that did get in, behind the newer one, does not count.
+        let (client, name) = (site.kafka(), site.name.clone());
+        let value = serde_json::to_vec(&old).expect("serialises");
+        let late = move || {
+            let mut writer =
+                Writer::open(&client, &format!("{name}.somebody"), LONG).expect("open");
+            writer.begin().expect("begin");
+            let record = KafkaRecord {
+                topic: &topic(&name),
+                partition: Partition(0),
+                key: Some(b"driver"),
+                value: Some(&value),
+                headers: Headers::default(),
+                timestamp_ms: now_ms(),
+            };
+            writer.send(record, 0).expect("send");
+            writer.commit(LONG).expect("commit");
+        };
+        tokio::task::spawn_blocking(late).await.expect("written");
+        let found = site.copy().read().await.expect("read").expect("copied");
+        assert_eq!(found.epoch, 2, "the greater epoch is found");
+    });
+}
+
+#[test]
+fn flags_are_announced_and_an_older_version_is_never_written_over_a_newer() {
+    runtime().block_on(async {
+        let site = Site::new("flags");
+        let (writer, reader) = FlagsWriter::new(&site.name);
+        let mut connection = site
+            .redis()
+            .connect(site.redis().default_database())
+            .await
+            .expect("connected");
+        let channel = format!("lockgate:{}:flags", site.name);
+        let mut listening = redis().connection(site.database);
+        let mut listener = listening.as_pubsub();
+        listener.subscribe(&channel).expect("subscribed");
+        let mut flags = lockgate::flags::Flags::redis_only(5, 2);
+        flags.ingress = 50;
+        assert!(writer.tell(&mut connection, flags).await.expect("told"));
+        let notice: String = listener
+            .get_message()
+            .expect("announced")
+            .get_payload()
+            .expect("a version");
+        assert_eq!(notice, "5");
+        let late = lockgate::flags::Flags::redis_only(4, 1);
+        assert!(!writer.tell(&mut connection, late).await.expect("answered"));
+        assert_eq!(*reader.borrow(), Some(flags));
+        let fields = site.fields().await;
+        assert_eq!(fields.get("kafka_buckets").map(String::as_str), Some("512"));
+        assert_eq!(fields.get("version").map(String::as_str), Some("5"));
+    });
+}
+
+#[test]
+fn entries_that_differ_freeze_it_and_leave_redis_alone_serving() {
+    runtime().block_on(async {
+        let site = Site::new("apart");
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        running.promote(Verb::Promote, &site.name).await;
+        running.at(Step::consumers(5), Name::Steady).await;
+        running.board.parity(|cell| {
+            for route in cell.routes.values_mut() {
+                route.found.open.insert("missing".to_owned(), 1);
+            }
+        });
+        running.at(Step::SHADOW, Name::Frozen).await;
+        let fields = site.fields().await;
+        assert_eq!(
+            fields.get("kafka_partitions_percent").map(String::as_str),
+            Some("0")
+        );
+        let plan = Ask::Plan {
+            verb: Verb::Promote,
+            to: None,
+        };
+        let refused = running.handle.ask(who(), plan).await.expect_err("frozen");
+        assert!(matches!(*refused, Refusal::Busy { .. }), "{refused}");
+        running.stop().await;
+    });
+}

@@ -1,0 +1,358 @@
+//! The migration over the daemon's API: what an operator and an application see and may do, and what bad calls get.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Daemon, eventually, lockgate};
+use crate::rig::Rig;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Headers.
+type Named<'a> = &'a [(&'a str, &'a str)];
+
+struct Operator<'a>(&'a Daemon);
+
+impl Operator<'_> {
+    /// A call with these headers; status, ETag and body.
+    fn call(&self, path: &str, headers: Named<'_>, body: &str) -> (u16, String, Value) {
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(10)))
+            .http_status_as_error(false)
+            .build()
+            .new_agent();
+        let mut request = agent
+            .post(format!("{}{path}", self.0.url()))
+            .header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut answer = request.send(body).expect("the daemon answers");
+        let etag = answer
+            .headers()
+            .get("etag")
+            .and_then(|tag| tag.to_str().ok());
+        let etag = etag.unwrap_or_default().to_owned();
+        let text = answer.body_mut().read_to_string().expect("a body");
+        (
+            answer.status().as_u16(),
+            etag,
+            serde_json::from_str(&text).unwrap_or_default(),
+        )
+    }
+
+    fn as_ana(&self, path: &str, body: &Value) -> (u16, Value) {
+        let (status, _, answer) = self.call(path, &[("x-lockgate-name", "ana")], &body.to_string());
+        (status, answer)
+    }
+
+    fn shown(&self) -> Option<Value> {
+        let (status, text) = self.0.get("/v1/migration").ok()?;
+        (status == 200).then(|| serde_json::from_str(&text).expect("JSON"))
+    }
+
+    fn ready(&self) -> Value {
+        eventually(SOON, "the driver has read its state", || {
+            self.shown().filter(|shown| shown["phase"] == "shadow")
+        })
+    }
+}
+
+fn daemon(rig: &Rig<'_>) -> Daemon {
+    Daemon::ready(&rig.config())
+}
+
+#[test]
+fn an_operator_sees_what_blocks_and_is_refused_by_it() {
+    let rig = Rig::new("migrationapi");
+    let daemon = daemon(&rig);
+    let operator = Operator(&daemon);
+    let shown = operator.ready();
+    assert_eq!(shown["state"]["name"], "steady");
+    assert_eq!(
+        (&shown["step"]["set"], &shown["next"]["to"]),
+        (&json!("shadow"), &json!("consumers:5"))
+    );
+    assert_eq!(shown["next"]["allowed"], false);
+    let gates: Vec<&str> = shown["gates"]
+        .as_array()
+        .expect("gates")
+        .iter()
+        .filter_map(|gate| gate["name"].as_str())
+        .collect();
+    for gate in [
+        "parity",
+        "mirror-lag",
+        "added-latency",
+        "incidents",
+        "soak",
+        "rehearsal",
+        "clients",
+    ] {
+        assert!(gates.contains(&gate), "{gate} is missing in {gates:?}");
+    }
+    assert!(
+        shown["blockers"]
+            .as_array()
+            .is_some_and(|blockers| blockers.iter().all(|one| one["do"] != ""))
+    );
+
+    let (status, plan) = operator.as_ana("/v1/plans", &json!({ "verb": "promote" }));
+    assert_eq!(status, 200, "{plan}");
+    assert_eq!(plan["way_back"], "shadow");
+    assert!(
+        plan["steps"]
+            .as_array()
+            .is_some_and(|steps| steps.len() == 3),
+        "{plan}"
+    );
+    let apply = format!("/v1/plans/{}/apply", plan["id"].as_str().expect("an id"));
+    let (status, refused) = operator.as_ana(&apply, &json!({ "reason": "the soak was clean" }));
+    assert_eq!(
+        (status, &refused["type"]),
+        (409, &json!("urn:lockgate:gates")),
+        "{refused}"
+    );
+    assert!(
+        refused["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.contains("soak")),
+        "{refused}"
+    );
+    let (status, again) = operator.as_ana(&apply, &json!({ "reason": "the soak was clean" }));
+    assert_eq!(
+        (status, &again["type"]),
+        (409, &json!("urn:lockgate:moved")),
+        "a plan is used once"
+    );
+
+    let (status, _) = operator.as_ana(
+        "/v1/hold",
+        &json!({ "reason": "lunch, nobody is watching" }),
+    );
+    assert_eq!(status, 202);
+    let held = eventually(SOON, "it is held", || {
+        operator
+            .shown()
+            .filter(|shown| shown["state"]["name"] == "held")
+    });
+    assert!(
+        held["journal"].as_array().is_some_and(|records| {
+            let outcomes: Vec<_> = records
+                .iter()
+                .map(|record| (&record["verb"], &record["outcome"]))
+                .collect();
+            outcomes.contains(&(&json!("promote"), &json!("refused")))
+                && outcomes.contains(&(&json!("hold"), &json!("done")))
+        }),
+        "{held}"
+    );
+    let (status, _) = operator.as_ana("/v1/resume", &json!({ "reason": "somebody is watching" }));
+    assert_eq!(status, 202);
+}
+
+#[test]
+fn bad_calls_are_told_what_to_do_and_change_nothing() {
+    let rig = Rig::new("migrationbad");
+    let daemon = daemon(&rig);
+    let operator = Operator(&daemon);
+    let before = operator.ready();
+    let name: Named<'_> = &[("x-lockgate-name", "ana")];
+    let long = "x".repeat(70);
+    let too_long: Named<'_> = &[("x-lockgate-name", &long)];
+    let bad: [(&str, Named<'_>, &str, u16); 14] = [
+        ("/v1/hold", &[], r#"{"reason": "because it must be"}"#, 401),
+        (
+            "/v1/hold",
+            too_long,
+            r#"{"reason": "because it must be"}"#,
+            401,
+        ),
+        ("/v1/hold", name, r#"{"reason": "short"}"#, 400),
+        ("/v1/hold", name, r#"{"why": "because it must be"}"#, 400),
+        ("/v1/hold", name, "{", 400),
+        (
+            "/v1/resume",
+            name,
+            r#"{"reason": "because it must be"}"#,
+            409,
+        ),
+        (
+            "/v1/rollback",
+            name,
+            r#"{"reason": "because it must be"}"#,
+            409,
+        ),
+        (
+            "/v1/rollback",
+            name,
+            r#"{"to": "elsewhere", "reason": "because it must be"}"#,
+            400,
+        ),
+        (
+            "/v1/plans",
+            name,
+            r#"{"verb": "promote", "to": "ingress:10"}"#,
+            409,
+        ),
+        ("/v1/plans", name, r#"{"verb": "complete"}"#, 409),
+        (
+            "/v1/plans/none/apply",
+            name,
+            r#"{"reason": "because it must be"}"#,
+            409,
+        ),
+        (
+            "/v1/evidence",
+            name,
+            r#"{"measure": "parity", "faults": 0, "total": 100000}"#,
+            400,
+        ),
+        (
+            "/v1/evidence",
+            name,
+            r#"{"measure": "duplicates", "faults": 3, "total": 2}"#,
+            400,
+        ),
+        (
+            "/v1/flags/ack",
+            &[],
+            r#"{"client": "billing", "version": 1000000, "lifetime_seconds": 10}"#,
+            400,
+        ),
+    ];
+    for (path, headers, body, expected) in bad {
+        let (status, _, answer) = operator.call(path, headers, body);
+        assert_eq!(status, expected, "{path} {body}: {answer}");
+        assert_eq!(answer["status"], expected, "RFC 9457: {answer}");
+        assert!(
+            answer["detail"]
+                .as_str()
+                .is_some_and(|detail| detail.len() > 10),
+            "{answer}"
+        );
+    }
+    let after = operator.shown().expect("shown");
+    for part in ["epoch", "step", "state", "flags"] {
+        assert_eq!(after[part], before[part], "{part}");
+    }
+}
+
+#[test]
+fn applications_evaluate_acknowledge_and_are_told_nothing_new_when_nothing_is() {
+    let rig = Rig::new("migrationflags");
+    let daemon = daemon(&rig);
+    let operator = Operator(&daemon);
+    operator.ready();
+    let context =
+        json!({ "context": { "targetingKey": "conversation-1", "tenant": 7 } }).to_string();
+    let (status, _, one) = operator.call("/ofrep/v1/evaluate/flags/QUEUE_BACKEND", &[], &context);
+    assert_eq!(
+        (status, &one["value"], &one["reason"]),
+        (200, &json!("redis"), &json!("STATIC")),
+        "{one}"
+    );
+    let (status, _, unknown) = operator.call("/ofrep/v1/evaluate/flags/NO_SUCH", &[], &context);
+    assert_eq!(
+        (status, &unknown["errorCode"]),
+        (404, &json!("FLAG_NOT_FOUND"))
+    );
+    let (status, etag, all) = operator.call("/ofrep/v1/evaluate/flags", &[], &context);
+    assert_eq!(status, 200);
+    assert_eq!(all["flags"].as_array().map(Vec::len), Some(4), "{all}");
+    let (status, _, _) = operator.call(
+        "/ofrep/v1/evaluate/flags",
+        &[("if-none-match", &etag)],
+        &context,
+    );
+    assert_eq!(status, 304);
+    let (status, _, broken) = operator.call("/ofrep/v1/evaluate/flags", &[], "{");
+    assert_eq!((status, &broken["errorCode"]), (400, &json!("PARSE_ERROR")));
+
+    let version = one["metadata"]["version"].as_u64().expect("a version");
+    let ack =
+        json!({ "client": "billing", "version": version, "lifetime_seconds": 60 }).to_string();
+    assert_eq!(operator.call("/v1/flags/ack", &[], &ack).0, 204);
+    eventually(SOON, "the gate on clients passes", || {
+        let shown = operator.shown()?;
+        let gates = shown["gates"].as_array()?.clone();
+        gates
+            .into_iter()
+            .find(|gate| gate["name"] == "clients" && gate["verdict"] == "pass")
+    });
+    let (status, _) = operator.as_ana("/v1/rehearsals", &json!({ "step": "consumers:5" }));
+    assert_eq!(status, 202);
+    eventually(SOON, "the way back is proven", || {
+        let shown = operator.shown()?;
+        let gates = shown["gates"].as_array()?.clone();
+        gates
+            .into_iter()
+            .find(|gate| gate["name"] == "rehearsal" && gate["verdict"] == "pass")
+    });
+    let (status, _) = operator.as_ana(
+        "/v1/evidence",
+        &json!({ "measure": "throughput", "value": 812.5 }),
+    );
+    assert_eq!(status, 204);
+    eventually(SOON, "the baseline is recorded", || {
+        operator.as_ana("/v1/baseline", &json!({})).0 == 202
+    });
+    let (status, flagd) = daemon.get("/v1/flags/flagd").expect("answered");
+    assert_eq!(status, 200);
+    let flagd: Value = serde_json::from_str(&flagd).expect("JSON");
+    assert_eq!(flagd["flags"]["USE_KAFKA_INGRESS"]["defaultVariant"], "off");
+}
+
+#[test]
+fn the_verbs_show_refuse_and_hold_with_the_exit_codes_that_scripts_rely_on() {
+    let rig = Rig::new("migrationverbs");
+    let daemon = daemon(&rig);
+    let operator = Operator(&daemon);
+    operator.ready();
+    let url = daemon.url();
+    let run = |words: &[&str]| {
+        let words: Vec<&str> = words.iter().copied().chain(["--url", &url]).collect();
+        let output = lockgate(&words);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), text)
+    };
+    let (code, text) = run(&["gates"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("inconclusive soak")
+            && text.contains("next: promote to consumers:5: blocked"),
+        "{text}"
+    );
+    let (code, text) = run(&["promote", "--dry-run", "--name", "ana"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("blocked by soak"), "{text}");
+    let (code, text) = run(&[
+        "promote",
+        "--yes",
+        "--reason",
+        "the soak was clean",
+        "--name",
+        "ana",
+    ]);
+    assert_eq!(code, Some(4), "{text}");
+    let (code, text) = run(&[
+        "rollback",
+        "--reason",
+        "nothing was promoted",
+        "--name",
+        "ana",
+    ]);
+    assert_eq!(code, Some(4), "{text}");
+    let (code, text) = run(&["hold", "--reason", "short", "--name", "ana"]);
+    assert_eq!(code, Some(2), "{text}");
+    let (code, text) = run(&["hold", "--reason", "nobody is watching", "--name", "ana"]);
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = run(&["journal"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("ana hold") && text.contains("refused"),
+        "{text}"
+    );
+}
