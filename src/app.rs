@@ -118,12 +118,13 @@ pub async fn run(config: Config, routes: Routes, log_level: LogLevel) -> anyhow:
         migration: http::parts(handle, flags, config.http.listen),
     };
     let mut tasks = Tasks::new(board, stop.clone());
-    // The API outlives the mirror, so that draining can be watched.
-    let http_stop = CancellationToken::new();
-    let serving = tokio::spawn(http::serve(listener, api, http_stop.clone()));
+    // All tasks are on the board before the first scrape is answered.
     tasks.start("mirror", mirror.run(stop.clone()));
     tasks.start("driver", driver.run(stop.clone()));
     tasks.start("parity", auditor.run(stop.clone()));
+    // The API outlives the mirror, so that draining can be watched.
+    let http_stop = CancellationToken::new();
+    let serving = tokio::spawn(http::serve(listener, api, http_stop.clone()));
 
     let ended = until_drained(tasks, &stop, config.shutdown.grace).await;
     http_stop.cancel();
