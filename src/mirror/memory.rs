@@ -24,6 +24,8 @@ pub struct Memory {
     pub refused: HashMap<StreamRef, String>,
     /// The topics as the term found them.
     pub places: Places,
+    /// A checkpoint that there should be was not found: it is looked for once more, with patience.
+    pub doubts: bool,
     /// When streams that were set aside at the opening are tried again.
     retry_at: Option<Instant>,
     /// Topics that refused for authorisation.

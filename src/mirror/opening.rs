@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
@@ -22,7 +23,10 @@ use crate::routing::{self, Binding};
 use crate::status::Reason;
 use crate::streams::{Connection, Error, ErrorKind, Inspected, Replication, Role};
 use crate::tasks::passed_on;
-use crate::topics::Writer;
+use crate::topics::{self, Ends, Writer};
+
+/// How long the markers of a resize may be on their way.
+const MARKERS: Duration = Duration::from_secs(2);
 
 /// A term that may begin.
 pub struct Opened {
@@ -51,7 +55,7 @@ pub struct Candidate {
 pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened, TermEnd> {
     let shared = Arc::clone(&worker.shared);
     let mut sources = connect(&shared, streams).await?;
-    let (writer, loaded, layout) = open_writer(&shared, worker.shard).await?;
+    let (writer, loaded, layout) = open_writer(&shared, worker.shard, worker.memory.doubts).await?;
     if layout.state == LayoutState::Resizing {
         return Err(TermEnd::Resizing);
     }
@@ -114,10 +118,37 @@ async fn connect(
     Ok(sources)
 }
 
-/// Opens the shard's producer, and *then* reads the checkpoints and the layout.
+fn layout(shared: &Shared) -> Result<checkpoint::Layout, checkpoint::Error> {
+    checkpoint::ensure_layout(
+        &shared.kafka,
+        &shared.migration,
+        &shared.checkpoints,
+        shared.shards.count,
+        KAFKA_TIMEOUT,
+    )
+}
+
+/// Waits a while until nothing is undecided in the shard's partition: a resize writes the layout and the checkpoints in one
+/// transaction, whose end shows in one partition before it shows in another. What hangs for longer is `mend`'s.
+fn await_decided(shared: &Shared, shard: Shard) -> Result<(), topics::Error> {
+    const LOOK_AGAIN: Duration = Duration::from_millis(20);
+    let ends = Ends::new(&shared.kafka, KAFKA_TIMEOUT)?;
+    let own = (shared.checkpoints.clone(), checkpoint::partition_of(shard));
+    let mut undecided = ends.undecided(&[own])?;
+    let until = Instant::now() + MARKERS;
+    while !undecided.is_empty() && Instant::now() < until {
+        std::thread::sleep(LOOK_AGAIN);
+        ends.narrow(&mut undecided)?;
+    }
+    Ok(())
+}
+
+/// Opens the shard's producer, and *then* reads the checkpoints and the layout. `doubts`: a checkpoint was missed the time
+/// before, so the checkpoints are read once more behind the layout, and behind a resize whose markers are on their way.
 async fn open_writer(
     shared: &Arc<Shared>,
     shard: Shard,
+    doubts: bool,
 ) -> Result<(Writer, Loaded, checkpoint::Layout), TermEnd> {
     let shared = Arc::clone(shared);
     let opened = tokio::task::spawn_blocking(move || -> Result<_, checkpoint::Error> {
@@ -127,17 +158,16 @@ async fn open_writer(
         }
         let writer = Writer::open(&shared.kafka, &id, KAFKA_TIMEOUT)?;
         failpoint::hit(failpoint::AFTER_OPEN);
-        let loaded = checkpoint::load(&shared.kafka, &shared.checkpoints, shard, KAFKA_TIMEOUT)?;
+        let load = || checkpoint::load(&shared.kafka, &shared.checkpoints, shard, KAFKA_TIMEOUT);
+        let mut loaded = load()?;
         let layout = match &loaded.layout {
             Some(layout) if shard.0 == 0 => layout.clone(),
-            _ => checkpoint::ensure_layout(
-                &shared.kafka,
-                &shared.migration,
-                &shared.checkpoints,
-                shared.shards.count,
-                KAFKA_TIMEOUT,
-            )?,
+            _ => layout(&shared)?,
         };
+        if doubts {
+            await_decided(&shared, shard)?;
+            loaded = load()?;
+        }
         failpoint::hit(failpoint::AFTER_LOAD);
         shared.board.edge_up("kafka");
         Ok((writer, loaded, layout))
@@ -229,6 +259,22 @@ async fn keep_started(
                 .inspect_each(&names)
                 .await
                 .map_err(TermEnd::Redis)?;
+            let lifted = |at: &usize| {
+                let stream = &candidates[*at].slot.stream;
+                worker
+                    .memory
+                    .lifted
+                    .get(stream)
+                    .is_some_and(Option::is_some)
+            };
+            let lost = some
+                .iter()
+                .zip(&started)
+                .any(|(at, started)| *started && !lifted(at));
+            if lost && !std::mem::replace(&mut worker.memory.doubts, true) {
+                // A resize that has just ended may show its layout before its checkpoints.
+                return Err(TermEnd::Changed);
+            }
             for ((&at, started), look) in some.iter().zip(started).zip(looks) {
                 match look {
                     Ok(look) => candidates[at].begin(worker, started, &look),
@@ -237,6 +283,9 @@ async fn keep_started(
             }
         }
     }
+    worker.memory.doubts &= candidates
+        .iter()
+        .any(|candidate| candidate.position.is_none());
     candidates.retain(|candidate| candidate.position.is_some());
     Ok(())
 }

@@ -54,7 +54,7 @@ async fn a_promoted_replica_says_which_history_it_had() {
     tell(master.port, &[b"XADD", b"s", b"1-0", b"k", b"v"]);
     let replica = with(&[&format!("replicaof 127.0.0.1 {}", master.port)]);
     let mut redis = connect(&config_of(&replica)).await;
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     let before = connect(&config_of(&master))
         .await
         .replication()
