@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::harness::{eventually, kafka, redis};
-use crate::plan::{Plan, SOON, Topic, add, await_level, await_state, drain, resume, stream};
+use crate::plan::{Plan, SOON, Topic, add, await_level, await_state, drain, resume};
 
 #[test]
 fn a_missing_topic_halts_its_streams_until_it_is_made() {
