@@ -1,4 +1,5 @@
-//! The metrics: counters and gauges are read off the status snapshot at each scrape; only histograms count by themselves.
+//! The metrics: counters and gauges are read off the status snapshot at each scrape; only histograms, and what the API refuses,
+//! count by themselves.
 //!
 //! Every value of every label exists at 0 from the first scrape, because a counter born at 7 never raises `increase()`.
 //! What cannot be measured is absent. No label ever holds a stream, an id, a key or an error's text.
@@ -10,7 +11,9 @@ use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
+};
 
 use crate::status::{Board, Status};
 
@@ -27,6 +30,29 @@ pub struct Produced {
     pub retries: u64,
 }
 
+/// Why the API turned a request away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// No token, or one that is not known.
+    Auth,
+    /// The token's role is not enough.
+    Role,
+    /// Another site sends it, or it calls this API by a name that is none of its own.
+    Origin,
+}
+
+impl Denied {
+    const ALL: [Self; 3] = [Self::Auth, Self::Role, Self::Origin];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Role => "role",
+            Self::Origin => "origin",
+        }
+    }
+}
+
 /// The registry and the histograms that parts observe into.
 pub struct Metrics {
     registry: Registry,
@@ -34,6 +60,7 @@ pub struct Metrics {
     pub end_to_end: Histogram,
     pub produce: Histogram,
     edge_request: HistogramVec,
+    denied: IntCounterVec,
     produced: Arc<Mutex<Produced>>,
 }
 
@@ -81,11 +108,22 @@ impl Metrics {
         ] {
             edge_request.with_label_values(&[edge, op]);
         }
+        let denied = IntCounterVec::new(
+            Opts::new(
+                "lockgate_http_denied_total",
+                "Requests that the API turned away",
+            ),
+            &["reason"],
+        )?;
+        for reason in Denied::ALL {
+            denied.with_label_values(&[reason.as_str()]);
+        }
         let produced = Arc::new(Mutex::new(Produced::default()));
         for collector in [transaction.clone(), end_to_end.clone(), produce.clone()] {
             registry.register(Box::new(collector))?;
         }
         registry.register(Box::new(edge_request.clone()))?;
+        registry.register(Box::new(denied.clone()))?;
         registry.register(Box::new(Snapshots {
             board,
             produced: Arc::clone(&produced),
@@ -96,6 +134,7 @@ impl Metrics {
             end_to_end,
             produce,
             edge_request,
+            denied,
             produced,
         })
     }
@@ -105,6 +144,11 @@ impl Metrics {
         self.edge_request
             .with_label_values(&[edge, op])
             .observe(took.as_secs_f64());
+    }
+
+    /// A request that the API turned away.
+    pub fn denied(&self, reason: Denied) {
+        self.denied.with_label_values(&[reason.as_str()]).inc();
     }
 
     /// Adds what a producer did since it was last asked.
