@@ -37,7 +37,12 @@ pub enum Ended {
 ///
 /// # Errors
 /// A listener or a client could not be made, or a task failed.
-pub async fn run(config: Config, routes: Routes, log_level: LogLevel) -> anyhow::Result<Ended> {
+pub async fn run(
+    config: Config,
+    routes: Routes,
+    tls: Option<Tls>,
+    log_level: LogLevel,
+) -> anyhow::Result<Ended> {
     let routes = Arc::new(routes);
     let instance = format!("{}-{}", hostname(), std::process::id());
     let named = routes
@@ -86,7 +91,6 @@ pub async fn run(config: Config, routes: Routes, log_level: LogLevel) -> anyhow:
         metrics: Arc::clone(&metrics),
     });
 
-    let tls = Tls::load(&config.http).map_err(anyhow::Error::msg)?;
     let listener = TcpListener::bind(config.http.listen)
         .await
         .with_context(|| {

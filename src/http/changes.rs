@@ -69,9 +69,10 @@ pub struct ResumeBody {
     pub stream: String,
     /// Where to begin again, for a stream whose checkpoint is lost: `earliest`, `latest`, or the id to begin after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^(earliest|latest|[0-9]{1,19}(-[0-9]{1,19})?)$")]
     pub from: Option<config::Start>,
     /// Why; it goes into the journal.
+    #[schema(pattern = "\\S")]
     pub reason: String,
 }
 

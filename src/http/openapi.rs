@@ -12,6 +12,8 @@ use utoipa::OpenApi;
 
 use super::doors::{DOORS, Door, Need};
 use super::{changes, flags, journal, repair, show, steer};
+use crate::migration::gate::Measure;
+use crate::migration::measure::is_pushed;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -79,6 +81,10 @@ fn document() -> Value {
             "detail": { "type": "string", "description": "What is wrong and what to do." }
         }
     });
+    let schemas = &mut document["components"]["schemas"];
+    schemas["PlanBody"]["properties"]["verb"]["enum"] = json!(["promote", "complete", "rollback"]);
+    let pushed = Measure::ALL.iter().filter(|measure| is_pushed(**measure));
+    schemas["EvidenceBody"]["properties"]["measure"]["enum"] = json!(pushed.collect::<Vec<_>>());
     for door in &DOORS {
         let method = door.method.as_str().to_ascii_lowercase();
         complete(&mut document["paths"][door.path][&method], door);

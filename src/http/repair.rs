@@ -21,9 +21,10 @@ pub const BODY_BYTES: usize = 4 << 20;
 #[serde(deny_unknown_fields)]
 pub struct RepairBody {
     /// `{"database": 0, "stream": "msg:stream:7", "id": "1741356110123-0"}` each, 10 000 at most.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(min_items = 1, max_items = 10_000)]
     pub entries: Vec<Target>,
     /// It goes into the log and into the journal.
+    #[schema(pattern = "\\S")]
     pub reason: String,
 }
 

@@ -45,7 +45,7 @@ pub struct PlanBody {
     verb: Verb,
     /// The step that is expected: `shadow`, `consumers:5`, `ingress:10`, `cleanup`, `done`.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^(shadow|cleanup|done|(consumers|ingress):([1-9][0-9]?|100))$")]
     to: Option<Step>,
 }
 
@@ -54,6 +54,7 @@ pub struct PlanBody {
 #[serde(deny_unknown_fields)]
 pub struct ReasonBody {
     /// Ten characters or more; it goes into the journal.
+    #[schema(pattern = "\\S[\\s\\S]{8,}\\S")]
     reason: String,
 }
 
@@ -61,6 +62,7 @@ pub struct ReasonBody {
 #[serde(deny_unknown_fields)]
 pub struct CompleteBody {
     /// Ten characters or more; it goes into the journal.
+    #[schema(pattern = "\\S[\\s\\S]{8,}\\S")]
     reason: String,
     /// The migration's name, typed.
     name: String,
@@ -71,9 +73,10 @@ pub struct CompleteBody {
 pub struct RollbackBody {
     /// The step to go back to; without it the one before.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^(shadow|cleanup|done|(consumers|ingress):([1-9][0-9]?|100))$")]
     to: Option<Step>,
     /// Ten characters or more; it goes into the journal.
+    #[schema(pattern = "\\S[\\s\\S]{8,}\\S")]
     reason: String,
 }
 
@@ -81,7 +84,7 @@ pub struct RollbackBody {
 #[serde(deny_unknown_fields)]
 pub struct RehearseBody {
     /// The step whose way back is tried.
-    #[schema(value_type = String, example = "consumers:5")]
+    #[schema(value_type = String, example = "consumers:5", pattern = "^(shadow|cleanup|done|(consumers|ingress):([1-9][0-9]?|100))$")]
     step: Step,
 }
 

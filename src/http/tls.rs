@@ -67,10 +67,17 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
             path.display()
         )
     };
-    CertificateDer::pem_file_iter(path)
+    let certificates = CertificateDer::pem_file_iter(path)
         .map_err(unreadable)?
         .collect::<Result<Vec<_>, _>>()
-        .map_err(unreadable)
+        .map_err(unreadable)?;
+    if certificates.is_empty() {
+        return Err(format!(
+            "http.tls_cert_file {} holds no certificate; give a PEM file",
+            path.display()
+        ));
+    }
+    Ok(certificates)
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {

@@ -501,7 +501,11 @@ fn it_listens_beyond_loopback_with_tokens_and_tls_or_when_told_so() {
         words.extend(sets.iter().flat_map(|set| set.iter().map(String::as_str)));
         lockgate(&words)
     };
-    let refused: [(&[&[String; 2]], &str); 6] = [
+    let not_pem = set("tls_cert_file", &file("lockgate.toml"));
+    let another = set("tls_key_file", &file("client.key"));
+    let refused: [(&[&[String; 2]], &str); 8] = [
+        (&[&not_pem, &key], "holds no certificate"),
+        (&[&certificate, &another], "do not go together"),
         (&[&everywhere], "http.tokens_file"),
         (&[&everywhere, &known], "http.tls_cert_file"),
         (&[&everywhere, &certificate, &key], "http.tokens_file"),

@@ -37,6 +37,7 @@ mod redis_failover;
 mod refusals;
 mod resize;
 mod rig;
+mod schemathesis;
 mod secrecy;
 mod shadow;
 mod shutdown;

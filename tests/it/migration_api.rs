@@ -132,11 +132,19 @@ fn an_operator_sees_what_blocks_and_is_refused_by_it() {
         "a plan is used once"
     );
 
+    let (_, plan) = operator.as_ana("/v1/plans", &json!({ "verb": "promote" }));
+    let apply = format!("/v1/plans/{}/apply", plan["id"].as_str().expect("an id"));
     let (status, _) = operator.as_ana(
         "/v1/hold",
         &json!({ "reason": "lunch, nobody is watching" }),
     );
     assert_eq!(status, 202);
+    let (status, late) = operator.as_ana(&apply, &json!({ "reason": "the soak was clean" }));
+    assert_eq!(
+        (status, &late["type"]),
+        (409, &json!("urn:lockgate:moved")),
+        "the epoch moved since the plan: {late}"
+    );
     let held = eventually(SOON, "it is held", || {
         operator
             .shown()
