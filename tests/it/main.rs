@@ -39,6 +39,7 @@ mod rig;
 mod secrecy;
 mod shadow;
 mod shutdown;
+mod status_situations;
 mod streams_edge;
 mod takeover;
 mod throttle;
