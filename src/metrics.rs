@@ -1,5 +1,5 @@
-//! The metrics: counters and gauges are read off the status snapshot at each scrape; only histograms, and what the API refuses,
-//! count by themselves.
+//! The metrics: counters and gauges are read off the status snapshot at each scrape; only histograms, what the API refuses and what
+//! applications are told count by themselves.
 //!
 //! Every value of every label exists at 0 from the first scrape, because a counter born at 7 never raises `increase()`.
 //! What cannot be measured is absent. No label ever holds a stream, an id, a key or an error's text.
@@ -61,6 +61,7 @@ pub struct Metrics {
     pub produce: Histogram,
     edge_request: HistogramVec,
     denied: IntCounterVec,
+    evaluations: IntCounterVec,
     produced: Arc<Mutex<Produced>>,
 }
 
@@ -118,6 +119,8 @@ impl Metrics {
         for reason in Denied::ALL {
             denied.with_label_values(&[reason.as_str()]);
         }
+        let evaluations = evaluations()?;
+        registry.register(Box::new(evaluations.clone()))?;
         let produced = Arc::new(Mutex::new(Produced::default()));
         for collector in [transaction.clone(), end_to_end.clone(), produce.clone()] {
             registry.register(Box::new(collector))?;
@@ -135,6 +138,7 @@ impl Metrics {
             produce,
             edge_request,
             denied,
+            evaluations,
             produced,
         })
     }
@@ -149,6 +153,13 @@ impl Metrics {
     /// A request that the API turned away.
     pub fn denied(&self, reason: Denied) {
         self.denied.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// An application was told a flag's value. `surface`: ofrep, for one asker; flagd, for who names no key.
+    pub fn evaluated(&self, surface: &'static str, flag: &'static str, variant: &'static str) {
+        self.evaluations
+            .with_label_values(&[surface, flag, variant])
+            .inc();
     }
 
     /// Adds what a producer did since it was last asked.
@@ -168,6 +179,31 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
+}
+
+/// The flags and their variants; a test beside the flags holds them against these.
+pub const FLAGS: [(&str, &[&str]); 4] = [
+    ("USE_KAFKA_INGRESS", &["on", "off"]),
+    ("USE_KAFKA_CONSUMERS", &["on", "off"]),
+    ("DUAL_WRITE", &["on", "off"]),
+    ("QUEUE_BACKEND", &["redis", "hold", "kafka"]),
+];
+
+/// Readers of the Redis hash ask Redis, so nothing is known of them here.
+fn evaluations() -> Result<IntCounterVec, prometheus::Error> {
+    let opts = Opts::new(
+        "lockgate_flags_evaluations_total",
+        "Values told to applications; a reader of flagd's format evaluates by itself and is counted with its default",
+    );
+    let evaluations = IntCounterVec::new(opts, &["surface", "flag", "variant"])?;
+    for surface in ["ofrep", "flagd"] {
+        for (flag, variants) in FLAGS {
+            for variant in variants {
+                evaluations.with_label_values(&[surface, flag, variant]);
+            }
+        }
+    }
+    Ok(evaluations)
 }
 
 /// Makes families of a fresh snapshot.

@@ -10,6 +10,7 @@ pub mod driver;
 pub mod gate;
 pub mod measure;
 pub mod phase;
+mod seen;
 pub mod step;
 pub mod store;
 pub mod tripwire;

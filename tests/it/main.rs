@@ -41,6 +41,7 @@ mod schemathesis;
 mod secrecy;
 mod shadow;
 mod shutdown;
+mod status_situations;
 mod streams_edge;
 mod takeover;
 mod throttle;

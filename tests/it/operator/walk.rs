@@ -56,6 +56,18 @@ impl Walk {
         }
     }
 
+    /// Runs a command that stands in no runbook and brings the trouble about.
+    #[track_caller]
+    pub fn prepare(&self, command: &str) {
+        let output = self.shell(command);
+        assert!(output.status.success(), "{command}: {output:?}");
+    }
+
+    /// The same for one that may be refused.
+    pub fn attempt(&self, command: &str) {
+        let _ = self.shell(command);
+    }
+
     /// Runs the commands under a heading until each passes.
     #[track_caller]
     pub fn until(&mut self, heading: &str) {
