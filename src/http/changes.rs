@@ -21,7 +21,12 @@ use crate::mirror::Lift;
 pub async fn set_throttle(
     State(api): State<Api>,
     Sent(settings): Sent<config::Throttle>,
-) -> (Extension<Said>, Json<config::Throttle>) {
+) -> Result<(Extension<Said>, Json<config::Throttle>), Problem> {
+    if settings.entries_per_second == Some(0) || settings.bytes_per_second == Some(0) {
+        return Err(Problem::bad_request(
+            "a limit is 0; give at least 1, or leave it out for no limit",
+        ));
+    }
     api.throttle.set(settings);
     api.board
         .throttle(settings.entries_per_second, settings.bytes_per_second);
@@ -36,7 +41,7 @@ pub async fn set_throttle(
         limit(settings.entries_per_second),
         limit(settings.bytes_per_second)
     );
-    (Extension(Said(said)), Json(settings))
+    Ok((Extension(Said(said)), Json(settings)))
 }
 
 /// `{"filter": "info,lockgate::mirror=debug"}`

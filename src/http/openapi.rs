@@ -85,11 +85,33 @@ fn document() -> Value {
     schemas["PlanBody"]["properties"]["verb"]["enum"] = json!(["promote", "complete", "rollback"]);
     let pushed = Measure::ALL.iter().filter(|measure| is_pushed(**measure));
     schemas["EvidenceBody"]["properties"]["measure"]["enum"] = json!(pushed.collect::<Vec<_>>());
+    true_ranges(&mut document);
     for door in &DOORS {
         let method = door.method.as_str().to_ascii_lowercase();
         complete(&mut document["paths"][door.path][&method], door);
     }
     document
+}
+
+/// The formats of OpenAPI are signed, and the numbers here are not: their ranges are said instead.
+fn true_ranges(value: &mut Value) {
+    let most = match value.get("format").and_then(Value::as_str) {
+        Some("int32") => Some(u64::from(u32::MAX)),
+        Some("int64") => Some(u64::MAX),
+        _ => None,
+    };
+    match value {
+        Value::Object(schema) => {
+            if let Some(most) = most {
+                schema.remove("format");
+                schema.entry("minimum").or_insert(json!(0));
+                schema.entry("maximum").or_insert(json!(most));
+            }
+            schema.values_mut().for_each(true_ranges);
+        }
+        Value::Array(items) => items.iter_mut().for_each(true_ranges),
+        _ => {}
+    }
 }
 
 /// Adds what the guard and the reading of input answer, and the role.

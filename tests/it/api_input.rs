@@ -62,6 +62,12 @@ fn bad_input_is_refused_and_changes_nothing() {
             JSON,
             "{\"entries_a_second\":5}".to_owned(),
         ),
+        (
+            "PUT",
+            "/v1/throttle",
+            JSON,
+            "{\"entries_per_second\":0}".to_owned(),
+        ),
         ("PUT", "/v1/throttle", JSON, "{".to_owned()),
         ("PUT", "/v1/throttle", JSON, String::new()),
         ("PUT", "/v1/throttle", "text/plain", "{}".to_owned()),

