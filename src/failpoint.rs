@@ -23,6 +23,18 @@ pub const AFTER_READ: &str = "mirror-after-read";
 pub const AFTER_SEND: &str = "mirror-after-send";
 pub const BEFORE_COMMIT: &str = "mirror-before-commit";
 pub const AFTER_COMMIT: &str = "mirror-after-commit";
+/// The points of a resize, in their order.
+pub const RESIZE_POINTS: &[&str] = &[
+    RESIZE_ANNOUNCED,
+    RESIZE_FENCED,
+    RESIZE_BEFORE_COMMIT,
+    RESIZE_AFTER_COMMIT,
+];
+
+pub const RESIZE_ANNOUNCED: &str = "resize-announced";
+pub const RESIZE_FENCED: &str = "resize-fenced";
+pub const RESIZE_BEFORE_COMMIT: &str = "resize-before-commit";
+pub const RESIZE_AFTER_COMMIT: &str = "resize-after-commit";
 /// Spoils: checkpoints go in a transaction of their own.
 pub const SPOIL_CHECKPOINT: &str = "mirror-checkpoint-outside";
 /// Spoils: every opening of a shard's producer takes a transactional id of its own, so nothing is fenced.
