@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::address::{Endpoint, RedisAddress};
+pub use self::evidence::{Asked, Flags, Prometheus, Query};
 pub use self::kafka::{Kafka, Properties};
 pub use self::load::{Loaded, Sources, load, load_with};
 pub use self::migration::Migration;
@@ -29,6 +30,7 @@ pub use self::show::{show_json, show_toml};
 pub use self::value::{Form, Member, MemberRule, Value, ValueAll, ValueField, ValueJson};
 
 mod address;
+mod evidence;
 mod kafka;
 mod layers;
 mod load;
@@ -66,6 +68,10 @@ pub struct Config {
     pub throttle: Throttle,
     #[serde(default)]
     pub migration: Migration,
+    #[serde(default)]
+    pub prometheus: Prometheus,
+    #[serde(default)]
+    pub flags: Flags,
     #[serde(default)]
     pub parity: Parity,
     #[serde(default)]

@@ -283,7 +283,7 @@ async fn baseline(State(api): State<Api>, Caller(who): Caller) -> Result<Respons
 
 async fn evidence(
     State(api): State<Api>,
-    Caller(_): Caller,
+    Caller(who): Caller,
     asked: Body<EvidenceBody>,
 ) -> Result<StatusCode, Problem> {
     let asked = body(asked)?;
@@ -307,11 +307,13 @@ async fn evidence(
             ));
         }
     };
-    api.migration.driver.measurements.put(Sample {
+    let sample = Sample {
         measure: asked.measure,
         reading,
         at_ms,
-    });
+    };
+    // Answered when it is stored: what was taken survives a restart.
+    ask(&api, who, Ask::Evidence(sample)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

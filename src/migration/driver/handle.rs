@@ -1,0 +1,78 @@
+//! The outside's way to a driver: requests in, a view of what stands out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::migration::gate::{Measure, Verdict};
+use crate::migration::measure::Measurements;
+use crate::migration::phase::Step;
+use crate::migration::step::{Answer, Ask, Record, Refusal, State, Trouble, Who};
+
+/// What may be asked of the driver's task.
+pub enum Request {
+    Ask(Who, Ask, oneshot::Sender<Reply>),
+    /// Try the way back from a step against the live stores.
+    Rehearse(Who, Step, oneshot::Sender<Reply>),
+}
+
+pub type Reply = Result<Box<Answer>, Box<Refusal>>;
+
+/// The driver as it is seen from outside.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// `None`: nothing was read yet.
+    pub state: Option<State>,
+    pub verdicts: Vec<Verdict>,
+    pub next: Option<Step>,
+    pub waiting: Option<String>,
+    pub trouble: Option<Trouble>,
+    /// Who steers, where it is not this instance.
+    pub holder: Option<String>,
+    /// Why the store could not be read or written last.
+    pub error: Option<String>,
+    pub journal: Vec<Record>,
+    pub margins: BTreeMap<Measure, Option<f64>>,
+}
+
+/// The outside's way to a driver.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) view: watch::Receiver<Arc<View>>,
+    pub measurements: Measurements,
+}
+
+impl Handle {
+    /// Asks, and waits for the answer. Dropping the call cancels nothing.
+    pub async fn ask(&self, who: Who, ask: Ask) -> Reply {
+        self.request(|reply| Request::Ask(who, ask, reply)).await
+    }
+
+    /// Tries the way back from a step.
+    pub async fn rehearse(&self, who: Who, step: Step) -> Reply {
+        self.request(|reply| Request::Rehearse(who, step, reply))
+            .await
+    }
+
+    async fn request(&self, make: impl FnOnce(oneshot::Sender<Reply>) -> Request) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        let not_ready = || Box::new(Refusal::NotReady);
+        self.requests
+            .try_send(make(reply))
+            .map_err(|_full| not_ready())?;
+        answer.await.map_err(|_gone| not_ready())?
+    }
+
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// For who waits until something else is seen.
+    #[must_use]
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+}
