@@ -30,6 +30,18 @@ pub const BEFORE_JOURNAL: &str = "driver-before-journal";
 pub const AFTER_JOURNAL: &str = "driver-after-journal";
 pub const BEFORE_TELL: &str = "driver-before-tell";
 pub const AFTER_TELL: &str = "driver-after-tell";
+/// The points of a resize, in their order.
+pub const RESIZE_POINTS: &[&str] = &[
+    RESIZE_ANNOUNCED,
+    RESIZE_FENCED,
+    RESIZE_BEFORE_COMMIT,
+    RESIZE_AFTER_COMMIT,
+];
+
+pub const RESIZE_ANNOUNCED: &str = "resize-announced";
+pub const RESIZE_FENCED: &str = "resize-fenced";
+pub const RESIZE_BEFORE_COMMIT: &str = "resize-before-commit";
+pub const RESIZE_AFTER_COMMIT: &str = "resize-after-commit";
 /// Spoils: checkpoints go in a transaction of their own.
 pub const SPOIL_CHECKPOINT: &str = "mirror-checkpoint-outside";
 /// Spoils: every opening of a shard's producer takes a transactional id of its own, so nothing is fenced.

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
+};
 
 use crate::status::{Board, Status};
 
@@ -34,6 +36,7 @@ pub struct Metrics {
     pub end_to_end: Histogram,
     pub produce: Histogram,
     edge_request: HistogramVec,
+    evaluations: IntCounterVec,
     produced: Arc<Mutex<Produced>>,
 }
 
@@ -81,6 +84,8 @@ impl Metrics {
         ] {
             edge_request.with_label_values(&[edge, op]);
         }
+        let evaluations = evaluations()?;
+        registry.register(Box::new(evaluations.clone()))?;
         let produced = Arc::new(Mutex::new(Produced::default()));
         for collector in [transaction.clone(), end_to_end.clone(), produce.clone()] {
             registry.register(Box::new(collector))?;
@@ -96,6 +101,7 @@ impl Metrics {
             end_to_end,
             produce,
             edge_request,
+            evaluations,
             produced,
         })
     }
@@ -105,6 +111,13 @@ impl Metrics {
         self.edge_request
             .with_label_values(&[edge, op])
             .observe(took.as_secs_f64());
+    }
+
+    /// An application was told a flag's value. `surface`: ofrep, for one asker; flagd, for who names no key.
+    pub fn evaluated(&self, surface: &'static str, flag: &'static str, variant: &'static str) {
+        self.evaluations
+            .with_label_values(&[surface, flag, variant])
+            .inc();
     }
 
     /// Adds what a producer did since it was last asked.
@@ -124,6 +137,31 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
+}
+
+/// The flags and their variants; a test beside the flags holds them against these.
+pub const FLAGS: [(&str, &[&str]); 4] = [
+    ("USE_KAFKA_INGRESS", &["on", "off"]),
+    ("USE_KAFKA_CONSUMERS", &["on", "off"]),
+    ("DUAL_WRITE", &["on", "off"]),
+    ("QUEUE_BACKEND", &["redis", "hold", "kafka"]),
+];
+
+/// Readers of the Redis hash ask Redis, so nothing is known of them here.
+fn evaluations() -> Result<IntCounterVec, prometheus::Error> {
+    let opts = Opts::new(
+        "lockgate_flags_evaluations_total",
+        "Values told to applications; a reader of flagd's format evaluates by itself and is counted with its default",
+    );
+    let evaluations = IntCounterVec::new(opts, &["surface", "flag", "variant"])?;
+    for surface in ["ofrep", "flagd"] {
+        for (flag, variants) in FLAGS {
+            for variant in variants {
+                evaluations.with_label_values(&[surface, flag, variant]);
+            }
+        }
+    }
+    Ok(evaluations)
 }
 
 /// Makes families of a fresh snapshot.

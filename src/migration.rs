@@ -11,6 +11,7 @@ pub mod evidence;
 pub mod gate;
 pub mod measure;
 pub mod phase;
+mod seen;
 pub mod step;
 pub mod store;
 pub mod tripwire;

@@ -32,7 +32,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -210,6 +210,7 @@ impl Mirror {
         let mut assignment = membership.assignment();
         let mut look = tokio::time::interval(Duration::from_secs(1));
         let mut running: BTreeMap<Shard, Running> = BTreeMap::new();
+        let mut told: Option<SystemTime> = None;
         let now = assignment.borrow_and_update().clone();
         self.follow(&now, &mut running, membership, seen).await;
         loop {
@@ -225,11 +226,28 @@ impl Mirror {
                 Some(helper) = helpers.join_next() => passed_on(helper),
                 Some(lift) = self.lifts.recv() => self.hand_on(lift, &running),
                 Some(admission) = self.admissions.recv() => self.usher(admission, &running),
-                _ = look.tick() => pass_on_panics(&mut running).await,
+                _ = look.tick() => {
+                    pass_on_panics(&mut running).await;
+                    if running.is_empty() {
+                        self.show_trouble(membership, &mut told);
+                    }
+                }
             }
         }
         let all: Vec<Shard> = running.keys().copied().collect();
         release(&all, &mut running, membership, &self.shared).await;
+    }
+
+    /// Without a shard nothing else says why the group does not let this instance in.
+    fn show_trouble(&self, membership: &Membership, told: &mut Option<SystemTime>) {
+        let Some(trouble) = membership.trouble().filter(|new| Some(new.at) != *told) else {
+            return;
+        };
+        *told = Some(trouble.at);
+        let text = format!("no shard is assigned: {}", trouble.text);
+        self.shared
+            .board
+            .edge_error("kafka", trouble.edge_kind(), text, false);
     }
 
     /// Starts what is newly assigned, ends what was taken away. A shard that was lost because Kafka is out of reach keeps

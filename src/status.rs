@@ -5,6 +5,7 @@
 //! never 0: a zero is a claim.
 
 mod board;
+pub mod driver;
 pub mod parity;
 mod reason;
 mod room;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use board::{Board, RouteCell, StreamCell};
+pub use driver::{DriverStatus, GroupStatus, HandoffStatus, IngressStatus, KafkaStatus};
 pub use parity::{OpenDifference, ParityCell, ParityState, ParityStatus, RouteParity};
 pub use reason::{DeadLetterReason, GapCause, Reason};
 pub use room::{Observation, Room};
@@ -36,10 +38,20 @@ pub struct Status {
     pub parity: ParityStatus,
     pub mirror: MirrorStatus,
     pub trim: TrimStatus,
+    /// Null until there is an ingress.
+    #[serde(default)]
+    pub ingress: Option<IngressStatus>,
+    #[serde(default)]
+    pub groups: Vec<GroupStatus>,
     pub edges: BTreeMap<String, EdgeStatus>,
+    /// Null where the brokers' metadata is not known.
+    #[serde(default)]
+    pub kafka: Option<KafkaStatus>,
     pub redis: Option<RedisStatus>,
     pub throttle: ThrottleStatus,
     pub tasks: BTreeMap<String, bool>,
+    #[serde(flatten)]
+    pub driver: DriverStatus,
 }
 
 /// running, waiting or halted; why; since when.
@@ -128,6 +140,9 @@ pub struct ShardStatus {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MirrorStatus {
     pub forward: DirectionStatus,
+    /// Null until there is a reverse mirror.
+    #[serde(default)]
+    pub reverse: Option<DirectionStatus>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -136,6 +151,9 @@ pub struct DirectionStatus {
     pub lag_seconds: Option<f64>,
     /// Entries a second over the last seconds.
     pub rate: f64,
+    /// Entries a second by which the lag grows, below 0 where it falls; null: not known.
+    #[serde(default)]
+    pub lag_per_second: Option<f64>,
     pub shards: BTreeMap<String, u64>,
     pub dead_letters: u64,
     pub gap_entries: u64,

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::harness::RedisServer;
 
@@ -31,6 +33,12 @@ pub fn stream(database: u32, n: u64) -> String {
 
 /// Fills `streams` streams of a database with `entries` entries in all.
 pub fn fill(redis: &RedisServer, database: u32, streams: u64, entries: u64) {
+    fill_at(redis, database, streams, entries, f64::INFINITY);
+}
+
+/// The same at a pace.
+pub fn fill_at(redis: &RedisServer, database: u32, streams: u64, entries: u64, per_second: f64) {
+    let begun = Instant::now();
     let mut socket = TcpStream::connect(("127.0.0.1", redis.port)).unwrap();
     let mut answer = [0_u8; 65_536];
     write!(
@@ -45,6 +53,8 @@ pub fn fill(redis: &RedisServer, database: u32, streams: u64, entries: u64) {
         add(&mut buffer, &stream(database, n % streams), n);
         pending += 1;
         if (n + 1) % AT_ONCE == 0 || n + 1 == entries {
+            let due = Duration::from_secs_f64((n + 1) as f64 / per_second);
+            thread::sleep(due.saturating_sub(begun.elapsed()));
             socket.write_all(&buffer).unwrap();
             buffer.clear();
             // An id is two lines, SELECT's OK one: count line ends that close a bulk string or a status.

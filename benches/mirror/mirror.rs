@@ -7,6 +7,9 @@ use crate::backlog;
 use crate::harness::{Daemon, eventually, unique};
 use crate::measured::{Measured, Stores, peak_resident_bytes, processor_time};
 
+/// Switches the auditor off: what is measured is the mirror. `benches/parity` measures the auditor.
+pub const NO_AUDIT: &str = "[parity]\nenabled = false\n";
+
 /// A configuration for these streams, with headers and the JSON value of seed 003.
 pub fn config(
     stores: &Stores<'_>,
@@ -27,7 +30,7 @@ bootstrap_servers = ["{bootstrap}"]
 count = {shards}
 [log]
 level = "warn"
-[[routes]]
+{NO_AUDIT}[[routes]]
 name = "bench"
 streams = ["{streams}"]
 topic = "{topic}"

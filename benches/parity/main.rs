@@ -1,9 +1,10 @@
-//! What `lockgate parity verify` costs, as a ratio to reading both stores and nothing else, on the same machine in the same run.
+//! What `lockgate parity verify` and the continuous auditor cost, as a ratio to reading both stores and nothing else, on the same machine in the same run.
 //!
 //! The mirror itself fills Kafka from the backlog. Then both stores are read alone (`XRANGE`, then a read_committed consumer,
 //! as verify does one after the other, through the same clients), verified while they are level, and verified again with a
 //! difference in every window, which makes it compare every entry. Each runs as a child of this program, so that processor
-//! time and memory are its own.
+//! time and memory are its own. Between the two the daemon's auditor has its turn: over the whole backlog, and then beside a
+//! mirror that runs at half of its full speed.
 //!
 //! `BENCH_ENTRIES` sets the length of the backlog, 1 000 000 where it is not given; 10 000 000 shows that memory does not
 //! grow with it. Writes `target/bench/parity.json` and prints a table. It does not fail for a figure that falls short: it says so.
@@ -21,6 +22,7 @@ mod measured;
 #[path = "../mirror/mirror.rs"]
 mod mirror;
 
+mod audit;
 mod reading;
 mod report;
 mod role;
@@ -62,7 +64,7 @@ fn main() {
 
     println!("{entries} entries into {STREAMS} streams, mirrored into {PARTITIONS} partitions");
     backlog::fill(&redis, DATABASE, STREAMS, entries);
-    verify::mirror(&config, entries);
+    let mirrored = audit::mirror(&config, entries);
 
     let mut report = Report::new(entries);
     let reading = reading::both(&stores, &topic, entries);
@@ -71,10 +73,27 @@ fn main() {
     let reading = reading.better(reading::both(&stores, &topic, entries));
     report.ceiling(&reading);
     report.level(&reading, &level);
+    let (daemon, audited) = audit::backlog(&config.replace(mirror::NO_AUDIT, ""), entries);
+    report.audit(&reading, &mirrored, &audited);
+    let behind = audit::keeping_up(&stores, &daemon, entries, mirrored.per_second() / 2.0);
+    report.keeping_up(&mirrored, &behind);
+    drop(daemon);
+    let entries = redis_entries(&redis);
     let differences = verify::spoil(&redis, entries);
     report.apart(
         &reading,
         &verify::run(&file, entries - differences, differences),
     );
     report.finish();
+}
+
+fn redis_entries(redis: &RedisServer) -> u64 {
+    let mut connection = redis.connection(DATABASE);
+    let length = |n| {
+        let length: redis::RedisResult<u64> = redis::cmd("XLEN")
+            .arg(backlog::stream(DATABASE, n))
+            .query(&mut connection);
+        length.unwrap()
+    };
+    (0..STREAMS).map(length).sum()
 }

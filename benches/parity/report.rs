@@ -2,11 +2,16 @@
 
 use serde_json::{Value, json};
 
+use crate::audit::Behind;
 use crate::measured::Measured;
 
 /// Reading both stores alone, to verifying them.
 const RATIO: f64 = 0.6;
 const RESIDENT_MB: f64 = 200.0;
+/// Processor time per entry of the auditor, to that of the mirror.
+const AUDIT_COST: f64 = 0.6;
+/// Two windows of the configuration's default: one that is open, and one that is being compared.
+const BEHIND_SECONDS: f64 = 20.0;
 
 pub struct Report {
     summary: Value,
@@ -74,6 +79,48 @@ impl Report {
             true,
         );
         self.memory("resident_mb", "resident MB of verify", verify);
+    }
+
+    pub fn audit(&mut self, reading: &Measured, mirror: &Measured, audit: &Measured) {
+        self.figures("mirror", "mirror, no auditor", mirror);
+        self.figures("audit", "auditor, a backlog", audit);
+        let ratio = audit.per_second() / reading.per_second();
+        self.goal(
+            "audit_ratio_to_reading",
+            "auditor to reading alone",
+            ratio,
+            RATIO,
+            true,
+        );
+        let cost = audit.processor_micros_per_entry() / mirror.processor_micros_per_entry();
+        self.goal(
+            "audit_processor_ratio",
+            "auditor's processor time to the mirror's",
+            cost,
+            AUDIT_COST,
+            false,
+        );
+    }
+
+    pub fn keeping_up(&mut self, mirror: &Measured, behind: &Behind) {
+        let share = behind.per_second / mirror.per_second();
+        self.summary["half_speed"] = json!({
+            "entries_per_second": behind.per_second,
+            "share_of_full_speed": share,
+            "behind_half_way_seconds": behind.half_way_seconds,
+        });
+        let figure = format!(
+            "{:.0}/s ({share:.2}), {:.1} s",
+            behind.per_second, behind.half_way_seconds
+        );
+        Self::row("load at half speed, behind half way", &figure, "", true);
+        self.goal(
+            "audit_behind_seconds",
+            "seconds the auditor is behind at its end",
+            behind.seconds,
+            BEHIND_SECONDS,
+            false,
+        );
     }
 
     /// What it takes when every window has to be looked at: shown, and held to the same memory.

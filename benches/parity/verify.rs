@@ -2,32 +2,20 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde_json::Value;
 
 use crate::backlog;
-use crate::harness::{Daemon, RedisServer, eventually};
+use crate::harness::RedisServer;
 use crate::measured::Measured;
 use crate::role::as_child;
 use crate::{DATABASE, STREAMS};
 
 /// One entry in so many is deleted, so that no window is equal.
 const SPOILT: u64 = 40_000;
-
-/// Until everything is in Kafka; then the daemon is stopped, so that it costs nothing while others are measured.
-pub fn mirror(config: &str, entries: u64) {
-    let mut daemon = Daemon::ready(config);
-    eventually(Duration::from_secs(3_600), "the whole backlog", || {
-        let status = daemon.status()?;
-        let mirrored = status["routes"][0]["mirrored_entries"].as_u64()?;
-        (mirrored >= entries).then_some(())
-    });
-    daemon.term();
-    daemon.wait(Duration::from_secs(60));
-}
 
 /// `lockgate parity verify`, which must find so many matches and so many entries of which nothing can be said.
 pub fn run(file: &Path, matches: u64, unverifiable: u64) -> Measured {

@@ -8,6 +8,7 @@ use super::{
     transactional_id, write,
 };
 use crate::entry::StreamRef;
+use crate::failpoint;
 use crate::placement::{Shard, Topic};
 use crate::topics::{Kafka, Writer};
 
@@ -83,6 +84,7 @@ pub fn resize(
     writer.begin()?;
     put_layout(&mut writer, topic, &resizing)?;
     writer.commit(timeout)?;
+    failpoint::hit(failpoint::RESIZE_ANNOUNCED);
 
     for shard in (0..partitions).map(Shard) {
         drop(Writer::open(
@@ -91,6 +93,7 @@ pub fn resize(
             timeout,
         )?);
     }
+    failpoint::hit(failpoint::RESIZE_FENCED);
     let all = read_all(kafka, topic, partitions, timeout)?;
     let stable = Layout {
         v: 1,
@@ -124,7 +127,9 @@ pub fn resize(
         }
     }
     put_layout(&mut writer, topic, &stable)?;
+    failpoint::hit(failpoint::RESIZE_BEFORE_COMMIT);
     writer.commit(timeout)?;
+    failpoint::hit(failpoint::RESIZE_AFTER_COMMIT);
     Ok(stable)
 }
 

@@ -189,6 +189,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn metrics_know_every_flag() {
+        let names = crate::metrics::FLAGS.map(|(flag, _)| flag);
+        assert_eq!(names, Flag::ALL.map(Flag::as_str));
+    }
+
     fn at(consumers: u8, ingress: u8, hold: Option<u8>) -> Flags {
         Flags {
             consumers,

@@ -372,6 +372,11 @@ fn tagged(flags: &Flags, headers: &HeaderMap, answer: serde_json::Value) -> Resp
 
 async fn flagd_flags(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Problem> {
     let flags = current(&api.migration.flags)?;
+    for flag in Flag::ALL {
+        let told = flags.evaluate(flag, &Context::default());
+        api.metrics
+            .evaluated("flagd", flag.as_str(), told.variant());
+    }
     Ok(tagged(&flags, &headers, flagd(&flags)))
 }
 
@@ -405,8 +410,10 @@ impl OfrepContext {
     }
 }
 
-fn evaluated(flags: &Flags, flag: Flag, context: &Context<'_>) -> serde_json::Value {
+fn evaluated(api: &Api, flags: &Flags, flag: Flag, context: &Context<'_>) -> serde_json::Value {
     let evaluation = flags.evaluate(flag, context);
+    api.metrics
+        .evaluated("ofrep", flag.as_str(), evaluation.variant());
     let value = match evaluation.value {
         Value::Truth(truth) => json!(truth),
         Value::Backend(backend) => json!(backend.as_str()),
@@ -434,7 +441,7 @@ async fn ofrep_one(
         return Ok((StatusCode::BAD_REQUEST, Json(error)).into_response());
     };
     let flags = current(&api.migration.flags)?;
-    Ok(Json(evaluated(&flags, flag, &asked.context.context())).into_response())
+    Ok(Json(evaluated(&api, &flags, flag, &asked.context.context())).into_response())
 }
 
 async fn ofrep_all(
@@ -450,7 +457,7 @@ async fn ofrep_all(
     let context = asked.context.context();
     let all: Vec<_> = Flag::ALL
         .iter()
-        .map(|flag| evaluated(&flags, *flag, &context))
+        .map(|flag| evaluated(&api, &flags, *flag, &context))
         .collect();
     Ok(tagged(&flags, &headers, json!({ "flags": all })))
 }

@@ -1,5 +1,7 @@
 //! The families of one snapshot.
 
+mod driver;
+
 use std::collections::BTreeMap;
 
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
@@ -91,6 +93,7 @@ pub fn of(status: &Status, produced: Produced) -> Vec<MetricFamily> {
     families.extend(parity(status));
     families.extend(produce(produced));
     families.extend(redis(status));
+    families.extend(driver::families(status));
     families
         .into_iter()
         .filter(|family| !family.metrics.is_empty())

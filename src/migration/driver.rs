@@ -27,6 +27,7 @@ use tracing::{error, info, warn};
 
 use super::gate::millis;
 use super::measure::Measurements;
+use super::seen::Seen;
 use super::step::{Acted, Command, Event, Machine, NotSaved, Record, State, Told, further};
 use super::store::{Copy, Error, Store};
 use crate::config;
@@ -75,6 +76,7 @@ pub struct Driver {
     /// Acknowledgements in Redis could not be read at the last look.
     deaf: bool,
     now: View,
+    seen: Seen,
 }
 
 impl Driver {
@@ -104,6 +106,7 @@ impl Driver {
             unread: false,
             deaf: false,
             now: View::default(),
+            seen: Seen::default(),
             parts,
         };
         Ok((driver, handle))
@@ -150,6 +153,9 @@ impl Driver {
                 self.now.holder = None;
                 if self.machine.is_none() {
                     self.begin().await;
+                } else if !self.unread {
+                    // The store answers again.
+                    self.now.error = None;
                 }
             }
             Ok(Some(holder)) => self.stand_by(holder).await,
@@ -203,6 +209,7 @@ impl Driver {
                 );
                 self.machine = Some(machine);
                 info!("this instance steers the migration");
+                self.recall(&event).await;
                 self.take(event).await;
                 self.retell().await;
             }
@@ -211,6 +218,26 @@ impl Driver {
                 self.now.error = Some(error.to_string());
             }
         }
+    }
+
+    /// The last records of those who steered before, for the view alone.
+    async fn recall(&mut self, event: &Event) {
+        let Event::Loaded {
+            state: Some(state), ..
+        } = event
+        else {
+            return;
+        };
+        let last = state.journal;
+        match self
+            .store
+            .journal(last.saturating_sub(TAIL - 1).max(1)..=last)
+            .await
+        {
+            Ok(records) => self.now.journal = records,
+            Err(error) => warn!(%error, "the last records of the journal cannot be read"),
+        }
+        self.seen.begin_after(last);
     }
 
     /// The further of the two stored states. Where Redis holds one, Kafka may be out of reach: rolling back must be possible
@@ -326,6 +353,7 @@ impl Driver {
             }
             Err(error) => {
                 warn!(%error, "the state was not stored, or Redis did not say so");
+                self.parts.board.journal_error();
                 self.now.error = Some(error.to_string());
                 Event::NotSaved(NotSaved::Unreachable)
             }
@@ -346,7 +374,26 @@ impl Driver {
                 .as_ref()
                 .and_then(|state| machine.course().next(state.step));
         }
+        self.post();
         self.view.send_replace(Arc::new(self.now.clone()));
+    }
+
+    /// What every view of the status shows.
+    fn post(&mut self) {
+        let state = self.now.state.as_ref();
+        let machine = self.machine.as_ref();
+        let following = machine
+            .and(state)
+            .map(|state| self.measurements.following(state.told.version, now_ms()));
+        let back = machine
+            .zip(state)
+            .and_then(|(machine, state)| machine.way_back_from(state.furthest()))
+            .map(|(to, _)| to);
+        let steers = machine.is_some();
+        let status = self
+            .seen
+            .status(&self.now, following.as_ref(), steers, back);
+        self.parts.board.driver(status);
     }
 }
 

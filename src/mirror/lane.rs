@@ -370,16 +370,19 @@ impl Lane {
     }
 
     fn halt(&mut self, shared: &Shared, reason: Reason, text: String) -> Verdict {
-        if !self.halted {
+        // A later term finds the same again; it is said once.
+        let mut known = self.halted;
+        shared.board.stream(&self.slot.stream, |cell| {
+            known |= cell.halt() == Some(reason);
+            cell.halted(reason, text.clone());
+        });
+        if !known {
             error!(
                 stream = %self.slot.stream.name, database = %self.slot.stream.database, reason = reason.as_str(), runbook = reason.runbook(),
                 "{text}"
             );
         }
         self.halted = true;
-        shared
-            .board
-            .stream(&self.slot.stream, |cell| cell.halted(reason, text));
         Verdict::Halt
     }
 

@@ -156,9 +156,10 @@ impl Pipeline {
                 },
                 Next::Closed => return self.commit().err().map_or(Ended::Drained, |ended| *ended),
             };
-            let dry = taken.is_dry() && input.is_empty();
+            let dry = taken.is_dry();
             if let Err(ended) = self.take(taken).and_then(|()| {
-                if dry || self.full() {
+                // Asked behind the taking, which rests after a commit: what came meanwhile goes along.
+                if (dry && input.is_empty()) || self.full() {
                     self.commit()
                 } else {
                     Ok(())

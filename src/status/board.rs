@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::driver::{DriverStatus, GroupStatus, KafkaStatus};
 use super::parity::ParityCell;
 use super::reason::{DeadLetterReason, GapCause, Reason};
 use super::room::{Observation, Room};
@@ -156,6 +157,11 @@ pub(super) struct EdgeCell {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) parity: ParityCell,
+    pub(super) driver: DriverStatus,
+    pub(super) journal_errors: u64,
+    pub(super) groups: Vec<GroupStatus>,
+    pub(super) kafka: Option<KafkaStatus>,
+    pub(super) growth: Growth,
     pub(super) seq: u64,
     pub(super) ready: bool,
     pub(super) routes: BTreeMap<String, RouteCell>,
@@ -195,6 +201,34 @@ impl Rate {
     }
 }
 
+/// How fast a lag grows, between two looks at least a second apart.
+#[derive(Debug, Default)]
+pub(super) struct Growth {
+    last: Option<(SystemTime, u64)>,
+    per_second: Option<f64>,
+}
+
+impl Growth {
+    pub(super) fn observe(&mut self, now: SystemTime, lag: Option<u64>) -> Option<f64> {
+        let Some(lag) = lag else {
+            *self = Self::default();
+            return None;
+        };
+        let Some((at, before)) = self.last else {
+            self.last = Some((now, lag));
+            return None;
+        };
+        let elapsed = now.duration_since(at).unwrap_or_default();
+        if elapsed >= Duration::from_secs(1) {
+            #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+            let grown = lag as f64 - before as f64;
+            self.per_second = Some(grown / elapsed.as_secs_f64());
+            self.last = Some((now, lag));
+        }
+        self.per_second
+    }
+}
+
 /// The board: shared by all parts, read by [`snapshot`](Board::snapshot) alone.
 #[derive(Debug)]
 pub struct Board {
@@ -215,6 +249,11 @@ impl Board {
         let names = routes.iter().map(|(name, _)| *name);
         let mut inner = Inner {
             parity: ParityCell::starting(names, SystemTime::now(), "the auditor has not begun"),
+            driver: DriverStatus::default(),
+            journal_errors: 0,
+            groups: Vec::new(),
+            kafka: None,
+            growth: Growth::default(),
             seq: 0,
             ready: false,
             routes: BTreeMap::new(),
@@ -328,6 +367,26 @@ impl Board {
     /// What the auditor has found.
     pub fn parity(&self, write: impl FnOnce(&mut ParityCell)) {
         write(&mut self.lock().parity);
+    }
+
+    /// The migration as its driver shows it now.
+    pub fn driver(&self, status: DriverStatus) {
+        self.lock().driver = status;
+    }
+
+    /// A change of the driver's state, or its record, could not be stored.
+    pub fn journal_error(&self) {
+        self.lock().journal_errors += 1;
+    }
+
+    /// Consumer groups as last measured; empty: not known.
+    pub fn groups(&self, groups: Vec<GroupStatus>) {
+        self.lock().groups = groups;
+    }
+
+    /// What the brokers' metadata said last; `None`: not known.
+    pub fn kafka(&self, kafka: Option<KafkaStatus>) {
+        self.lock().kafka = kafka;
     }
 
     pub fn set_task(&self, task: &str, up: bool) {

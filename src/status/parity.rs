@@ -127,6 +127,9 @@ pub struct OpenDifference {
     pub topic: String,
     pub expected_partition: Option<Partition>,
     pub records: Vec<RecordPlace>,
+    /// Found so in so many of so many looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looks: Option<(u32, u32)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

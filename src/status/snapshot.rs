@@ -1,8 +1,9 @@
 //! The views: what the board holds, as one numbered [`Status`].
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::board::{Board, EdgeCell, Inner, RouteCell, ShardCell, StreamCell};
+use super::driver::DriverStatus;
 use super::reason::{DeadLetterReason, GapCause, Reason};
 use super::{
     DirectionStatus, EdgeStatus, MirrorStatus, RouteStatus, ShardStatus, State, StateName, Status,
@@ -53,6 +54,8 @@ impl Board {
             .iter()
             .map(|(name, cell)| route_status(name, cell, &streams, inner.all_opened()))
             .collect();
+        let mut forward = direction(&inner, &routes, &streams, &shards, rate);
+        forward.lag_per_second = inner.growth.observe(now, forward.lag_entries);
         Status {
             schema: "lockgate.status/v1".to_owned(),
             seq: inner.seq,
@@ -64,9 +67,14 @@ impl Board {
             ready: inner.ready,
             parity: parity::view(&inner.parity, now),
             mirror: MirrorStatus {
-                forward: direction(&inner, &routes, &streams, &shards, rate),
+                forward,
+                reverse: None,
             },
-            trim: trim(&streams, inner.memory_seconds),
+            trim: trim(&streams, trims(&inner, now), inner.memory_seconds),
+            ingress: None,
+            groups: inner.groups.clone(),
+            kafka: inner.kafka.clone(),
+            driver: driver(&inner),
             edges: inner
                 .edges
                 .iter()
@@ -106,6 +114,13 @@ fn state(&(name, reason, since): &Told, kafka_down: Option<SystemTime>) -> State
     }
 }
 
+fn unix_ms(now: SystemTime) -> i64 {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}
+
 fn least(values: impl Iterator<Item = f64>) -> Option<f64> {
     values.reduce(f64::min)
 }
@@ -128,11 +143,7 @@ fn stream_status(
     inner: &Inner,
     now: SystemTime,
 ) -> StreamStatus {
-    let now_ms = now
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| {
-            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-        });
+    let now_ms = unix_ms(now);
     let lag_entries = cell.lag_entries(now_ms);
     #[expect(clippy::cast_precision_loss, reason = "an age for people")]
     let age = |ms: i64| (now_ms - ms).max(0) as f64 / 1_000.0;
@@ -275,6 +286,7 @@ fn direction(
         lag_seconds: known_max(streams.iter().map(|stream| stream.lag_seconds))
             .filter(|_| inner.all_opened()),
         rate,
+        lag_per_second: None,
         shards: StateName::ALL
             .iter()
             .map(|name| (name.as_str().to_owned(), shards_in(*name)))
@@ -292,7 +304,43 @@ fn direction(
     }
 }
 
-fn trim(streams: &[StreamStatus], memory_seconds: Option<f64>) -> TrimStatus {
+/// Whether any stream is trimmed at all, as far as is known.
+fn trims(inner: &Inner, now: SystemTime) -> bool {
+    let now_ms = unix_ms(now);
+    let mut streams = inner.streams.values();
+    streams.any(|cell| cell.seconds_to_trim(now_ms).is_some())
+}
+
+/// A migration that is steady while a store is out of reach waits for that store.
+fn driver(inner: &Inner) -> DriverStatus {
+    let mut status = inner.driver.clone();
+    status.journal_errors = inner.journal_errors;
+    let down = inner.edges.iter().find_map(|(name, edge)| {
+        let (up, since) = edge.up?;
+        (!up).then(|| (*name, since, edge.last_error.clone()))
+    });
+    if let (Some(state), Some((store, since, error))) = (&mut status.state, down)
+        && state.name == "steady"
+    {
+        "waiting".clone_into(&mut state.name);
+        state.since = rfc3339(since);
+        state.waiting_for = Some(store.to_owned());
+        state.reason = error;
+    }
+    status
+}
+
+/// `9 h`, `40 min`, `30 s`: one unit, for what is reckoned.
+fn about(seconds: f64) -> String {
+    let units = [(86_400.0, "d"), (3_600.0, "h"), (60.0, "min")];
+    let (size, unit) = units
+        .into_iter()
+        .find(|(size, _)| seconds >= 2.0 * size)
+        .unwrap_or((1.0, "s"));
+    format!("{:.0} {unit}", (seconds.max(0.0) / size).floor())
+}
+
+fn trim(streams: &[StreamStatus], trims: bool, memory_seconds: Option<f64>) -> TrimStatus {
     let soonest = streams
         .iter()
         .filter_map(|stream| {
@@ -301,12 +349,10 @@ fn trim(streams: &[StreamStatus], memory_seconds: Option<f64>) -> TrimStatus {
                 .map(|seconds| (seconds, stream))
         })
         .min_by(|a, b| a.0.total_cmp(&b.0));
-    let about = |seconds: f64| {
-        humantime::format_duration(Duration::from_secs(seconds.max(0.0) as u64)).to_string()
-    };
     let says = match (soonest, memory_seconds) {
         (Some((seconds, _)), Some(memory)) if memory <= seconds => format!(
-            "nothing trims sooner; memory full in about {}",
+            "nothing trims{}, memory full in about {}",
+            if trims { " sooner" } else { "" },
             about(memory)
         ),
         (Some((seconds, stream)), _) => format!(
@@ -314,7 +360,7 @@ fn trim(streams: &[StreamStatus], memory_seconds: Option<f64>) -> TrimStatus {
             stream.stream,
             about(seconds)
         ),
-        (None, _) => "nothing trims, memory does not fill".to_owned(),
+        (None, _) => "nothing trims".to_owned(),
     };
     TrimStatus {
         headroom_seconds: soonest.map(|(seconds, _)| seconds),
@@ -328,5 +374,44 @@ fn edge_status(cell: &EdgeCell) -> EdgeStatus {
         since: cell.up.map(|(_, since)| rfc3339(since)),
         errors: cell.errors.clone(),
         last_error: cell.last_error.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::driver::SteeringState;
+    use super::*;
+
+    #[test]
+    fn what_is_reckoned_has_one_unit() {
+        let said = [30.0, 150.0, 7_000.0, 33_000.0, 200_000.0].map(about);
+        assert_eq!(said, ["30 s", "2 min", "116 min", "9 h", "2 d"]);
+    }
+
+    #[test]
+    fn steady_while_a_store_is_out_of_reach_is_waiting_and_held_stays_held() {
+        let board = Board::new("demo", "a", [("r", "t")]);
+        let steer = |name: &str| {
+            board.driver(DriverStatus {
+                state: Some(SteeringState {
+                    name: name.to_owned(),
+                    since: "2026-03-12T14:04:00.000Z".to_owned(),
+                    ..SteeringState::default()
+                }),
+                ..DriverStatus::default()
+            });
+            board.snapshot().driver.state.expect("it is shown")
+        };
+        assert_eq!(steer("steady").name, "steady");
+        board.edge_error("kafka", "connect", "refused".to_owned(), true);
+        let waits = steer("steady");
+        assert_eq!(
+            (waits.name.as_str(), waits.waiting_for.as_deref()),
+            ("waiting", Some("kafka"))
+        );
+        assert_eq!(waits.reason.as_deref(), Some("refused"));
+        assert_eq!(steer("held").name, "held");
+        board.edge_up("kafka");
+        assert_eq!(steer("steady").name, "steady");
     }
 }

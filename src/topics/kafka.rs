@@ -46,6 +46,16 @@ pub struct Complaint {
     pub(super) code: Option<RDKafkaErrorCode>,
 }
 
+impl Complaint {
+    /// As [`Error::edge_kind`].
+    #[must_use]
+    pub fn edge_kind(&self) -> &'static str {
+        self.code
+            .and_then(|code| Error::of_code("reach the cluster", code, || self.text.clone()))
+            .map_or("other", |error| error.edge_kind())
+    }
+}
+
 #[derive(Default)]
 pub(super) struct LastError(Mutex<Option<Complaint>>);
 

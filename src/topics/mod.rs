@@ -15,6 +15,7 @@ mod places;
 mod plan;
 mod reader;
 mod record;
+mod rest;
 mod spec;
 mod writer;
 

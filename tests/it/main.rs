@@ -40,6 +40,7 @@ mod rig;
 mod secrecy;
 mod shadow;
 mod shutdown;
+mod status_situations;
 mod streams_edge;
 mod takeover;
 mod throttle;

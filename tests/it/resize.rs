@@ -1,10 +1,12 @@
 //! Another number of shards under load: every stream keeps one owner and its place, also when the resize itself dies.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt;
 
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use lockgate::failpoint;
+use nix::sys::signal::Signal;
 
-use crate::harness::{Daemon, eventually, lockgate};
+use crate::harness::{Daemon, eventually, lockgate, lockgate_with};
 use crate::rig::{
     LONG, Rig, assert_level_in_the_end, assert_nothing_wrong, pass, running_streams, shared_out,
 };
@@ -108,7 +110,7 @@ fn a_resize_that_died_in_the_middle_is_finished_by_the_next() {
     let daemons = [rig.daemon(), rig.daemon()];
     shared_out(&[&daemons[0], &daemons[1]]);
     witness.goes_on(LONG);
-    leave_resizing(&rig, 6);
+    die_resizing(&daemons[0], 6, failpoint::RESIZE_FENCED);
     for daemon in &daemons {
         eventually(LONG, "every shard waits for the resize", || {
             waits_for_a_resize(daemon)
@@ -135,26 +137,49 @@ fn a_resize_that_died_in_the_middle_is_finished_by_the_next() {
     assert_level_in_the_end(&rig, load);
 }
 
-/// What the command leaves behind when it is killed after its first transaction and the fencing of every shard.
-fn leave_resizing(rig: &Rig, target: u32) {
-    let producer = |id: &str| -> BaseProducer {
-        let mut config = rig.kafka.client();
-        config.set("transactional.id", id);
-        let producer: BaseProducer = config.create().unwrap();
-        producer.init_transactions(LONG).unwrap();
-        producer
-    };
-    let layout = producer(&format!("lockgate.{}.layout", rig.name));
-    let topic = format!("lockgate.{}.checkpoints", rig.name);
-    let value = format!(r#"{{"v":1,"version":2,"count":4,"state":"resizing","target":{target}}}"#);
-    layout.begin_transaction().unwrap();
-    let record = BaseRecord::to(&topic)
-        .partition(0)
-        .key("@layout")
-        .payload(&value);
-    layout.send(record).map_err(|(error, _)| error).unwrap();
-    layout.commit_transaction(LONG).unwrap();
-    for shard in 0..4 {
-        drop(producer(&format!("lockgate.{}.{shard}", rig.name)));
+/// The command, killed where it passes this point.
+#[track_caller]
+fn die_resizing(daemon: &Daemon, count: u32, point: &str) {
+    let (file, number) = (daemon.config_file(), count.to_string());
+    let file = file.to_str().unwrap();
+    let output = lockgate_with(
+        &["shards", "resize", &number, "--config", file],
+        &[("LOCKGATE_FAILPOINTS", &format!("{point}=abort"))],
+    );
+    assert_eq!(
+        output.status.signal(),
+        Some(Signal::SIGABRT as i32),
+        "{point}: {}",
+        output.status
+    );
+}
+
+/// Wherever the command dies, the next one finishes, and neither loses or repeats anything.
+#[test]
+fn a_resize_that_dies_at_any_step_is_finished_by_the_next() {
+    let rig = Rig::new("resize-steps");
+    let load = rig.load(1_000);
+    let witness = rig.witness();
+    let daemons = [rig.daemon(), rig.daemon()];
+    shared_out(&[&daemons[0], &daemons[1]]);
+    witness.goes_on(LONG);
+    for (point, count) in failpoint::RESIZE_POINTS.iter().zip([6, 3, 5, 2]) {
+        println!("{point}, to {count}");
+        die_resizing(&daemons[0], count, point);
+        if *point == failpoint::RESIZE_AFTER_COMMIT {
+            one_home_each(&rig, count);
+        } else {
+            for daemon in &daemons {
+                eventually(LONG, "every shard waits for the resize", || {
+                    waits_for_a_resize(daemon)
+                });
+            }
+        }
+        assert_nothing_wrong(&rig.ledger().look());
+        resize(&daemons[0], count);
+        witness.goes_on(LONG);
+        one_home_each(&rig, count);
+        shared_out_among(&daemons);
     }
+    assert_level_in_the_end(&rig, load);
 }

@@ -1,25 +1,35 @@
 //! `lockgate status`: what the daemon knows, on a screen, as JSON, or as an exit code.
 
 mod advice;
+mod gates;
+mod next;
 mod page;
 mod parity;
+mod steering;
+mod traffic;
+mod until;
 mod view;
 mod watch;
+mod words;
 
 use super::Exit;
 use super::api::ApiArgs;
 use super::output::{Output, print};
 use crate::status::{ParityState, StateName, Status};
+use until::Goal;
 
 pub use page::{Page, Paint, ascii, cut};
-pub use view::{Look, line, may_color, spoken, text};
+pub use view::{Look, line, may_color, text};
 pub use watch::follow;
+pub use words::spoken;
 
 /// Show what the running daemon does: lag, state, what stands still and what to do about it
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lockgate status\n  lockgate status --streams --watch\n  lockgate status --check || page-somebody\n\n\
-    Exit codes: 0 shown, 3 daemon not reached; with --check also 5 something is halted or waiting, 6 the lag is unknown."
+    after_help = "Examples:\n  lockgate status\n  lockgate status --streams --watch\n  lockgate status --check || page-somebody\n  \
+    lockgate status --until level --timeout 10m\n  lockgate status --until step=consumers:25 --timeout 1m\n\n\
+    Exit codes: 0 shown, 3 daemon not reached; with --check also 5 something is apart, frozen, halted or waiting, 6 parity or \
+    the lag is unknown; with --until also 7 it did not come about in time."
 )]
 pub struct Args {
     /// Also each stream: state, checkpoint, lag, last error and what to do next
@@ -31,9 +41,15 @@ pub struct Args {
     /// Go on showing: redraws on a terminal, prints a line per change elsewhere
     #[arg(long)]
     watch: bool,
-    /// End with 5 when something is halted or waiting, with 6 when the lag is unknown
+    /// End with 5 when something is apart, frozen, halted or waiting, with 6 when parity or the lag is unknown
     #[arg(long, conflicts_with = "watch")]
     check: bool,
+    /// Wait until this is so: level, steady, gates (those of the next step are open), or step=STEP
+    #[arg(long, value_name = "level|steady|gates|step=STEP", conflicts_with_all = ["watch", "check"])]
+    until: Option<Goal>,
+    /// How long to wait with --until; then end with 7
+    #[arg(long, value_name = "DURATION", default_value = "1m", requires = "until", value_parser = humantime::parse_duration)]
+    timeout: std::time::Duration,
     /// No signs beyond ASCII
     #[arg(long)]
     ascii: bool,
@@ -57,6 +73,9 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     if args.watch {
         return watch::watch(&client, look, args.output);
+    }
+    if let Some(goal) = args.until {
+        return until::wait(&client, goal, args.timeout, look, args.output);
     }
     let body = match client.text("/v1/status") {
         Ok(body) => body,
@@ -87,8 +106,11 @@ pub fn show(body: &str, look: Look, output: Output, check: bool) -> anyhow::Resu
 /// What `--check` ends with. An instance that owns no shard has no evidence to show.
 fn verdict(status: &Status) -> Exit {
     let stands = |name: StateName| name != StateName::Running;
+    let steering = status.driver.state.as_ref();
     let troubled = !status.ready
         || status.parity.state == ParityState::Apart
+        || status.driver.trouble.is_some()
+        || steering.is_some_and(|state| matches!(state.name.as_str(), "frozen" | "waiting"))
         || status.edges.values().any(|edge| edge.up == Some(false))
         || status.shards.iter().any(|shard| stands(shard.state.name))
         || status
@@ -107,5 +129,7 @@ fn verdict(status: &Status) -> Exit {
     }
 }
 
+#[cfg(test)]
+mod situations;
 #[cfg(test)]
 mod tests;

@@ -79,6 +79,30 @@ impl Page {
         self.end();
     }
 
+    /// The first line: what it is about, its state, and when. `states` are the same in fewer and fewer words; the first one
+    /// that fits is shown.
+    pub fn headline(&mut self, name: &str, states: &[String], paint: Paint, right: &str) {
+        const COLUMNS: usize = WIDTH - 1;
+        const NAME: usize = 8;
+        let right = self.signs(right);
+        let states: Vec<String> = states.iter().map(|state| self.signs(state)).collect();
+        // A long name gives way to the state; who reads it knows which migration he asked about.
+        let least = states.last().map_or(0, |state| width(state));
+        let besides = 2 + 1 + width(&right);
+        let name = cut(
+            name,
+            COLUMNS.saturating_sub(least + besides).clamp(NAME, 40),
+        );
+        let room = COLUMNS.saturating_sub(width(&name) + besides);
+        let fits = states.iter().find(|state| width(state) <= room);
+        let state = fits.or(states.last()).cloned().unwrap_or_default();
+        let state = cut(&state, room);
+        let gap = " ".repeat(room + 1 - width(&state));
+        let state = self.paint(&state, paint);
+        self.text.push_str(&format!("{name}  {state}{gap}{right}"));
+        self.end();
+    }
+
     #[must_use]
     pub fn finish(self) -> String {
         self.text
@@ -193,6 +217,20 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn a_long_name_gives_way_to_the_state() {
+        let mut page = Page::new(false, false);
+        let states = ["CONSUMERS 50 % -> 0 % · FROZEN by inconsistency 2m".to_owned()];
+        let right = "14:04:00Z epoch 44";
+        page.headline("a-name-that-is-long", &states, Paint::Bad, right);
+        let line = page.finish();
+        assert!(
+            line.contains(&states[0]) && line.trim_end().ends_with(right),
+            "{line}"
+        );
+        assert_eq!(width(line.trim_end()), WIDTH - 1, "{line}");
     }
 
     #[test]

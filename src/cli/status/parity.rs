@@ -1,48 +1,44 @@
 //! The lines that answer the first question: are the stores level, since when, on what evidence.
 
-use std::time::Duration;
-
 use super::page::{Page, Paint};
-use super::view::{clock, spoken};
+use super::words::{age, brief, hms};
 use crate::cli::output::grouped;
 use crate::status::{OpenDifference, ParityState, ParityStatus, Status};
 
 /// Differences that are spelled out; the others are counted.
 const SPELLED_OUT: usize = 5;
 
-pub fn lines(page: &mut Page, status: &Status) {
+/// `whole`: all that is known of it, where it is what matters.
+pub fn lines(page: &mut Page, status: &Status, whole: bool) {
     let parity = &status.parity;
     match parity.state {
         ParityState::Level => {
-            let since = age(status, &parity.since);
-            page.line(
-                "PARITY",
-                &format!("= level since {since}{}", verified(parity)),
-                Paint::Good,
-            );
-            page.line("", &evidence(parity), Paint::Plain);
-        }
-        ParityState::Unknown => {
-            page.line("PARITY", &unknown(parity), Paint::Warn);
-            if parity.compared > 0 {
-                page.line("", &evidence(parity), Paint::Plain);
+            let level = format!("= level since {}", brief(age(status, &parity.since)));
+            if whole {
+                let text = format!("{level}{}", verified(parity));
+                page.line("PARITY", &text, Paint::Good);
+                page.line("", &evidence(parity, true), Paint::Plain);
+            } else {
+                let text = format!("{level} · {}", evidence(parity, false));
+                page.line("PARITY", &text, Paint::Good);
             }
         }
-        ParityState::Apart => apart(page, parity),
+        ParityState::Unknown => page.line("PARITY", &unknown(parity), Paint::Warn),
+        ParityState::Apart => apart(page, status),
     }
 }
 
 fn verified(parity: &ParityStatus) -> String {
     match (&parity.verified_through, parity.behind_seconds) {
         (Some(at), Some(behind)) => {
-            format!(" · verified to {} ({} ago)", clock(at), short(behind))
+            format!(" · verified to {} ({} ago)", hms(at), brief(behind))
         }
         _ => String::new(),
     }
 }
 
-/// What was compared, what of it differs, and how sure the share of matches is.
-fn evidence(parity: &ParityStatus) -> String {
+/// What was compared, what of it differs, and (`bound`) how sure the share of matches is.
+fn evidence(parity: &ParityStatus, bound: bool) -> String {
     let differ: u64 = faults(parity).map(|(_, count)| count).sum();
     let mut text = format!(
         "{} compared · {} differ · {} unverifiable",
@@ -50,30 +46,31 @@ fn evidence(parity: &ParityStatus) -> String {
         grouped(differ),
         grouped(parity.unverifiable)
     );
-    if let Some(bound) = parity.lower_bound {
+    if let Some(bound) = parity.lower_bound.filter(|_| bound) {
         text.push_str(&format!(" · >= {} %", percent(bound)));
     }
     text
 }
 
 fn unknown(parity: &ParityStatus) -> String {
-    let mut text = format!("? unknown since {}", clock(&parity.since));
+    let mut text = format!("? unknown since {}", hms(&parity.since));
     if let Some(reason) = &parity.reason {
         text.push_str(&format!(" ({reason})"));
     }
     if let Some(was) = parity.was_level_seconds {
-        text.push_str(&format!("; was level for {}", spoken(was)));
+        text.push_str(&format!("; was level for {}", brief(was)));
     }
     text
 }
 
-fn apart(page: &mut Page, parity: &ParityStatus) {
+fn apart(page: &mut Page, status: &Status) {
+    let parity = &status.parity;
     let open: Vec<String> = faults(parity)
         .map(|(class, count)| format!("{} {class}", grouped(count)))
         .collect();
     let text = format!(
         "≠ APART since {}: {} of {}",
-        clock(&parity.since),
+        hms(&parity.since),
         open.join(", "),
         grouped(parity.compared)
     );
@@ -81,29 +78,39 @@ fn apart(page: &mut Page, parity: &ParityStatus) {
     for difference in parity.open_differences.iter().take(SPELLED_OUT) {
         page.line("", &place(difference), Paint::Plain);
     }
+    // A frozen migration says below what to do about it.
+    let state = status.driver.state.as_ref();
+    if state.is_some_and(|state| state.name == "frozen") {
+        return;
+    }
     let all: u64 = faults(parity).map(|(_, count)| count).sum();
     let shown = parity.open_differences.len().min(SPELLED_OUT) as u64;
     if all > shown {
         let more = format!("and {} more: lockgate parity explain", grouped(all - shown));
         page.line("", &more, Paint::Plain);
     }
-    page.line(
-        "",
-        &format!("{}{}", evidence(parity), verified(parity)),
-        Paint::Plain,
-    );
-    page.line(
-        "",
-        "see: lockgate runbook LockgateStoresApart",
-        Paint::Plain,
-    );
+    let sure = format!("{}{}", evidence(parity, true), verified(parity));
+    page.line("", &sure, Paint::Plain);
+    let runbook = "see: lockgate runbook LockgateStoresApart";
+    page.line("", runbook, Paint::Plain);
 }
 
-/// Classes in which the stores differ, with how many are open.
+/// Classes in which the stores differ, in the order of the design's.
+const FAULTS: [&str; 6] = [
+    "missing",
+    "extra",
+    "duplicate",
+    "mismatch",
+    "misplaced",
+    "reordered",
+];
+
+/// Those that are open, with how many are.
 fn faults(parity: &ParityStatus) -> impl Iterator<Item = (&str, u64)> {
-    let open = parity.open.iter();
-    open.map(|(class, count)| (class.as_str(), *count))
-        .filter(|(class, count)| *count > 0 && !matches!(*class, "pending" | "unverifiable"))
+    FAULTS
+        .into_iter()
+        .map(|class| (class, parity.open.get(class).copied().unwrap_or(0)))
+        .filter(|(_, count)| *count > 0)
 }
 
 /// `messages.v1/7  msg:stream:7  1741356110123-0  missing`
@@ -120,11 +127,15 @@ fn place(difference: &OpenDifference) -> String {
     parts.extend(difference.stream.clone());
     parts.extend(difference.id.map(|id| id.to_string()));
     let parts_of_it = difference.parts.join(", ");
-    parts.push(match (parts_of_it.is_empty(), &difference.why) {
+    let mut what = match (parts_of_it.is_empty(), &difference.why) {
         (false, _) => format!("{} ({parts_of_it})", difference.class),
         (true, Some(why)) => format!("{} ({why})", difference.class),
         (true, None) => difference.class.clone(),
-    });
+    };
+    if let Some((found, of)) = difference.looks {
+        what = format!("{what:11}  ({found} of {of})");
+    }
+    parts.push(what);
     parts.join("  ")
 }
 
@@ -144,22 +155,6 @@ fn percent(ratio: f64) -> String {
         format!("{short}0")
     } else {
         short.to_owned()
-    }
-}
-
-fn age(status: &Status, since: &str) -> String {
-    let parsed = |text: &str| humantime::parse_rfc3339(text).ok();
-    let age = parsed(&status.as_of)
-        .zip(parsed(since))
-        .and_then(|(now, since)| now.duration_since(since).ok());
-    spoken(age.unwrap_or(Duration::ZERO).as_secs_f64())
-}
-
-fn short(seconds: f64) -> String {
-    if seconds < 120.0 {
-        format!("{seconds:.0} s")
-    } else {
-        spoken(seconds)
     }
 }
 

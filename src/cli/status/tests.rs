@@ -22,7 +22,7 @@ fn status(change: impl FnOnce(&mut serde_json::Value)) -> Status {
             "shards": { "running": 2, "waiting": 0, "halted": 0 },
             "dead_letters": 0, "gap_entries": 0, "takeovers": { "assigned": 2, "fenced": 0 }
         } },
-        "trim": { "headroom_seconds": null, "says": "nothing trims, memory does not fill" },
+        "trim": { "headroom_seconds": null, "says": "nothing trims" },
         "edges": {
             "kafka": { "up": true, "since": "2026-03-12T10:00:00.000Z", "errors": {}, "last_error": null },
             "redis": { "up": true, "since": "2026-03-12T10:00:00.000Z", "errors": {}, "last_error": null }
@@ -222,39 +222,34 @@ fn one_line_says_the_same() {
 }
 
 const RUNNING: &str = "\
-messages  RUNNING · 2 streams                                  14:04:00Z  seq 12
-PARITY    = level since 4d02h · verified to 14:03:40Z (20 s ago)
+messages  RUNNING · 2 streams                                 14:04:00Z  seq 12
+PARITY    = level since 4d02h · verified to 14:03:40 (20 s ago)
           18,402,113 compared · 0 differ · 0 unverifiable · >= 99.99998 %
 FORWARD   lag 3 entries, 0.01 s · 812/s · 2 shards running · 0 dead letters
-STORES    redis up 7.0.15, memory 38 % · kafka up
-TRIM      nothing trims, memory does not fill
-ROUTE     messages → messages.v1 · 18,402,113 mirrored · lag 3 entries, 0.01 s
-          2 running
+STORES    redis up, memory 38 % · kafka up
+TRIM      nothing trims
 ";
 const WAITING: &str = "\
-messages  WAITING for kafka-unreachable · 2 of 2 shards        14:04:00Z  seq 12
-PARITY    = level since 4d02h · verified to 14:03:40Z (20 s ago)
+messages  WAITING for kafka-unreachable · 2 of 2 shards       14:04:00Z  seq 12
+PARITY    = level since 4d02h · verified to 14:03:40 (20 s ago)
           18,402,113 compared · 0 differ · 0 unverifiable · >= 99.99998 %
-FORWARD   lag 48,211 entries, 4m10s · 0/s · 2 shards waiting · 0 dead letters
-STORES    redis up 7.0.15, memory 38 %
-          kafka DOWN since 13:41:02Z: Kafka is out of reach:
-          127.0.0.1:9092/bootstrap: connection refused
-TRIM      nothing trims, memory does not fill
-ROUTE     messages → messages.v1 · 18,402,113 mirrored · lag 3 entries, 0.01 s
-          2 running
+FORWARD   waiting · lag 48,211 entries, 250 s · 2 shards waiting
+STORES    kafka DOWN: Kafka is out of reach: 127.0.0.1:9092/bootstrap:
+          connection refused
+TRIM      nothing trims
 WAITING   shards 0, 1: kafka-unreachable, since 2026-03-12 13:41:02Z
           do: bring Kafka back; nothing is lost while Redis holds the entries
           (see TRIM)
           see: lockgate runbook LockgateEdgeDown
 ";
 const HALTED: &str = "\
-messages  HALTED · 1 of 2 streams                              14:04:00Z  seq 12
-PARITY    = level since 4d02h · verified to 14:03:40Z (20 s ago)
+messages  HALTED · 1 of 2 streams                             14:04:00Z  seq 12
+PARITY    = level since 4d02h · verified to 14:03:40 (20 s ago)
           18,402,113 compared · 0 differ · 0 unverifiable · >= 99.99998 %
 FORWARD   lag 3 entries, 0.01 s · 812/s · shards: 1 running, 1 halted
           0 dead letters · 41 LOST before they were read
-STORES    redis up 7.0.15, memory 38 % · kafka up
-TRIM      nothing trims, memory does not fill
+STORES    redis up, memory 38 % · kafka up
+TRIM      nothing trims
 ROUTE     messages → messages.v1 · 18,402,113 mirrored · lag 3 entries, 0.01 s
           1 halted, 1 running · LOST: 41 trimmed
 HALTED    msg:stream:1 in database 1: entries-trimmed, since 2026-03-12
@@ -266,13 +261,13 @@ HALTED    msg:stream:1 in database 1: entries-trimmed, since 2026-03-12
           see: lockgate runbook LockgateEntriesLost
 ";
 const STREAMS: &str = "\
-messages  HALTED | 1 of 2 streams                              14:04:00Z  seq 12
-PARITY    = level since 4d02h | verified to 14:03:40Z (20 s ago)
+messages  HALTED | 1 of 2 streams                             14:04:00Z  seq 12
+PARITY    = level since 4d02h | verified to 14:03:40 (20 s ago)
           18,402,113 compared | 0 differ | 0 unverifiable | >= 99.99998 %
 FORWARD   lag 3 entries, 0.01 s | 812/s | shards: 1 running, 1 halted
           0 dead letters | 41 LOST before they were read
-STORES    redis up 7.0.15, memory 38 % | kafka up
-TRIM      nothing trims, memory does not fill
+STORES    redis up, memory 38 % | kafka up
+TRIM      nothing trims
 ROUTE     messages -> messages.v1 | 18,402,113 mirrored | lag 3 entries, 0.01 s
           1 halted, 1 running | LOST: 41 trimmed
 SHARD 0   halted 1 stream | lag 0 entries, 0 s | committed 14:03:59Z | entries-~
@@ -287,27 +282,22 @@ SHARD 1   running 1 stream | lag 0 entries, 0 s | committed 14:03:59Z
           see: lockgate runbook LockgateEntriesLost
 ";
 const APART: &str = "\
-messages  RUNNING · 2 streams                                  14:04:00Z  seq 12
-PARITY    ≠ APART since 14:01:50Z: 1 duplicate, 2 missing of 18,402,113
+messages  RUNNING · 2 streams                                 14:04:00Z  seq 12
+PARITY    ≠ APART since 14:01:50: 2 missing, 1 duplicate of 18,402,113
           messages.v1/7  msg:stream:7  1741356110123-0  missing
           messages.v1/7  msg:stream:7  1741356110123-0  duplicate
           and 1 more: lockgate parity explain
           18,402,113 compared · 3 differ · 0 unverifiable · >= 99.99998 %
-          verified to 14:03:40Z (20 s ago)
+          verified to 14:03:40 (20 s ago)
           see: lockgate runbook LockgateStoresApart
 FORWARD   lag 3 entries, 0.01 s · 812/s · 2 shards running · 0 dead letters
-STORES    redis up 7.0.15, memory 38 % · kafka up
-TRIM      nothing trims, memory does not fill
-ROUTE     messages → messages.v1 · 18,402,113 mirrored · lag 3 entries, 0.01 s
-          2 running
+STORES    redis up, memory 38 % · kafka up
+TRIM      nothing trims
 ";
 const UNKNOWN: &str = "\
-messages  RUNNING · 2 streams                                  14:04:00Z  seq 12
-PARITY    ? unknown since 14:00:40Z (Kafka is out of reach); was level for 4d02h
-          18,402,113 compared · 0 differ · 0 unverifiable · >= 99.99998 %
+messages  RUNNING · 2 streams                                 14:04:00Z  seq 12
+PARITY    ? unknown since 14:00:40 (Kafka is out of reach); was level for 4d02h
 FORWARD   lag 3 entries, 0.01 s · 812/s · 2 shards running · 0 dead letters
-STORES    redis up 7.0.15, memory 38 % · kafka up
-TRIM      nothing trims, memory does not fill
-ROUTE     messages → messages.v1 · 18,402,113 mirrored · lag 3 entries, 0.01 s
-          2 running
+STORES    redis up, memory 38 % · kafka up
+TRIM      nothing trims
 ";

@@ -5,9 +5,13 @@ use std::io::IsTerminal as _;
 
 use super::advice::advice;
 use super::page::{Page, Paint, ascii};
-use super::parity;
+use super::words::{clock, lag, moment, rate};
+use super::{gates, next, parity, steering, traffic};
 use crate::cli::output::{counted, grouped};
-use crate::status::{EdgeStatus, RouteStatus, ShardStatus, State, StateName, Status, StreamStatus};
+use crate::status::{
+    DirectionStatus, EdgeStatus, ParityState, Reason, RouteStatus, ShardStatus, State, StateName,
+    Status, StreamStatus,
+};
 
 /// How a status is drawn.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,28 +36,45 @@ const SPELLED_OUT: usize = 5;
 #[must_use]
 pub fn text(status: &Status, look: Look) -> String {
     let mut page = Page::new(look.ascii, look.color);
-    let (word, paint, detail) = headline(status);
-    page.ends(
-        &status.migration,
-        word,
-        paint,
-        &detail,
-        &format!("{}  seq {}", clock(&status.as_of), status.seq),
-    );
-    parity::lines(&mut page, status);
-    page.line("FORWARD", &forward(status), Paint::Plain);
-    page.line("STORES", &stores(status), edges_paint(status));
-    page.line("TRIM", &status.trim.says, Paint::Plain);
+    first(&mut page, status);
+    let of = About::of(status);
+    if !(of.moving && status.parity.state == ParityState::Level) {
+        parity::lines(&mut page, status, of.early);
+    }
+    traffic::lines(&mut page, status);
+    if of.early || forward_is_ill(status) {
+        page.line("FORWARD", &forward(status), Paint::Plain);
+    }
+    if let Some(reverse) = &status.mirror.reverse {
+        page.line("REVERSE", &reverse_line(reverse), Paint::Plain);
+    }
+    if of.early || stores_are_ill(status) {
+        page.line("STORES", &stores(status), edges_paint(status));
+    }
+    if of.early
+        || status
+            .trim
+            .headroom_seconds
+            .is_some_and(|left| left < TRIM_NEAR)
+    {
+        page.line("TRIM", &trim(status), Paint::Plain);
+    }
     if let Some(throttle) = throttle(status) {
         page.line("THROTTLE", &throttle, Paint::Plain);
     }
-    for route in &status.routes {
+    let speaks = |route: &&RouteStatus| look.streams || look.shards || route_is_ill(route);
+    for route in status.routes.iter().filter(speaks) {
         page.line("ROUTE", &route_line(route), Paint::Plain);
     }
-    waiting(&mut page, status);
+    waiting(&mut page, status, of.waiting);
     if !look.streams {
         halted(&mut page, status);
     }
+    if of.still {
+        gates::lines(&mut page, &status.driver.gates);
+    }
+    next::lines(&mut page, status);
+    next::back(&mut page, status);
     if look.shards {
         for shard in &status.shards {
             shard_row(&mut page, shard);
@@ -67,17 +88,103 @@ pub fn text(status: &Status, look: Look) -> String {
     page.finish()
 }
 
+/// From here on a mirror that is behind is worth a line in every phase, and so is a trim that is near: as the alerts have it.
+const BEHIND: f64 = 60.0;
+const TRIM_NEAR: f64 = 21_600.0;
+
+/// Which lines have something to say.
+struct About {
+    /// The mirror and the stores are what matters: in `shadow`, and where nobody knows the phase.
+    early: bool,
+    moving: bool,
+    waiting: bool,
+    /// Gates are looked at.
+    still: bool,
+}
+
+impl About {
+    fn of(status: &Status) -> Self {
+        let state = status
+            .driver
+            .state
+            .as_ref()
+            .map_or("", |state| state.name.as_str());
+        let frozen = matches!(state, "frozen" | "rolling_back");
+        let phase = status.driver.phase.as_deref();
+        Self {
+            early: matches!(phase, None | Some("shadow")) && !frozen && state != "moving",
+            moving: state == "moving",
+            waiting: state == "waiting",
+            still: matches!(state, "steady" | "held"),
+        }
+    }
+}
+
+fn forward_is_ill(status: &Status) -> bool {
+    let forward = &status.mirror.forward;
+    let stands = status
+        .shards
+        .iter()
+        .any(|shard| shard.state.name != StateName::Running);
+    stands
+        || forward.gap_entries > 0
+        || forward.lag_entries.is_none()
+        || forward.lag_seconds.is_none_or(|late| late > BEHIND)
+}
+
+fn stores_are_ill(status: &Status) -> bool {
+    status.edges.values().any(|edge| edge.up != Some(true))
+        || status.redis.as_ref().is_some_and(|redis| {
+            redis.evicts_streams || redis.memory_used_ratio.is_some_and(|used| used > 0.9)
+        })
+        || status.kafka.as_ref().is_some_and(|kafka| {
+            kafka
+                .under_replicated_partitions
+                .is_some_and(|some| some > 0)
+                || kafka.brokers_up < kafka.brokers
+                || kafka.disk_used_ratio.is_some_and(|used| used > 0.8)
+        })
+}
+
+fn route_is_ill(route: &RouteStatus) -> bool {
+    let some = |counts: &std::collections::BTreeMap<String, u64>| counts.values().any(|n| *n > 0);
+    some(&route.dead_letters) || some(&route.gaps) || route.orphans > 0
+}
+
+fn first(page: &mut Page, status: &Status) {
+    let (word, paint, detail) = headline(status);
+    let ill = (paint != Paint::Good).then(|| (word, paint, detail.clone()));
+    match steering::headline(status, ill) {
+        Some(line) => page.headline(&status.migration, &line.states, line.paint, &line.right),
+        None => {
+            let right = format!("{}  seq {}", clock(&status.as_of), status.seq);
+            page.headline(
+                &status.migration,
+                &[format!("{word}{detail}")],
+                paint,
+                &right,
+            );
+        }
+    }
+}
+
 /// The same in one line, for places that cannot be redrawn.
 #[must_use]
 pub fn line(status: &Status, plain: bool) -> String {
-    let (word, _, detail) = headline(status);
+    let (word, paint, detail) = headline(status);
+    let mirror = format!("{word}{detail}");
+    let state = match steering::in_short(status) {
+        Some(state) if paint == Paint::Good => state,
+        Some(state) => format!("{state} · {mirror}"),
+        None => mirror,
+    };
     let mirrored: u64 = status
         .routes
         .iter()
         .map(|route| route.mirrored_entries)
         .sum();
     let text = format!(
-        "{word}{detail} · {} mirrored · {}",
+        "{state} · {} mirrored · {}",
         grouped(mirrored),
         whole_lag(status)
     );
@@ -146,7 +253,21 @@ fn count(status: &Status, state: StateName) -> usize {
 
 fn forward(status: &Status) -> String {
     let forward = &status.mirror.forward;
-    let mut parts = vec![whole_lag(status), format!("{}/s", rate(forward.rate))];
+    let all_wait = !status.shards.is_empty()
+        && status
+            .shards
+            .iter()
+            .all(|shard| shard.state.name == StateName::Waiting);
+    let mut parts = Vec::new();
+    if all_wait {
+        let grows = forward.lag_per_second.filter(|pace| *pace >= 1.0);
+        let grows = grows.map_or(String::new(), |pace| format!(", +{}/s", rate(pace)));
+        parts.push("waiting".to_owned());
+        parts.push(format!("{}{grows}", whole_lag(status)));
+    } else {
+        parts.push(whole_lag(status));
+        parts.push(format!("{}/s", rate(forward.rate)));
+    }
     let shards: Vec<String> = ["running", "waiting", "halted"]
         .into_iter()
         .filter_map(|state| Some((state, *forward.shards.get(state)?)))
@@ -162,7 +283,9 @@ fn forward(status: &Status) -> String {
         ),
         (_, _) => format!("shards: {}", shards.join(", ")),
     });
-    parts.push(counted(forward.dead_letters, "dead letter"));
+    if !all_wait || forward.dead_letters > 0 {
+        parts.push(counted(forward.dead_letters, "dead letter"));
+    }
     if forward.gap_entries > 0 {
         parts.push(format!(
             "{} LOST before they were read",
@@ -170,6 +293,25 @@ fn forward(status: &Status) -> String {
         ));
     }
     parts.join(" · ")
+}
+
+/// `lag 2 entries, 0.02 s · 2,204/s`
+fn reverse_line(reverse: &DirectionStatus) -> String {
+    let lag = lag(reverse.lag_entries, reverse.lag_seconds);
+    let mut parts = vec![lag, format!("{}/s", rate(reverse.rate))];
+    if reverse.dead_letters > 0 {
+        parts.push(counted(reverse.dead_letters, "dead letter"));
+    }
+    parts.join(" · ")
+}
+
+fn trim(status: &Status) -> String {
+    let state = status.driver.state.as_ref();
+    let waits = state.is_some_and(|state| state.waiting_for.as_deref() == Some("kafka"));
+    if waits && status.mirror.forward.gap_entries == 0 {
+        return format!("Redis holds it all: {}", status.trim.says);
+    }
+    status.trim.says.clone()
 }
 
 /// The lag of an instance that owns no shard is not 0: it does not know.
@@ -182,81 +324,85 @@ fn whole_lag(status: &Status) -> String {
     }
 }
 
-fn lag(entries: Option<u64>, seconds: Option<f64>) -> String {
-    let entries = entries.map_or("?".to_owned(), grouped);
-    let word = if entries == "1" { "entry" } else { "entries" };
-    format!("lag {entries} {word}, {}", age(seconds))
-}
-
-/// `0.01 s`, `12 s`, `4m10s`; `?` where nobody knows.
-fn age(seconds: Option<f64>) -> String {
-    match seconds {
-        None => "? s".to_owned(),
-        Some(0.0) => "0 s".to_owned(),
-        Some(seconds) if seconds < 10.0 => format!("{seconds:.2} s"),
-        Some(seconds) if seconds < 120.0 => format!("{seconds:.0} s"),
-        Some(seconds) => spoken(seconds),
-    }
-}
-
-/// Two units: `4m10s`, `3h05m`, `4d02h`.
-#[must_use]
-pub fn spoken(seconds: f64) -> String {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "whole seconds, for people"
-    )]
-    let whole = seconds.max(0.0) as u64;
-    let (days, hours, minutes) = (whole / 86_400, whole / 3_600 % 24, whole / 60 % 60);
-    match (days, hours) {
-        (0, 0) => format!("{minutes}m{:02}s", whole % 60),
-        (0, hours) => format!("{hours}h{minutes:02}m"),
-        (days, hours) => format!("{days}d{hours:02}h"),
-    }
-}
-
-fn rate(per_second: f64) -> String {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a rate for people"
-    )]
-    let whole = per_second.max(0.0).round() as u64;
-    grouped(whole)
-}
-
+/// What each store is; where one is down, that one alone.
 fn stores(status: &Status) -> String {
-    let edges = status.edges.iter().rev().map(|(name, edge)| {
-        let mut text = format!("{name} {}", edge_word(edge));
-        if name == "redis"
-            && let Some(redis) = &status.redis
-        {
-            if !redis.version.is_empty() {
-                text.push_str(&format!(" {}", redis.version));
-            }
-            if let Some(ratio) = redis.memory_used_ratio {
-                text.push_str(&format!(", memory {:.0} %", ratio * 100.0));
-            }
-            if redis.evicts_streams {
-                text.push_str(&format!(", {} MAY EVICT STREAMS", redis.maxmemory_policy));
-            }
-        }
-        if edge.up == Some(false)
-            && let Some(error) = &edge.last_error
-        {
-            text.push_str(&format!(": {error}"));
-        }
-        text
-    });
-    edges.collect::<Vec<_>>().join(" · ")
+    let down = |edge: &EdgeStatus| edge.up == Some(false);
+    let any_down = status.edges.values().any(down);
+    let edges = status
+        .edges
+        .iter()
+        .rev()
+        .filter(|(name, edge)| !any_down || down(edge) || (*name == "redis" && evicts(status)));
+    edges
+        .map(|(name, edge)| store(status, name, edge))
+        .collect::<Vec<_>>()
+        .join(" · ")
 }
 
+fn evicts(status: &Status) -> bool {
+    status
+        .redis
+        .as_ref()
+        .is_some_and(|redis| redis.evicts_streams)
+}
+
+fn store(status: &Status, name: &str, edge: &EdgeStatus) -> String {
+    let mut parts = vec![format!("{name} {}", edge_word(edge))];
+    match name {
+        "redis" => parts.extend(redis_parts(status)),
+        _ => kafka_parts(status, edge, &mut parts),
+    }
+    parts.join(", ")
+}
+
+fn redis_parts(status: &Status) -> Vec<String> {
+    let mut parts = Vec::new();
+    if let Some(redis) = &status.redis {
+        if let Some(ratio) = redis.memory_used_ratio {
+            parts.push(format!("memory {:.0} %", ratio * 100.0));
+        }
+        if redis.evicts_streams {
+            parts.push(format!("{} MAY EVICT STREAMS", redis.maxmemory_policy));
+        }
+    }
+    parts
+}
+
+/// `kafka 3 of 3, ISR full, disk 41 %, lag 0 s`, or `kafka DOWN: connection refused, 3 of 3 brokers, next try in 8 s`.
+fn kafka_parts(status: &Status, edge: &EdgeStatus, parts: &mut Vec<String>) {
+    let Some(kafka) = &status.kafka else { return };
+    let (up, all) = (kafka.brokers_up, kafka.brokers);
+    if edge.up == Some(false) {
+        if let (Some(up), Some(all)) = (up, all) {
+            parts.push(format!("{} of {all} brokers", all.saturating_sub(up)));
+        }
+        if let Some(next) = kafka.next_try_seconds {
+            parts.push(format!("next try in {next:.0} s"));
+        }
+        return;
+    }
+    if let (Some(up), Some(all), Some(first)) = (up, all, parts.first_mut()) {
+        *first = format!("kafka {up} of {all}");
+    }
+    match kafka.under_replicated_partitions {
+        Some(0) => parts.push("ISR full".to_owned()),
+        Some(some) => parts.push(format!("{} UNDER-REPLICATED", counted(some, "partition"))),
+        None => {}
+    }
+    if let Some(disk) = kafka.disk_used_ratio {
+        parts.push(format!("disk {:.0} %", disk * 100.0));
+    }
+    if let Some(late) = kafka.replication_lag_seconds {
+        parts.push(format!("lag {late:.0} s"));
+    }
+}
+
+/// With its error, cut short: the whole of it is in the JSON.
 fn edge_word(edge: &EdgeStatus) -> String {
-    match (edge.up, &edge.since) {
+    match (edge.up, &edge.last_error) {
         (None, _) => "?".to_owned(),
         (Some(true), _) => "up".to_owned(),
-        (Some(false), Some(since)) => format!("DOWN since {}", clock(since)),
+        (Some(false), Some(error)) => format!("DOWN: {error}"),
         (Some(false), None) => "DOWN".to_owned(),
     }
 }
@@ -330,13 +476,15 @@ fn some(counts: &std::collections::BTreeMap<String, u64>) -> Vec<String> {
         .collect()
 }
 
-/// Shards that wait, one line for each reason.
-fn waiting(page: &mut Page, status: &Status) {
+/// Shards that wait, one line for each reason; `known`: not for a store that is away, which is said in other lines.
+fn waiting(page: &mut Page, status: &Status, known: bool) {
+    let away = [Reason::KafkaUnreachable, Reason::RedisUnreachable];
     let mut told = Vec::new();
     for shard in status
         .shards
         .iter()
         .filter(|shard| shard.state.name == StateName::Waiting)
+        .filter(|shard| !known || shard.state.reason.is_none_or(|why| !away.contains(&why)))
     {
         if told.contains(&shard.state.reason) {
             continue;
@@ -495,17 +643,4 @@ const fn paint_of(state: StateName) -> Paint {
         StateName::Waiting => Paint::Warn,
         StateName::Halted => Paint::Bad,
     }
-}
-
-/// `14:04:00Z` of an RFC 3339 time.
-#[must_use]
-pub fn clock(time: &str) -> String {
-    time.get(11..19)
-        .map_or_else(|| time.to_owned(), |clock| format!("{clock}Z"))
-}
-
-/// `2026-03-12 14:04:00Z`.
-fn moment(time: &str) -> String {
-    time.get(..10)
-        .map_or_else(|| time.to_owned(), |day| format!("{day} {}", clock(time)))
 }

@@ -10,5 +10,5 @@ mod live;
 mod promql;
 mod registry;
 mod runbooks;
-mod scenarios;
+pub mod scenarios;
 mod walk;

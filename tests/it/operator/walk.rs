@@ -30,6 +30,7 @@ impl Walk {
             ("BROKERS", plan.bootstrap.clone()),
             ("DATABASE", plan.database.to_string()),
             ("STREAM", stream.to_owned()),
+            ("USER", "ana".to_owned()),
         ];
         Self {
             book: Book::find(name),
@@ -50,6 +51,18 @@ impl Walk {
         for step in self.steps(heading) {
             self.run(&step);
         }
+    }
+
+    /// Runs a command that stands in no runbook and brings the trouble about.
+    #[track_caller]
+    pub fn prepare(&self, command: &str) {
+        let output = self.shell(command);
+        assert!(output.status.success(), "{command}: {output:?}");
+    }
+
+    /// The same for one that may be refused.
+    pub fn attempt(&self, command: &str) {
+        let _ = self.shell(command);
     }
 
     /// Runs the commands under a heading until each passes.

@@ -42,6 +42,9 @@ pub struct Args {
     /// Most entries that are produced again; with more missing, nothing is
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     limit: u64,
+    /// Only show what would be done; so it is without --apply too
+    #[arg(long = "plan", conflicts_with = "apply")]
+    _plan: bool,
     /// Have the missing entries produced again, behind what is there
     #[arg(long, requires = "reason")]
     apply: bool,

@@ -4,9 +4,10 @@
 //! `make soak`. A runbook with commands to run and without a scenario, or a critical one that is left to the soak, is a failure here.
 
 mod kafka;
-mod parity;
+pub mod parity;
 mod procedures;
 mod redis;
+pub mod steered;
 mod streams;
 
 use crate::harness::{Prometheus, Rules};
@@ -30,6 +31,9 @@ scenarios! { EVERY_DAY:
     lockgate_produce_errors_high "LockgateProduceErrorsHigh" => kafka::produce_errors;
     lockgate_absent "LockgateAbsent" => procedures::absent;
     lockgate_stores_apart "LockgateStoresApart" => parity::apart;
+    lockgate_frozen "LockgateFrozen" => steered::frozen;
+    lockgate_rollback_stuck "LockgateRollbackStuck" => steered::rollback_stuck;
+    lockgate_rollback_not_ready "LockgateRollbackNotReady" => steered::not_ready;
 }
 
 scenarios! { IN_SOAK:
@@ -81,6 +85,32 @@ scenarios! { IN_SOAK:
     topic_missing "topic-missing" => kafka::topic_missing;
     #[ignore = "long: make soak"]
     upgrade "upgrade" => procedures::upgrade;
+    #[ignore = "long: make soak"]
+    lockgate_no_driver "LockgateNoDriver" => steered::no_driver;
+    #[ignore = "long: make soak"]
+    lost_driver "lost-driver" => steered::no_driver;
+    #[ignore = "long: make soak"]
+    lockgate_flags_not_obeyed "LockgateFlagsNotObeyed" => steered::not_obeyed;
+    #[ignore = "long: make soak"]
+    lockgate_gate_without_evidence "LockgateGateWithoutEvidence" => steered::no_evidence;
+    #[ignore = "long: make soak"]
+    consumers "consumers" => steered::consumers;
+    #[ignore = "long: make soak"]
+    ingress "ingress" => steered::ingress;
+    #[ignore = "long: make soak"]
+    cleanup "cleanup" => steered::cleanup;
+    #[ignore = "long: make soak"]
+    done "done" => steered::done;
+    #[ignore = "long: make soak"]
+    rollback "rollback" => steered::rollback;
+    #[ignore = "long: make soak"]
+    rollback_ingress_failure "rollback-ingress-failure" => steered::ingress_failure;
+    #[ignore = "long: make soak"]
+    rollback_consumer_lag "rollback-consumer-lag" => steered::consumer_lag;
+    #[ignore = "long: make soak"]
+    rollback_inconsistency "rollback-inconsistency" => steered::frozen;
+    #[ignore = "long: make soak"]
+    epoch_went_backwards "epoch-went-backwards" => steered::epoch_backwards;
 }
 
 /// One route `r` over these streams on the shared servers, its topic made.

@@ -17,15 +17,18 @@ const OFTEN: &str = "[parity]\nwindow = \"1s\"\n";
 const PASSED_OVER: u64 = 3;
 
 /// A daemon that never mirrored three entries and believes that it did.
-fn passed_over(what: &str) -> (Plan, Daemon) {
+/// `more`: configuration; `between`: what else is done while it is down.
+pub fn passed_over(what: &str, more: &str, between: impl FnOnce(&Plan)) -> (Plan, Daemon) {
     let mut plan = one_route(what, &["a"], "");
-    plan.more = OFTEN.to_owned();
+    plan.more = format!("{OFTEN}{more}");
     add(redis(), plan.database, "a", "old", 10);
     let mut daemon = plan.daemon();
     await_level(&daemon, "a");
+    super::steered::await_step(&daemon, "shadow", "steady");
     drain(&mut daemon);
     add(redis(), plan.database, "a", "passed over", PASSED_OVER);
     move_checkpoint(&plan, "a");
+    between(&plan);
     daemon.restart();
     daemon.wait_ready();
     add(redis(), plan.database, "a", "new", 5);
@@ -76,7 +79,7 @@ fn await_parity(daemon: &Daemon, state: &str) {
 
 /// Entries are missing while Redis alone serves.
 pub fn apart_in_shadow(book: &str) {
-    let (plan, daemon) = passed_over("book-shadow-apart");
+    let (plan, daemon) = passed_over("book-shadow-apart", "", |_| ());
     let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
     await_parity(&daemon, "apart");
     prometheus.await_firing(book, "warning");
@@ -85,7 +88,7 @@ pub fn apart_in_shadow(book: &str) {
 
 /// The same; which of the two alerts fires is the phase's matter and tried by promtool.
 pub fn apart(book: &str) {
-    let (plan, daemon) = passed_over("book-apart");
+    let (plan, daemon) = passed_over("book-apart", "", |_| ());
     await_parity(&daemon, "apart");
     repaired(book, &plan, &daemon);
     // What was missing came once, behind what was there.

@@ -1,0 +1,209 @@
+//! The families of the migration, of one snapshot.
+//!
+//! Facts of the migration come from the instance that steers, so that two instances never tell two stories: queries take
+//! `max by (migration)`. Only whether an instance steers, and what it failed to store, every one of them tells of itself.
+
+use std::collections::BTreeMap;
+
+use super::{Family, counter, flag, float, gauge, unix_seconds};
+use crate::status::Status;
+use crate::status::driver::{
+    DriverStatus, GATES, OUTCOMES, PHASES, STATES, StepStatus, VERBS, VERDICTS,
+};
+
+pub fn families(status: &Status) -> Vec<Family> {
+    let driver = &status.driver;
+    let mut steers = gauge(
+        "lockgate_migration_driver",
+        "1 on the instance that steers the migration; the sum over all must be 1",
+    );
+    steers.add(&[], flag(driver.steers));
+    let mut errors = counter(
+        "lockgate_journal_errors_total",
+        "Changes of the migration, with their records, that could not be stored",
+    );
+    errors.add(&[], float(driver.journal_errors));
+    let mut families = vec![steers, errors];
+    if driver.steered_by.is_none() && driver.phase.is_some() {
+        families.extend(place(driver));
+        families.extend(gates(driver));
+        families.extend(events(driver));
+        families.extend(way_back(driver));
+        families.push(clients(driver));
+    }
+    families
+}
+
+fn place(driver: &DriverStatus) -> Vec<Family> {
+    let mut phase = gauge(
+        "lockgate_migration_phase",
+        "1 for the phase that the migration is in",
+    );
+    for one in PHASES {
+        let here = driver.phase.as_deref() == Some(one);
+        phase.add(&[("phase", one)], flag(here));
+    }
+    let mut state = gauge(
+        "lockgate_migration_state",
+        "1 for what the migration does there",
+    );
+    let now = driver
+        .state
+        .as_ref()
+        .map_or("", |state| state.name.as_str());
+    for one in STATES {
+        state.add(&[("state", one)], flag(now == one));
+    }
+    let mut ratio = gauge(
+        "lockgate_migration_step_ratio",
+        "Share of the phase's traffic that is Kafka's: where it is to be, and where it is",
+    );
+    if let Some(StepStatus { set, actual, .. }) = &driver.step {
+        ratio.add_known(&[("kind", "set")], share(set));
+        ratio.add_known(&[("kind", "actual")], share(actual));
+    }
+    let mut epoch = gauge(
+        "lockgate_migration_epoch",
+        "Grows with every change of course",
+    );
+    epoch.add_known(&[], driver.epoch.map(float));
+    vec![phase, state, ratio, epoch]
+}
+
+/// Of `consumers:25`, `shadow`, `cleanup`.
+fn share(step: &str) -> Option<f64> {
+    match step.split_once(':') {
+        Some((_, percent)) => Some(percent.parse::<f64>().ok()? / 100.0),
+        None if step == PHASES[0] => Some(0.0),
+        None => Some(1.0),
+    }
+}
+
+fn gates(driver: &DriverStatus) -> Vec<Family> {
+    let mut verdicts = gauge(
+        "lockgate_migration_gate_verdict",
+        "1 for the verdict of a gate of the next step; all 0 for a gate that does not stand before it",
+    );
+    let mut progress = gauge(
+        "lockgate_migration_gate_progress_ratio",
+        "Evidence collected of evidence needed, for the gates of the next step",
+    );
+    for gate in GATES {
+        let judged = driver.gates.iter().find(|one| one.name == gate);
+        for verdict in VERDICTS {
+            let so = judged.is_some_and(|one| one.verdict == verdict);
+            verdicts.add(&[("gate", gate), ("verdict", verdict)], flag(so));
+        }
+        progress.add_known(&[("gate", gate)], judged.map(|one| one.progress));
+    }
+    let mut margins = gauge(
+        "lockgate_migration_tripwire_margin_ratio",
+        "How far a tripwire is from firing: 1 far, 0 beyond; absent where what it watches is not known",
+    );
+    for (tripwire, margin) in &driver.tripwires {
+        margins.add_known(&[("tripwire", tripwire)], *margin);
+    }
+    vec![verdicts, progress, margins]
+}
+
+fn events(driver: &DriverStatus) -> Vec<Family> {
+    let mut transitions = counter(
+        "lockgate_migration_transitions_total",
+        "What was asked of the migration or done by itself, by what came of it",
+    );
+    let mut last = gauge(
+        "lockgate_migration_event_timestamp_seconds",
+        "When this last happened; 0: not since this instance began to steer",
+    );
+    let none = BTreeMap::new();
+    for verb in VERBS {
+        let event = driver.events.get(verb);
+        let counts = event.map_or(&none, |event| &event.counts);
+        for outcome in OUTCOMES {
+            let count = counts.get(outcome).copied().unwrap_or(0);
+            transitions.add(&[("verb", verb), ("outcome", outcome)], float(count));
+        }
+        let at = event
+            .and_then(|event| event.last_at.as_deref())
+            .and_then(unix_seconds);
+        last.add(&[("verb", verb)], at.unwrap_or(0.0));
+    }
+    vec![transitions, last]
+}
+
+fn way_back(driver: &DriverStatus) -> Vec<Family> {
+    let mut ready = gauge(
+        "lockgate_migration_rollback_ready",
+        "1 while a rollback would be taken and stored; 0 also where there is nothing to take back",
+    );
+    let mut estimate = gauge(
+        "lockgate_migration_rollback_estimate_seconds",
+        "How long a rollback from here took when it was tried",
+    );
+    let mut proven = gauge(
+        "lockgate_migration_rehearsal_timestamp_seconds",
+        "When the way back was last proven under the present settings: from here, or in shadow from the next step",
+    );
+    if let Some(rollback) = &driver.rollback {
+        ready.add(&[], flag(rollback.ready));
+        estimate.add_known(&[], rollback.estimate_seconds);
+        let passed = rollback.rehearsal_passed == Some(true);
+        let at = rollback.rehearsed_at.as_deref().filter(|_| passed);
+        proven.add_known(&[], at.and_then(unix_seconds));
+    }
+    vec![ready, estimate, proven]
+}
+
+fn clients(driver: &DriverStatus) -> Family {
+    let mut clients = gauge(
+        "lockgate_flags_clients",
+        "Applications that are known, by whether they follow what is told now",
+    );
+    if let Some(known) = &driver.clients {
+        clients.add(&[("epoch", "current")], float(known.current));
+        clients.add(&[("epoch", "old")], float(known.old));
+    }
+    clients
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::Board;
+
+    fn names(driver: DriverStatus) -> Vec<&'static str> {
+        let board = Board::new("demo", "a", [("r", "t")]);
+        board.driver(driver);
+        let families = families(&board.snapshot());
+        families
+            .iter()
+            .filter(|family| !family.metrics.is_empty())
+            .map(|family| family.name)
+            .collect()
+    }
+
+    #[test]
+    fn a_step_is_a_share_of_its_phase() {
+        assert_eq!(share("shadow"), Some(0.0));
+        assert_eq!(share("consumers:25"), Some(0.25));
+        assert_eq!(share("cleanup"), Some(1.0));
+        assert_eq!(share("ingress:x"), None);
+    }
+
+    #[test]
+    fn who_does_not_steer_tells_of_nothing_but_itself() {
+        let known = DriverStatus {
+            phase: Some("shadow".to_owned()),
+            steered_by: Some("b".to_owned()),
+            ..DriverStatus::default()
+        };
+        let own = ["lockgate_migration_driver", "lockgate_journal_errors_total"];
+        assert_eq!(names(known.clone()), own);
+        assert_eq!(names(DriverStatus::default()), own);
+        let steering = DriverStatus {
+            steered_by: None,
+            ..known
+        };
+        assert!(names(steering).contains(&"lockgate_migration_phase"));
+    }
+}

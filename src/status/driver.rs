@@ -1,0 +1,260 @@
+//! The migration as its driver shows it: plain data that the driver writes and that every view shows.
+//!
+//! The names of phases, states, verbs, gates and tripwires stand here as well, because metrics show each of them from the first
+//! scrape and the ground knows no service; a test beside the driver holds them against its own.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub const PHASES: [&str; 5] = ["shadow", "consumers", "ingress", "cleanup", "done"];
+/// `waiting` is steady while a store is out of reach.
+pub const STATES: [&str; 6] = [
+    "steady",
+    "moving",
+    "waiting",
+    "held",
+    "frozen",
+    "rolling_back",
+];
+pub const VERBS: [&str; 6] = [
+    "promote", "hold", "resume", "rollback", "complete", "tripwire",
+];
+pub const OUTCOMES: [&str; 3] = ["done", "refused", "undone"];
+pub const VERDICTS: [&str; 3] = ["pass", "fail", "inconclusive"];
+pub const GATES: [&str; 17] = [
+    "mirror-lag",
+    "parity",
+    "soak",
+    "added-latency",
+    "incidents",
+    "group-lag",
+    "duplicates",
+    "throughput",
+    "dead-letters",
+    "produce-latency",
+    "produce-errors",
+    "duplicate-hits",
+    "end-to-end",
+    "clients",
+    "rehearsal",
+    "drained",
+    "archive",
+];
+
+/// What one instance's driver shows. Where another instance steers, only what is stored is known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DriverStatus {
+    pub epoch: Option<u64>,
+    /// `None`: the driver has not read its state yet.
+    pub phase: Option<String>,
+    pub step: Option<StepStatus>,
+    pub state: Option<SteeringState>,
+    pub gates: Vec<GateStatus>,
+    pub blockers: Vec<BlockerStatus>,
+    pub next: Option<NextStatus>,
+    pub rollback: Option<RollbackStatus>,
+    pub flags: Vec<FlagStatus>,
+    /// How the applications that are known stand to what they are told.
+    pub clients: Option<ClientsStatus>,
+    /// 1 far from firing, 0 beyond; null: not known.
+    pub tripwires: BTreeMap<String, Option<f64>>,
+    /// By verb, since this process began to steer.
+    pub events: BTreeMap<String, EventStatus>,
+    /// The last records.
+    pub journal: Vec<JournalStatus>,
+    /// This instance steers, and nothing keeps it from doing so.
+    pub steers: bool,
+    /// The instance that steers, where it is not this one.
+    pub steered_by: Option<String>,
+    /// Stored states that disagree: nothing is moved until an operator decides.
+    pub trouble: Option<String>,
+    /// Why the store could not be read or written last.
+    pub store_error: Option<String>,
+    /// Changes that could not be stored, since the process started.
+    pub journal_errors: u64,
+}
+
+/// Steps read `shadow`, `consumers:25`, `ingress:10`, `cleanup`, `done`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepStatus {
+    /// Where it is to be.
+    pub set: String,
+    /// Where it is, or was before it moved.
+    pub actual: String,
+    pub since: String,
+    pub by: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SteeringState {
+    /// One of [`STATES`].
+    pub name: String,
+    pub since: String,
+    pub reason: Option<String>,
+    /// Who holds it, or asked for the move.
+    pub by: Option<String>,
+    pub waiting_for: Option<String>,
+    /// When a move is given up.
+    pub deadline: Option<String>,
+    /// Frozen: the step that a tripwire took it back from.
+    pub from: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GateStatus {
+    pub name: String,
+    /// One of [`VERDICTS`].
+    pub verdict: String,
+    pub value: Option<f64>,
+    pub unit: String,
+    pub op: String,
+    pub threshold: f64,
+    /// How long it must have held, in words; null: now.
+    pub window: Option<String>,
+    pub window_seconds: f64,
+    pub samples: u64,
+    pub needed: Option<u64>,
+    pub since: Option<String>,
+    /// Why it does not pass; empty where it does.
+    pub reason: String,
+    pub opens_at: Option<String>,
+    /// Evidence collected of evidence needed, 0 to 1.
+    pub progress: f64,
+}
+
+/// What stands in the way, and what to do about it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BlockerStatus {
+    pub what: String,
+    pub why: String,
+    #[serde(rename = "do")]
+    pub todo: String,
+    pub runbook: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NextStatus {
+    pub verb: String,
+    pub to: String,
+    pub allowed: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RollbackStatus {
+    /// `None`: nothing to take back.
+    pub to: Option<String>,
+    /// It can be asked for now, and would be stored.
+    pub ready: bool,
+    pub estimate_seconds: Option<f64>,
+    /// How long writes are held; null: not known.
+    pub holds_seconds: Option<f64>,
+    /// What is lost by it; null: not known.
+    pub loses_entries: Option<u64>,
+    /// When the way back from here (from the next step, in `shadow`) was last tried, under the present settings.
+    pub rehearsed_at: Option<String>,
+    pub rehearsal_passed: Option<bool>,
+    /// What a tripwire took back by itself: how long that took.
+    pub took_seconds: Option<f64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FlagStatus {
+    pub flag: String,
+    /// What one is told who names no key, bucket or partition.
+    pub value: String,
+    /// Since when this version is told.
+    pub since: String,
+    pub version: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClientsStatus {
+    /// That follow what is told now.
+    pub current: u64,
+    /// That have something older.
+    pub old: u64,
+    /// Their names.
+    pub behind: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EventStatus {
+    /// By outcome.
+    pub counts: BTreeMap<String, u64>,
+    pub last_at: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JournalStatus {
+    pub n: u64,
+    pub at: String,
+    pub epoch: u64,
+    pub who: String,
+    pub verb: String,
+    pub from: String,
+    pub to: String,
+    pub reason: String,
+    pub outcome: String,
+    pub note: String,
+}
+
+/// A consumer group, in either store.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GroupStatus {
+    /// `redis` or `kafka`.
+    pub store: String,
+    pub group: String,
+    pub lag_entries: Option<u64>,
+    pub lag_seconds: Option<f64>,
+    /// Entries a second by which the lag grows; below 0 it falls.
+    pub lag_per_second: Option<f64>,
+}
+
+/// The brokers, from their metadata.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KafkaStatus {
+    pub brokers: Option<u64>,
+    pub brokers_up: Option<u64>,
+    pub under_replicated_partitions: Option<u64>,
+    pub disk_used_ratio: Option<f64>,
+    pub replication_lag_seconds: Option<f64>,
+    pub next_try_seconds: Option<f64>,
+}
+
+/// The write path that Lockgate offers to producers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IngressStatus {
+    pub p95_seconds: Option<f64>,
+    /// Writes a second.
+    pub rate: Option<f64>,
+    pub errors: u64,
+    pub writes: u64,
+    /// By primary.
+    pub buckets: BTreeMap<String, u64>,
+    pub handoff: Option<HandoffStatus>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HandoffStatus {
+    pub to: String,
+    pub buckets: u64,
+    pub done: u64,
+    pub holding: u64,
+    pub waiting: u64,
+    pub returned: u64,
+    pub holding_seconds: Option<f64>,
+    pub limit_seconds: Option<f64>,
+    pub longest_seconds: Option<f64>,
+    pub rejected: u64,
+}

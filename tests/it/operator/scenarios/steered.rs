@@ -1,0 +1,283 @@
+//! The migration where it stands, stops, and goes back. A migration is put at a step by writing the driver's stored state
+//! while no daemon runs: as if it had been promoted there. What it does from then on is its own.
+
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Daemon, KafkaCluster, Prometheus, RedisOptions, RedisServer, Rules, eventually, kafka, redis,
+};
+use crate::operator::walk::Walk;
+use crate::plan::{Plan, SOON, add, await_level, drain};
+
+use super::one_route;
+
+/// Goes back without waiting for long: nobody follows in most of these.
+const HASTY: &str =
+    "[migration]\nevaluate_every = \"200ms\"\nattempt_budget = \"2s\"\nsettle = \"0s\"\n";
+/// Waits for whoever does not follow.
+const PATIENT: &str =
+    "[migration]\nevaluate_every = \"200ms\"\nattempt_budget = \"10m\"\nsettle = \"0s\"\n";
+
+fn key(plan: &Plan) -> String {
+    format!("lockgate:{}:driver", plan.name)
+}
+
+/// The driver's state as it is stored.
+fn stored(server: &RedisServer, plan: &Plan) -> Value {
+    let text: String = redis::cmd("HGET")
+        .arg(key(plan))
+        .arg("state")
+        .query(&mut server.connection(plan.database))
+        .expect("the driver's state");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn store(server: &RedisServer, plan: &Plan, state: &Value) {
+    redis::cmd("HSET")
+        .arg(key(plan))
+        .arg(&["version", &state["version"].to_string()])
+        .arg(&["state", &state.to_string()])
+        .query::<()>(&mut server.connection(plan.database))
+        .expect("stored");
+}
+
+/// Kafka's share at a step.
+fn share(step: &str) -> Value {
+    let (phase, percent) = step.split_once(':').unwrap_or((step, "0"));
+    let percent: u8 = percent.parse().expect("a percentage");
+    match phase {
+        "shadow" => json!({ "consumers": 0, "ingress": 0 }),
+        "consumers" => json!({ "consumers": percent, "ingress": 0 }),
+        "ingress" => json!({ "consumers": 100, "ingress": percent }),
+        _ => json!({ "consumers": 100, "ingress": 100 }),
+    }
+}
+
+/// Writes that the migration stands at a step. No daemon may run.
+pub fn put_at(server: &RedisServer, plan: &Plan, step: &str) {
+    let mut state = stored(server, plan);
+    for counter in ["version", "epoch"] {
+        state[counter] = json!(state[counter].as_u64().expect("a number") + 1);
+    }
+    let told = state["told"]["version"].as_u64().expect("a number");
+    state["step"] = json!(step);
+    state["told"]["version"] = json!(told + 1);
+    state["told"]["share"] = share(step);
+    store(server, plan, &state);
+}
+
+/// Waits until the driver shows this step in this state.
+#[track_caller]
+pub fn await_step(daemon: &Daemon, step: &str, state: &str) {
+    eventually(SOON, &format!("{step} {state}"), || {
+        let status = daemon.status().ok_or("no status".to_owned())?;
+        if status["step"]["set"] == step && status["state"]["name"] == state {
+            Ok(())
+        } else {
+            Err(format!("{} {}", status["step"], status["state"]))
+        }
+    });
+}
+
+/// An application that follows says which version it has.
+pub fn acknowledge(daemon: &Daemon, client: &str, version: u64, lifetime_s: u32) {
+    let body = json!({ "client": client, "version": version, "lifetime_seconds": lifetime_s });
+    let (code, answer) = daemon.post("/v1/flags/ack", &body).expect("answered");
+    assert_eq!(code, 204, "{answer}");
+}
+
+/// The version that is told now.
+pub fn told(daemon: &Daemon) -> u64 {
+    let status = daemon.status().expect("a status");
+    status["flags"][0]["version"].as_u64().expect("a version")
+}
+
+/// A daemon whose migration stands at a step, level.
+fn daemon_at(plan: &Plan, server: &RedisServer, step: &str) -> Daemon {
+    add(server, plan.database, "a", "x", 10);
+    let mut daemon = plan.daemon();
+    await_step(&daemon, "shadow", "steady");
+    drain(&mut daemon);
+    put_at(server, plan, step);
+    daemon.restart();
+    daemon.wait_ready();
+    await_step(&daemon, step, "steady");
+    await_level(&daemon, "a");
+    daemon
+}
+
+fn plan(what: &str, migration: &str) -> Plan {
+    let mut plan = one_route(what, &["a"], "");
+    plan.more = migration.to_owned();
+    plan
+}
+
+/// A phase as it is while nothing is wrong.
+fn quiet(book: &str, step: &str, sections: &[&str]) {
+    let plan = plan("book-phase", HASTY);
+    let daemon = daemon_at(&plan, redis(), step);
+    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    for section in sections {
+        walk.through(section);
+    }
+    walk.until("Verify");
+    walk.finish();
+}
+
+pub fn consumers(book: &str) {
+    quiet(book, "consumers:5", &["First minute", "Repair"]);
+}
+
+pub fn ingress(book: &str) {
+    quiet(book, "ingress:10", &["First minute", "Repair"]);
+}
+
+pub fn cleanup(book: &str) {
+    quiet(book, "cleanup", &["First minute"]);
+}
+
+pub fn done(book: &str) {
+    quiet(book, "done", &["First minute", "Repair"]);
+}
+
+pub fn rollback(book: &str) {
+    quiet(book, "consumers:25", &["First minute", "Repair"]);
+}
+
+pub fn ingress_failure(book: &str) {
+    quiet(book, "ingress:10", &["First minute"]);
+}
+
+pub fn consumer_lag(book: &str) {
+    quiet(book, "consumers:50", &["First minute"]);
+}
+
+/// Entries that Kafka lacks while its readers are served: the tripwire takes all back and freezes.
+pub fn frozen(book: &str) {
+    let (plan, daemon) = super::parity::passed_over("book-frozen", HASTY, |plan| {
+        put_at(redis(), plan, "consumers:25");
+    });
+    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
+    await_step(&daemon, "shadow", "frozen");
+    prometheus.await_firing("LockgateFrozen", "critical");
+    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    walk.until("First minute");
+    walk.through("Repair");
+    walk.until("Verify");
+    walk.finish();
+}
+
+/// A rollback that an application does not follow; by hand it is made to.
+pub fn rollback_stuck(book: &str) {
+    let plan = plan("book-stuck", PATIENT);
+    let daemon = daemon_at(&plan, redis(), "consumers:25");
+    acknowledge(&daemon, "billing", told(&daemon), 3_000);
+    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
+    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    walk.prepare("lockgate rollback --to shadow --reason \"billing is to go back\"");
+    prometheus.await_firing(book, "critical");
+    walk.through("First minute");
+    acknowledge(&daemon, "billing", told(&daemon), 3_000);
+    walk.until("Verify");
+    walk.finish();
+}
+
+/// Producers write to Kafka, and the store of the driver's state goes.
+pub fn not_ready(book: &str) {
+    let server = RedisServer::start(RedisOptions {
+        aof: true,
+        ..RedisOptions::default()
+    });
+    let mut plan = Plan::on("book-ready", &server, 0, kafka()).route("r", &["a"], "");
+    plan.more = HASTY.to_owned();
+    kafka().create_topic(&plan.topic("r"), 1, &[]);
+    let daemon = daemon_at(&plan, &server, "ingress:10");
+    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
+    prometheus.await_scrape();
+    server.kill();
+    prometheus.await_firing(book, "critical");
+    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    walk.until("First minute");
+    server.restart();
+    walk.until("Verify");
+    walk.finish();
+}
+
+/// A lease that nobody holds and that does not end; by hand it is removed.
+pub fn no_driver(book: &str) {
+    let plan = plan("book-driver", HASTY);
+    add(redis(), plan.database, "a", "x", 10);
+    let mut daemon = plan.daemon();
+    await_step(&daemon, "shadow", "steady");
+    drain(&mut daemon);
+    let lease = format!("lockgate:{}:driver-lease", plan.name);
+    redis().command::<()>(plan.database, &format!("SET {lease} ghost"));
+    daemon.restart();
+    daemon.wait_ready();
+    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
+    prometheus.await_firing("LockgateNoDriver", "warning");
+    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    walk.until("First minute");
+    redis().command::<()>(plan.database, &format!("DEL {lease}"));
+    walk.until("Verify");
+    walk.finish();
+}
+
+/// An application that has something older; by hand it is restarted.
+pub fn not_obeyed(book: &str) {
+    let plan = plan("book-obeyed", HASTY);
+    let daemon = daemon_at(&plan, redis(), "consumers:5");
+    acknowledge(&daemon, "billing", told(&daemon) - 1, 3_000);
+    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
+    prometheus.await_firing(book, "warning");
+    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    walk.through("First minute");
+    acknowledge(&daemon, "billing", told(&daemon), 3_000);
+    walk.until("Verify");
+    walk.finish();
+}
+
+/// Nothing was ever tried or pushed.
+pub fn no_evidence(book: &str) {
+    let plan = plan("book-evidence", HASTY);
+    add(redis(), plan.database, "a", "x", 10);
+    let daemon = plan.daemon();
+    await_step(&daemon, "shadow", "steady");
+    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
+    prometheus.await_firing(book, "warning");
+    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    walk.through("First minute");
+    acknowledge(&daemon, "billing", told(&daemon), 3_000);
+    walk.through("Repair");
+    walk.until("Verify");
+    walk.finish();
+}
+
+/// Redis is restored from before; by hand its state is removed, and the copy in Kafka goes on.
+pub fn epoch_backwards(book: &str) {
+    let cluster: &KafkaCluster = kafka();
+    let plan = plan("book-epoch", HASTY);
+    let mut daemon = daemon_at(&plan, redis(), "consumers:5");
+    let copy = format!("lockgate.{}.state", plan.name);
+    eventually(SOON, "the state is copied", || {
+        cluster.describe_topic(&copy).contains("PartitionCount")
+    });
+    let mut old = stored(redis(), &plan);
+    let epoch = old["epoch"].as_u64().expect("a number");
+    old["epoch"] = json!(epoch - 1);
+    store(redis(), &plan, &old);
+    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    // The driver reads what is stored when something keeps it from storing.
+    let mut ahead = old.clone();
+    ahead["version"] = json!(old["version"].as_u64().expect("a number") + 1);
+    store(redis(), &plan, &ahead);
+    walk.attempt("lockgate hold --reason \"so that it must store something\"");
+    walk.until("First minute");
+    daemon.kill9();
+    redis().command::<()>(plan.database, &format!("DEL {}", key(&plan)));
+    redis().command::<()>(plan.database, &format!("DEL lockgate:{}:flags", plan.name));
+    daemon.restart();
+    daemon.wait_ready();
+    walk.until("Verify");
+    walk.finish();
+}

@@ -1,0 +1,148 @@
+//! The situations of an operator that need no ingress, brought about for real: what the status says then, in at most 80 columns.
+
+use crate::harness::{Daemon, KafkaCluster, eventually, kafka, lockgate_with, redis};
+use crate::operator::scenarios::parity::passed_over;
+use crate::operator::scenarios::steered::{await_step, put_at};
+use crate::plan::{Plan, SOON, add, await_level, drain};
+
+const QUICK: &str = "[migration]\nevaluate_every = \"200ms\"\nattempt_budget = \"2s\"\nsettle = \"0s\"\n[parity]\nwindow = \"1s\"\n";
+
+/// The screen and the exit code of `lockgate status`.
+fn status(daemon: &Daemon, more: &[&str]) -> (String, Option<i32>) {
+    let url = daemon.url();
+    let words: Vec<&str> = ["status", "--url", &url]
+        .into_iter()
+        .chain(more.iter().copied())
+        .collect();
+    let output = lockgate_with(&words, &[]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (text, output.status.code())
+}
+
+/// Waits until every one of these is on the screen and none of those, and gives it.
+#[track_caller]
+fn await_screen(daemon: &Daemon, says: &[&str], not: &[&str], check: i32) -> String {
+    eventually(SOON, &format!("the screen says {says:?}"), || {
+        let (text, _) = status(daemon, &[]);
+        let (_, code) = status(daemon, &["--check"]);
+        let all = says.iter().all(|part| text.contains(part));
+        let none = not.iter().all(|part| !text.contains(part));
+        let fits = text.lines().all(|line| line.chars().count() <= 80);
+        if all && none && fits && code == Some(check) {
+            Ok(text)
+        } else {
+            Err(format!("{code:?}\n{text}"))
+        }
+    })
+}
+
+fn plan(what: &str, cluster: &KafkaCluster) -> Plan {
+    let mut plan = Plan::on(what, redis(), redis().own_database(), cluster).route("r", &["a"], "");
+    plan.more = QUICK.to_owned();
+    cluster.create_topic(&plan.topic("r"), 1, &[]);
+    add(redis(), plan.database, "a", "x", 10);
+    plan
+}
+
+#[test]
+fn steady_in_shadow_and_then_waiting_for_kafka_and_going_on() {
+    let cluster = KafkaCluster::start(1);
+    let plan = plan("situation-wait", &cluster);
+    let daemon = plan.daemon();
+    let says = [
+        "SHADOW · steady",
+        "PARITY    = level since",
+        "FORWARD   lag 0 entries",
+        "… soak",
+        "NEXT      consumers 5 %: BLOCKED",
+        "BACK      nothing to take back",
+    ];
+    let screen = await_screen(&daemon, &says, &["WAITING"], 0);
+    assert!(
+        screen
+            .lines()
+            .next()
+            .is_some_and(|line| line.contains(" epoch ")),
+        "{screen}"
+    );
+    let (_, code) = status(&daemon, &["--until", "level", "--timeout", "1m"]);
+    assert_eq!(code, Some(0));
+    let (_, code) = status(&daemon, &["--until", "gates", "--timeout", "1s"]);
+    assert_eq!(code, Some(7), "no soak is over in a second");
+
+    cluster.kill(0);
+    add(redis(), plan.database, "a", "meanwhile", 10);
+    let says = [
+        "SHADOW · WAITING for kafka",
+        "kafka DOWN",
+        "Redis holds it all",
+        "it goes on by itself where it stopped",
+        "lockgate runbook LockgateEdgeDown",
+    ];
+    await_screen(&daemon, &says, &["GATES"], 5);
+    cluster.restart(0);
+    await_screen(
+        &daemon,
+        &["SHADOW · steady", "lag 0 entries"],
+        &["WAITING"],
+        0,
+    );
+}
+
+#[test]
+fn blocked_by_gates_among_the_consumers() {
+    let plan = plan("situation-blocked", kafka());
+    let mut daemon = plan.daemon();
+    await_step(&daemon, "shadow", "steady");
+    drain(&mut daemon);
+    put_at(redis(), &plan, "consumers:25");
+    daemon.restart();
+    daemon.wait_ready();
+    await_level(&daemon, "a");
+    let says = [
+        "CONSUMERS 25 % · steady",
+        "PARITY    = level since",
+        "… group-lag",
+        "NEXT      50 %: BLOCKED by",
+        "do: ",
+        "see: lockgate runbook",
+        "BACK      to 5 %:",
+    ];
+    await_screen(&daemon, &says, &["FORWARD", "STORES", "TRIM"], 0);
+    let (_, code) = status(
+        &daemon,
+        &["--until", "step=consumers:25", "--timeout", "1m"],
+    );
+    assert_eq!(code, Some(0));
+    let (_, code) = status(
+        &daemon,
+        &["--until", "step=consumers:50", "--timeout", "1s"],
+    );
+    assert_eq!(code, Some(7));
+    let plain = status(&daemon, &["--ascii"]).0;
+    assert!(plain.is_ascii(), "{plain}");
+}
+
+#[test]
+fn frozen_by_an_inconsistency_and_back_at_redis() {
+    const MORE: &str =
+        "[migration]\nevaluate_every = \"200ms\"\nattempt_budget = \"2s\"\nsettle = \"0s\"\n";
+    let (_plan, daemon) = passed_over("situation-frozen", MORE, |plan| {
+        put_at(redis(), plan, "consumers:50");
+    });
+    let says = [
+        "CONSUMERS 50 % -> 0 % · FROZEN by inconsistency",
+        "PARITY    ≠ APART since",
+        "missing",
+        "FLAGS     USE_KAFKA_CONSUMERS=false since",
+        "1 lockgate parity explain",
+        "BACK      done by itself in",
+    ];
+    await_screen(&daemon, &says, &["GATES", "FORWARD"], 5);
+    // As it was, after a restart: the journal tells where from.
+    let mut daemon = daemon;
+    drain(&mut daemon);
+    daemon.restart();
+    daemon.wait_ready();
+    await_screen(&daemon, &says, &["GATES"], 5);
+}
