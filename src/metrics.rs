@@ -1,5 +1,5 @@
-//! The metrics: counters and gauges are read off the status snapshot at each scrape; only histograms, what the API refuses and what
-//! applications are told count by themselves.
+//! The metrics: counters and gauges are read off the status snapshot at each scrape; only histograms, and what the API refuses,
+//! count by themselves.
 //!
 //! Every value of every label exists at 0 from the first scrape, because a counter born at 7 never raises `increase()`.
 //! What cannot be measured is absent. No label ever holds a stream, an id, a key or an error's text.
@@ -60,8 +60,8 @@ pub struct Metrics {
     pub end_to_end: Histogram,
     pub produce: Histogram,
     edge_request: HistogramVec,
-    denied: IntCounterVec,
     evaluations: IntCounterVec,
+    denied: IntCounterVec,
     produced: Arc<Mutex<Produced>>,
 }
 
@@ -109,6 +109,8 @@ impl Metrics {
         ] {
             edge_request.with_label_values(&[edge, op]);
         }
+        let evaluations = evaluations()?;
+        registry.register(Box::new(evaluations.clone()))?;
         let denied = IntCounterVec::new(
             Opts::new(
                 "lockgate_http_denied_total",
@@ -119,8 +121,6 @@ impl Metrics {
         for reason in Denied::ALL {
             denied.with_label_values(&[reason.as_str()]);
         }
-        let evaluations = evaluations()?;
-        registry.register(Box::new(evaluations.clone()))?;
         let produced = Arc::new(Mutex::new(Produced::default()));
         for collector in [transaction.clone(), end_to_end.clone(), produce.clone()] {
             registry.register(Box::new(collector))?;
@@ -137,8 +137,8 @@ impl Metrics {
             end_to_end,
             produce,
             edge_request,
-            denied,
             evaluations,
+            denied,
             produced,
         })
     }
@@ -150,16 +150,16 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// A request that the API turned away.
-    pub fn denied(&self, reason: Denied) {
-        self.denied.with_label_values(&[reason.as_str()]).inc();
-    }
-
     /// An application was told a flag's value. `surface`: ofrep, for one asker; flagd, for who names no key.
     pub fn evaluated(&self, surface: &'static str, flag: &'static str, variant: &'static str) {
         self.evaluations
             .with_label_values(&[surface, flag, variant])
             .inc();
+    }
+
+    /// A request that the API turned away.
+    pub fn denied(&self, reason: Denied) {
+        self.denied.with_label_values(&[reason.as_str()]).inc();
     }
 
     /// Adds what a producer did since it was last asked.

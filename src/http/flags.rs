@@ -2,10 +2,13 @@
 //!
 //! Errors of OFREP's own paths have OFREP's form, which its providers read.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{Json, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 use utoipa::ToSchema;
 
@@ -124,6 +127,10 @@ pub struct OfrepContext {
     partition: Option<u32>,
     #[serde(default)]
     partitions: Option<u32>,
+    /// What else there is. It also keeps a list from being read as a context.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    _own: BTreeMap<String, IgnoredAny>,
 }
 
 impl OfrepContext {

@@ -69,6 +69,8 @@ fn bad_input_is_refused_and_changes_nothing() {
             "{\"entries_per_second\":0}".to_owned(),
         ),
         ("PUT", "/v1/throttle", JSON, "{".to_owned()),
+        ("PUT", "/v1/throttle", JSON, "[]".to_owned()),
+        ("PUT", "/v1/throttle", JSON, "[5, 5]".to_owned()),
         ("PUT", "/v1/throttle", JSON, String::new()),
         ("PUT", "/v1/throttle", "text/plain", "{}".to_owned()),
         (
