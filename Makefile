@@ -13,6 +13,7 @@ KAFKA := $(LIBS)/.complete
 DENY_VERSION := 0.20.2
 DENY_ROOT := target/tools/cargo-deny-$(DENY_VERSION)
 DENY := $(DENY_ROOT)/bin/cargo-deny
+COMPOSE := target/tools/compose
 
 .PHONY: help setup kafka demo test check bench soak
 
@@ -27,9 +28,10 @@ demo: $(PACKAGES) $(KAFKA) ## Redis, Kafka, a load and the mirror on this machin
 	cargo build --release
 	target/release/lockgate demo --kafka-libs $(LIBS)
 
-test: $(PACKAGES) $(KAFKA) ## Alert rules, unit tests, and every test against real Redis and Kafka
+test: $(PACKAGES) $(KAFKA) $(COMPOSE)/.complete ## Alert rules, compose file, unit tests, and every test against real Redis and Kafka
 	promtool check rules --lint=all --lint-fatal config/prometheus/alerts.yml
 	promtool test rules tests/alerts/*.yml
+	.ci/compose $(COMPOSE)/bin
 	cargo test --features failpoints
 
 check: $(PACKAGES) $(DENY) ## Format, lints, unit tests, documentation, dependencies and licences
@@ -58,6 +60,12 @@ $(KAFKA): tests/kafka/pom.xml | $(PACKAGES)
 	@touch $(LIBS).part/.complete
 	@rm -rf $(LIBS)
 	@mv $(LIBS).part $(LIBS)
+
+$(COMPOSE)/.complete: tests/compose/requirements.txt | $(PACKAGES)
+	@rm -rf $(COMPOSE)
+	python3 -m venv $(COMPOSE)
+	$(COMPOSE)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 # Unoptimised it is built in less than half the time, and two seconds a run are fast enough.
 $(DENY): | $(PACKAGES)

@@ -7,6 +7,7 @@
 
 mod api_input;
 mod brokers;
+mod compose;
 mod connections;
 mod dead_letters;
 mod exactly_once;
