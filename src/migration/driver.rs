@@ -24,8 +24,8 @@ use super::measure::{Measurements, SinceStep, from_status};
 use super::phase::Step;
 use super::seen::Seen;
 use super::step::{
-    Acted, Action, Answer, Ask, Command, Event, Machine, NotSaved, Observation, Record, Refusal,
-    State, Trouble, Who, further,
+    Acted, Action, Answer, Ask, Command, Event, Machine, NotSaved, Observation, Outcome, Record,
+    Refusal, State, Trouble, Who, further,
 };
 use super::store::{Copy, Error, Store};
 use crate::config;
@@ -56,7 +56,14 @@ pub enum Request {
     Ask(Who, Ask, oneshot::Sender<Reply>),
     /// Try the way back from a step against the live stores.
     Rehearse(Who, Step, oneshot::Sender<Reply>),
+    /// Note what was asked of Lockgate elsewhere, and what came of it.
+    Note(Who, Outcome, String),
+    /// Records after a number, so many at most.
+    Journal(u64, u64, oneshot::Sender<Records>),
 }
+
+/// Records, and how many there are in all; or why they cannot be read.
+pub type Records = Result<(Vec<Record>, u64), String>;
 
 pub type Reply = Result<Box<Answer>, Box<Refusal>>;
 
@@ -95,6 +102,23 @@ impl Handle {
     pub async fn rehearse(&self, who: Who, step: Step) -> Reply {
         self.request(|reply| Request::Rehearse(who, step, reply))
             .await
+    }
+
+    /// Notes what was asked of Lockgate elsewhere. Only the one who steers keeps the journal: where this instance does not, or
+    /// is busy, the log alone has it.
+    pub fn note(&self, who: Who, outcome: Outcome, note: String) {
+        // The caller has logged it.
+        let _ = self.requests.try_send(Request::Note(who, outcome, note));
+    }
+
+    /// Records of the journal after a number, in order.
+    pub async fn journal(&self, after: u64, most: u64) -> Records {
+        let (reply, records) = oneshot::channel();
+        let busy = || "the driver is busy".to_owned();
+        self.requests
+            .try_send(Request::Journal(after, most, reply))
+            .map_err(|_full| busy())?;
+        records.await.map_err(|_gone| busy())?
     }
 
     async fn request(&self, make: impl FnOnce(oneshot::Sender<Reply>) -> Request) -> Reply {
@@ -549,9 +573,27 @@ impl Driver {
         let (reply, answer) = match request {
             Request::Ask(who, ask, reply) => (reply, self.ask(who, ask).await),
             Request::Rehearse(who, step, reply) => (reply, self.rehearse(who, step).await),
+            Request::Note(who, outcome, note) => {
+                drop(self.ask(who, Ask::Note { outcome, note }).await);
+                return;
+            }
+            Request::Journal(after, most, reply) => {
+                let _ = reply.send(self.journal(after, most).await);
+                return;
+            }
         };
         // Who asked may have gone.
         let _ = reply.send(answer);
+    }
+
+    /// Whoever steers writes the journal; everybody may read it.
+    async fn journal(&mut self, after: u64, most: u64) -> Records {
+        let stored = self.store.load().await.map_err(|error| error.to_string())?;
+        let total = stored.map_or(0, |(state, _)| state.journal);
+        let first = after.saturating_add(1);
+        let last = total.min(after.saturating_add(most));
+        let records = self.store.journal(first..=last).await;
+        Ok((records.map_err(|error| error.to_string())?, total))
     }
 
     async fn ask(&mut self, who: Who, ask: Ask) -> Reply {

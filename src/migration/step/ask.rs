@@ -50,6 +50,11 @@ pub enum Ask {
     },
     /// Record how Redis alone does.
     Baseline,
+    /// Note what was asked of Lockgate elsewhere, and what came of it.
+    Note {
+        outcome: Outcome,
+        note: String,
+    },
 }
 
 /// What would be done.
@@ -212,6 +217,10 @@ impl Machine {
                 self.rehearsed(who, step, proof, now_ms)?;
             }
             Ask::Baseline => self.baseline(who, now_ms)?,
+            Ask::Note { outcome, note } => {
+                let step = self.state.step;
+                self.note(who, Verb::Call, step, "", outcome, &note, now_ms);
+            }
         }
         Ok(Answer::Accepted {
             epoch: self.state.epoch,
@@ -366,6 +375,7 @@ impl Machine {
             Ask::Rollback { .. } => Verb::Rollback,
             Ask::Rehearsed { .. } => Verb::Rehearse,
             Ask::Baseline => Verb::Baseline,
+            Ask::Note { .. } => Verb::Call,
         }
     }
 
@@ -627,7 +637,7 @@ fn reason_of(ask: &Ask) -> &str {
         | Ask::Hold { reason }
         | Ask::Resume { reason }
         | Ask::Rollback { reason, .. } => reason,
-        Ask::Plan { .. } | Ask::Rehearsed { .. } | Ask::Baseline => "",
+        Ask::Plan { .. } | Ask::Rehearsed { .. } | Ask::Baseline | Ask::Note { .. } => "",
     }
 }
 

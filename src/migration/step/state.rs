@@ -141,6 +141,8 @@ pub enum Verb {
     Configure,
     /// The first start, and taking over a state.
     Start,
+    /// A call of the API that was turned away, or that changed something beside the migration.
+    Call,
 }
 
 impl Verb {
@@ -157,6 +159,7 @@ impl Verb {
             Self::Baseline => "baseline",
             Self::Configure => "configure",
             Self::Start => "start",
+            Self::Call => "call",
         }
     }
 }
