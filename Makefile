@@ -14,6 +14,7 @@ OPENFEATURE := target/openfeature/.complete
 DENY_VERSION := 0.20.2
 DENY_ROOT := target/tools/cargo-deny-$(DENY_VERSION)
 DENY := $(DENY_ROOT)/bin/cargo-deny
+COMPOSE := target/tools/compose
 
 .PHONY: help setup kafka openfeature demo test check bench soak
 
@@ -30,9 +31,10 @@ demo: $(PACKAGES) $(KAFKA) ## Redis, Kafka, a load and the mirror on this machin
 	cargo build --release
 	target/release/lockgate demo --kafka-libs $(LIBS)
 
-test: $(PACKAGES) $(KAFKA) $(OPENFEATURE) ## Alert rules, unit tests, and every test against real Redis and Kafka
+test: $(PACKAGES) $(KAFKA) $(OPENFEATURE) $(COMPOSE)/.complete ## Alert rules, compose file, unit tests, and every test against real Redis and Kafka
 	promtool check rules --lint=all --lint-fatal config/prometheus/alerts.yml
 	promtool test rules tests/alerts/*.yml
+	.ci/compose $(COMPOSE)/bin
 	cargo test --features failpoints
 
 check: $(PACKAGES) $(DENY) ## Format, lints, unit tests, documentation, dependencies and licences
@@ -66,6 +68,12 @@ $(OPENFEATURE): tests/openfeature/requirements.txt | $(PACKAGES)
 	@rm -rf target/openfeature
 	python3 -m venv target/openfeature
 	target/openfeature/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+$(COMPOSE)/.complete: tests/compose/requirements.txt | $(PACKAGES)
+	@rm -rf $(COMPOSE)
+	python3 -m venv $(COMPOSE)
+	$(COMPOSE)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 # Unoptimised it is built in less than half the time, and two seconds a run are fast enough.

@@ -86,10 +86,15 @@ pub fn apart_in_shadow(book: &str) {
     repaired(book, &plan, &daemon);
 }
 
-/// The same; which of the two alerts fires is the phase's matter and tried by promtool.
+/// The same while readers of Kafka are served, and where the tripwire is told not to take them back.
 pub fn apart(book: &str) {
-    let (plan, daemon) = passed_over("book-apart", "", |_| ());
+    let alarm = "[migration.tripwires]\ninconsistency = { beyond = 0, action = \"alarm\" }\n";
+    let (plan, daemon) = passed_over("book-apart", alarm, |plan| {
+        super::steered::put_at(redis(), plan, "consumers:5");
+    });
+    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
     await_parity(&daemon, "apart");
+    prometheus.await_firing("LockgateStoresApart", "critical");
     repaired(book, &plan, &daemon);
     // What was missing came once, behind what was there.
     Topic::new(&plan.topic("r")).await_count(15 + usize::try_from(PASSED_OVER).unwrap());
