@@ -53,6 +53,8 @@ pub struct KafkaCluster {
     pub(super) nodes: Vec<Node>,
     pub(super) options: KafkaOptions,
     pub(super) folder: Scratch,
+    /// Asks for metadata again and again: one client for all the asking, so that none is torn down while its nodes die.
+    asking: OnceLock<BaseConsumer>,
 }
 
 pub(super) struct Node {
@@ -128,6 +130,7 @@ impl KafkaCluster {
             nodes,
             options,
             folder: Scratch::new("kafka"),
+            asking: OnceLock::new(),
         };
         cluster.format();
         for node in 0..cluster.nodes.len() {
@@ -221,8 +224,10 @@ impl KafkaCluster {
 
     /// The node that leads a partition, or `None` while none does.
     pub fn leader(&self, topic: &str, partition: i32) -> Option<usize> {
-        let consumer: BaseConsumer = self.client().create().expect("a consumer");
-        let metadata = consumer
+        let asking = self
+            .asking
+            .get_or_init(|| self.client().create().expect("a consumer"));
+        let metadata = asking
             .fetch_metadata(Some(topic), Duration::from_secs(5))
             .ok()?;
         let topic = metadata.topics().first()?;
