@@ -170,12 +170,26 @@ async fn driver(
     findings: &mut Findings,
 ) -> Result<(), Error> {
     let key = format!("lockgate:{}:check", report.migration);
+    let place = "redis.username (the migration driver)";
     match connection.driver_rights(key.as_bytes()).await {
-        Err(error) if error.kind() == ErrorKind::NoPermission => {
-            refused(&error, "redis.username (the migration driver)", findings);
+        Ok(denied) if denied.is_empty() => Ok(()),
+        Ok(denied) => {
+            findings.add(
+                Level::Error,
+                place,
+                format!(
+                    "this user may not use {} within a script on keys and channels that begin with lockgate:",
+                    denied.join(", ")
+                ),
+                "permit it: lockgate runbook redis-refuses",
+            );
             Ok(())
         }
-        answer => answer,
+        Err(error) if error.kind() == ErrorKind::NoPermission => {
+            refused(&error, place, findings);
+            Ok(())
+        }
+        Err(error) => Err(error),
     }
 }
 
