@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::checkpoint;
 use crate::config::Config;
 use crate::flags::{self, FlagsWriter};
-use crate::http::{self, Api};
+use crate::http::{self, Access, Api, Migration, Tls};
 use crate::logging::LogLevel;
 use crate::metrics::Metrics;
 use crate::migration::driver::{Driver, Parts};
@@ -38,7 +38,12 @@ pub enum Ended {
 ///
 /// # Errors
 /// A listener or a client could not be made, or a task failed.
-pub async fn run(config: Config, routes: Routes, log_level: LogLevel) -> anyhow::Result<Ended> {
+pub async fn run(
+    config: Config,
+    routes: Routes,
+    tls: Option<Tls>,
+    log_level: LogLevel,
+) -> anyhow::Result<Ended> {
     let routes = Arc::new(routes);
     let instance = format!("{}-{}", hostname(), std::process::id());
     let named = routes
@@ -119,13 +124,14 @@ pub async fn run(config: Config, routes: Routes, log_level: LogLevel) -> anyhow:
     let (mirror, lifts, admissions) = Mirror::new(shared);
     let (auditor, repairs) = Auditor::new(edges, Arc::clone(&board), config.parity, admissions);
     let api = Api {
+        access: Arc::new(Access::new(&config.http)),
         board: Arc::clone(&board),
         metrics,
         throttle,
         lifts,
         repairs,
         log_level,
-        migration: http::parts(handle, told.clone(), config.http.listen),
+        migration: Migration::new(handle, told.clone()),
     };
     let mut tasks = Tasks::new(board, stop.clone());
     // All tasks are on the board before the first scrape is answered.
@@ -138,7 +144,7 @@ pub async fn run(config: Config, routes: Routes, log_level: LogLevel) -> anyhow:
     tasks.start("parity", auditor.run(stop.clone()));
     // The API outlives the mirror, so that draining can be watched.
     let http_stop = CancellationToken::new();
-    let serving = tokio::spawn(http::serve(listener, api, http_stop.clone()));
+    let serving = tokio::spawn(http::serve(listener, tls, api, http_stop.clone()));
 
     let ended = until_drained(tasks, &stop, config.shutdown.grace).await;
     http_stop.cancel();

@@ -1,4 +1,5 @@
-//! The metrics: counters and gauges are read off the status snapshot at each scrape; only histograms count by themselves.
+//! The metrics: counters and gauges are read off the status snapshot at each scrape; only histograms, and what the API refuses,
+//! count by themselves.
 //!
 //! Every value of every label exists at 0 from the first scrape, because a counter born at 7 never raises `increase()`.
 //! What cannot be measured is absent. No label ever holds a stream, an id, a key or an error's text.
@@ -29,6 +30,29 @@ pub struct Produced {
     pub retries: u64,
 }
 
+/// Why the API turned a request away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// No token, or one that is not known.
+    Auth,
+    /// The token's role is not enough.
+    Role,
+    /// Another site sends it, or it calls this API by a name that is none of its own.
+    Origin,
+}
+
+impl Denied {
+    const ALL: [Self; 3] = [Self::Auth, Self::Role, Self::Origin];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Role => "role",
+            Self::Origin => "origin",
+        }
+    }
+}
+
 /// The registry and the histograms that parts observe into.
 pub struct Metrics {
     registry: Registry,
@@ -37,6 +61,7 @@ pub struct Metrics {
     pub produce: Histogram,
     edge_request: HistogramVec,
     evaluations: IntCounterVec,
+    denied: IntCounterVec,
     produced: Arc<Mutex<Produced>>,
 }
 
@@ -86,11 +111,22 @@ impl Metrics {
         }
         let evaluations = evaluations()?;
         registry.register(Box::new(evaluations.clone()))?;
+        let denied = IntCounterVec::new(
+            Opts::new(
+                "lockgate_http_denied_total",
+                "Requests that the API turned away",
+            ),
+            &["reason"],
+        )?;
+        for reason in Denied::ALL {
+            denied.with_label_values(&[reason.as_str()]);
+        }
         let produced = Arc::new(Mutex::new(Produced::default()));
         for collector in [transaction.clone(), end_to_end.clone(), produce.clone()] {
             registry.register(Box::new(collector))?;
         }
         registry.register(Box::new(edge_request.clone()))?;
+        registry.register(Box::new(denied.clone()))?;
         registry.register(Box::new(Snapshots {
             board,
             produced: Arc::clone(&produced),
@@ -102,6 +138,7 @@ impl Metrics {
             produce,
             edge_request,
             evaluations,
+            denied,
             produced,
         })
     }
@@ -118,6 +155,11 @@ impl Metrics {
         self.evaluations
             .with_label_values(&[surface, flag, variant])
             .inc();
+    }
+
+    /// A request that the API turned away.
+    pub fn denied(&self, reason: Denied) {
+        self.denied.with_label_values(&[reason.as_str()]).inc();
     }
 
     /// Adds what a producer did since it was last asked.

@@ -1,13 +1,18 @@
 //! The daemon's API, asked by the verbs that are about a running daemon.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{ConfigArgs, Exit};
-use crate::config;
+use crate::config::{self, Secret};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -19,12 +24,21 @@ pub struct ApiArgs {
     /// The daemon's API; default: http.listen of the configuration, or http://127.0.0.1:8474 without one
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// File of the token that says who asks, as `lockgate token` makes it
+    #[arg(long, value_name = "FILE", env = "LOCKGATE_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// PEM file of the authority of the daemon's certificate; default: the system's
+    #[arg(long, value_name = "FILE", env = "LOCKGATE_CA_FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 /// A daemon's API.
 pub struct Client {
     agent: ureq::Agent,
+    tls: Option<ureq::tls::TlsConfig>,
     base: String,
+    /// Who asks.
+    token: Option<Secret>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +74,8 @@ impl Error {
             {
                 Exit::Refused
             }
+            Self::Refused { status: 401, .. } => Exit::Role,
+            Self::Refused { kind, .. } if kind == "urn:lockgate:role" => Exit::Role,
             Self::Refused { status: 400, .. } => Exit::Usage,
             Self::Refused { .. } | Self::Unreadable { .. } => Exit::Failed,
         }
@@ -73,18 +89,80 @@ impl ApiArgs {
     }
 
     /// # Errors
-    /// [`Exit::Usage`]: the configuration that should say where the daemon is has problems.
+    /// [`Exit::Usage`]: the configuration that should say where the daemon is has problems, or a file cannot be read.
     pub fn client(&self) -> Result<Client, Exit> {
         let base = match &self.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None if self.config.is_given() => format!(
-                "http://{}",
-                reachable(self.config.load()?.0.config.http.listen)
-            ),
-            None => format!("http://{}", config::Http::default().listen),
+            None if self.config.is_given() => base(&self.config.load()?.0.config.http),
+            None => base(&config::Http::default()),
         };
-        Ok(Client::new(base))
+        let usage = |why| {
+            eprintln!("lockgate: {why}");
+            Exit::Usage
+        };
+        let mut client = Client::new(base);
+        if let Some(file) = &self.token_file {
+            client.token = Some(token(file).map_err(usage)?);
+        }
+        if client.base.starts_with("https://") {
+            client.tls = Some(tls(self.ca_file.as_deref()).map_err(usage)?);
+        }
+        client.agent = client.agent(TIMEOUT);
+        Ok(client)
     }
+}
+
+fn base(http: &config::Http) -> String {
+    let scheme = if http.tls() { "https" } else { "http" };
+    format!("{scheme}://{}", reachable(http.listen))
+}
+
+fn token(file: &Path) -> Result<Secret, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        format!(
+            "--token-file {} cannot be read ({error}); give the file that lockgate token made",
+            file.display()
+        )
+    })?;
+    let text = text.trim();
+    // What a header cannot carry is no token, and must not be shown by the error that would say so.
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!(
+            "--token-file {} holds no token; give the file that lockgate token made",
+            file.display()
+        ));
+    }
+    Ok(Secret::new(text))
+}
+
+fn tls(authority: Option<&Path>) -> Result<ureq::tls::TlsConfig, String> {
+    let certificates = match authority {
+        Some(file) => {
+            let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+            let read: Vec<CertificateDer<'static>> = read.map_err(|error| {
+                format!(
+                    "--ca-file {} cannot be read: {error}; give a PEM file",
+                    file.display()
+                )
+            })?;
+            read
+        }
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    if certificates.is_empty() {
+        return Err(
+            "there is no authority to believe the daemon's certificate by; name one with --ca-file"
+                .to_owned(),
+        );
+    }
+    let certificates: Vec<_> = certificates
+        .iter()
+        .map(|certificate| ureq::tls::Certificate::from_der(certificate).to_owned())
+        .collect();
+    Ok(ureq::tls::TlsConfig::builder()
+        .root_certs(ureq::tls::RootCerts::new_with_certs(&certificates))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build())
 }
 
 /// An address that is listened on everywhere is asked on loopback.
@@ -100,29 +178,40 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     }
 }
 
-fn agent(timeout: Duration) -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .timeout_global(Some(timeout))
-        .http_status_as_error(false)
-        .build()
-        .new_agent()
-}
-
 impl Client {
+    /// Asks without a token.
     #[must_use]
     pub fn new(base: String) -> Self {
-        Self {
-            agent: agent(TIMEOUT),
+        let client = Self {
+            agent: ureq::Agent::new_with_defaults(),
+            tls: None,
             base,
-        }
+            token: None,
+        };
+        client.waiting(TIMEOUT)
     }
 
     /// For what takes the daemon longer than an answer usually does.
     #[must_use]
     pub fn waiting(self, longest: Duration) -> Self {
-        Self {
-            agent: agent(longest),
-            base: self.base,
+        let agent = self.agent(longest);
+        Self { agent, ..self }
+    }
+
+    fn agent(&self, timeout: Duration) -> ureq::Agent {
+        let mut config = ureq::Agent::config_builder()
+            .timeout_global(Some(timeout))
+            .http_status_as_error(false);
+        if let Some(tls) = &self.tls {
+            config = config.tls_config(tls.clone());
+        }
+        config.build().new_agent()
+    }
+
+    fn signed<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {}", token.expose())),
+            None => request,
         }
     }
 
@@ -137,43 +226,23 @@ impl Client {
     /// # Errors
     /// As the type says.
     pub fn text(&self, path: &str) -> Result<String, Error> {
-        self.body(self.agent.get(format!("{}{path}", self.base)).call())
+        let request = self.agent.get(format!("{}{path}", self.base));
+        self.body(self.signed(request).call())
     }
 
     /// # Errors
     /// As the type says.
     pub fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
-        let text = self.body(
-            self.agent
-                .put(format!("{}{path}", self.base))
-                .send_json(body),
-        )?;
+        let request = self.agent.put(format!("{}{path}", self.base));
+        let text = self.body(self.signed(request).send_json(body))?;
         self.read(&text)
     }
 
     /// # Errors
     /// As the type says.
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
-        let text = self.body(
-            self.agent
-                .post(format!("{}{path}", self.base))
-                .send_json(body),
-        )?;
-        self.read(&text)
-    }
-
-    /// A POST that says who asks.
-    ///
-    /// # Errors
-    /// As the type says.
-    pub fn post_as(
-        &self,
-        name: &str,
-        path: &str,
-        body: &serde_json::Value,
-    ) -> Result<serde_json::Value, Error> {
         let request = self.agent.post(format!("{}{path}", self.base));
-        let text = self.body(request.header("x-lockgate-name", name).send_json(body))?;
+        let text = self.body(self.signed(request).send_json(body))?;
         self.read(&text)
     }
 

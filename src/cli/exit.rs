@@ -19,6 +19,8 @@ pub enum Exit {
     Unknown = 6,
     /// `--until`: it did not come about in time.
     TimedOut = 7,
+    /// No token, one that is not known, or one whose role is not enough.
+    Role = 8,
     /// The state moved since the plan was made.
     Moved = 9,
 }
@@ -26,7 +28,8 @@ pub enum Exit {
 /// For `--help`.
 pub const HELP: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 daemon not reached, \
 4 refused by a gate, 5 with --check: halted or waiting, by parity verify: apart, \
-6 with --check: unknown, by parity verify: could not tell, 7 --until timed out, 9 the state moved since the plan";
+6 with --check: unknown, by parity verify: could not tell, 7 --until timed out, 8 no token or not the role, \
+9 the state moved since the plan";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -9,19 +9,10 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::api::{ApiArgs, Client, Error};
 use super::output::{Output, print, print_json};
+use crate::http::Page;
 use crate::migration::gate::Answer;
 use crate::migration::phase::Step;
 use crate::migration::view::{Shown, ShownGate, ShownRecord};
-
-/// What every verb that changes something takes.
-#[derive(Debug, clap::Args)]
-pub struct Acting {
-    /// Who asks; it goes into the journal
-    #[arg(long, value_name = "NAME", env = "USER")]
-    name: String,
-    #[command(flatten)]
-    api: ApiArgs,
-}
 
 /// Show every gate of the next step: value, threshold, samples, verdict, and what would make it pass
 #[derive(Debug, clap::Args)]
@@ -34,10 +25,15 @@ pub struct GatesArgs {
     output: Output,
 }
 
-/// Show the last records of the journal: who did what, when, why, and what came of it
+/// Show the journal: who did what, when, why, and what came of it; oldest first
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  lockgate journal\n  lockgate journal --output json")]
+#[command(
+    after_help = "Examples:\n  lockgate journal --last 20\n  lockgate journal --output json > journal.json"
+)]
 pub struct JournalArgs {
+    /// Only so many of the newest records
+    #[arg(long, value_name = "N")]
+    last: Option<u64>,
     #[command(flatten)]
     api: ApiArgs,
     /// How to print it
@@ -64,7 +60,7 @@ pub struct PromoteArgs {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    acting: Acting,
+    api: ApiArgs,
 }
 
 /// Finish the migration: there is no way back from it
@@ -80,7 +76,7 @@ pub struct CompleteArgs {
     #[arg(long, value_name = "TEXT")]
     reason: String,
     #[command(flatten)]
-    acting: Acting,
+    api: ApiArgs,
 }
 
 /// Promote nothing until resumed; what is on its way goes on to its end
@@ -91,7 +87,7 @@ pub struct HoldArgs {
     #[arg(long, value_name = "TEXT")]
     reason: String,
     #[command(flatten)]
-    acting: Acting,
+    api: ApiArgs,
 }
 
 /// Let a migration go on that is held or frozen
@@ -104,7 +100,7 @@ pub struct ResumeArgs {
     #[arg(long, value_name = "TEXT")]
     reason: String,
     #[command(flatten)]
-    acting: Acting,
+    api: ApiArgs,
 }
 
 /// Go back a step, or to an earlier one
@@ -123,7 +119,7 @@ pub struct RollbackArgs {
     #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
     reason: Option<String>,
     #[command(flatten)]
-    acting: Acting,
+    api: ApiArgs,
 }
 
 /// Record how Redis alone does, for the gates that compare with it
@@ -131,7 +127,7 @@ pub struct RollbackArgs {
 #[command(after_help = "Examples:\n  lockgate baseline")]
 pub struct BaselineArgs {
     #[command(flatten)]
-    acting: Acting,
+    api: ApiArgs,
 }
 
 pub fn gates(args: &GatesArgs) -> anyhow::Result<Exit> {
@@ -155,100 +151,110 @@ pub fn journal(args: &JournalArgs) -> anyhow::Result<Exit> {
         Ok(client) => client,
         Err(exit) => return Ok(exit),
     };
-    let shown: Shown = match client.get("/v1/migration") {
-        Ok(shown) => shown,
+    let records = match read_journal(&client, args.last) {
+        Ok(records) => records,
         Err(error) => return Ok(error.exit()),
     };
     match args.output {
-        Output::Json => print_json(&shown.journal)?,
-        Output::Text => print(&shown.journal.iter().map(record_line).collect::<String>())?,
+        Output::Json => print_json(&records)?,
+        Output::Text => print(&records.iter().map(record_line).collect::<String>())?,
     }
     Ok(Exit::Done)
 }
 
+/// All pages; records that come meanwhile are among them.
+fn read_journal(client: &Client, last: Option<u64>) -> Result<Vec<ShownRecord>, Error> {
+    let mut after = match last {
+        Some(last) => {
+            let page: Page = client.get("/v1/journal?limit=1")?;
+            page.total.saturating_sub(last)
+        }
+        None => 0,
+    };
+    let mut records = Vec::new();
+    loop {
+        let page: Page = client.get(&format!("/v1/journal?after={after}"))?;
+        records.extend(page.records);
+        match page.next {
+            Some(next) => after = next,
+            None => return Ok(records),
+        }
+    }
+}
+
 pub fn promote(args: &PromoteArgs) -> anyhow::Result<Exit> {
-    act(&args.acting, |client, name| {
-        let plan: Value = client.post_as(
-            name,
-            "/v1/plans",
-            &json!({ "verb": "promote", "to": args.to }),
-        )?;
+    act(&args.api, |client| {
+        let plan: Value = client.post("/v1/plans", &json!({ "verb": "promote", "to": args.to }))?;
         say(&plan_text(&plan));
         if args.dry_run || !(args.yes || confirmed()) {
             return Ok(());
         }
-        apply(client, name, &plan, &json!({ "reason": args.reason }))
+        apply(client, &plan, "apply", &json!({ "reason": args.reason }))
     })
 }
 
 pub fn complete(args: &CompleteArgs) -> anyhow::Result<Exit> {
-    act(&args.acting, |client, name| {
-        let plan: Value = client.post_as(name, "/v1/plans", &json!({ "verb": "complete" }))?;
+    act(&args.api, |client| {
+        let plan: Value = client.post("/v1/plans", &json!({ "verb": "complete" }))?;
         say(&plan_text(&plan));
         apply(
             client,
-            name,
             &plan,
+            "complete",
             &json!({ "reason": args.reason, "name": args.migration }),
         )
     })
 }
 
 pub fn hold(args: &HoldArgs) -> anyhow::Result<Exit> {
-    post(&args.acting, "/v1/hold", &json!({ "reason": args.reason }))
+    post(&args.api, "/v1/hold", &json!({ "reason": args.reason }))
 }
 
 pub fn resume(args: &ResumeArgs) -> anyhow::Result<Exit> {
-    post(
-        &args.acting,
-        "/v1/resume",
-        &json!({ "reason": args.reason }),
-    )
+    post(&args.api, "/v1/resume", &json!({ "reason": args.reason }))
 }
 
 pub fn rollback(args: &RollbackArgs) -> anyhow::Result<Exit> {
     if args.dry_run {
-        return post(&args.acting, "/v1/rehearsals", &json!({ "step": args.to }));
+        return post(&args.api, "/v1/rehearsals", &json!({ "step": args.to }));
     }
     post(
-        &args.acting,
+        &args.api,
         "/v1/rollback",
         &json!({ "to": args.to, "reason": args.reason }),
     )
 }
 
 pub fn baseline(args: &BaselineArgs) -> anyhow::Result<Exit> {
-    post(&args.acting, "/v1/baseline", &json!({}))
+    post(&args.api, "/v1/baseline", &json!({}))
 }
 
-fn post(acting: &Acting, path: &str, body: &Value) -> anyhow::Result<Exit> {
-    act(acting, |client, name| {
-        let accepted = client.post_as(name, path, body)?;
+fn post(api: &ApiArgs, path: &str, body: &Value) -> anyhow::Result<Exit> {
+    act(api, |client| {
+        let accepted: Value = client.post(path, body)?;
         say(&accepted_text(&accepted));
         Ok(())
     })
 }
 
-fn act(
-    acting: &Acting,
-    work: impl FnOnce(&Client, &str) -> Result<(), Error>,
-) -> anyhow::Result<Exit> {
-    let client = match acting.api.client() {
+fn act(api: &ApiArgs, work: impl FnOnce(&Client) -> Result<(), Error>) -> anyhow::Result<Exit> {
+    let client = match api.client() {
         Ok(client) => client,
         Err(exit) => return Ok(exit),
     };
-    Ok(match work(&client, &acting.name) {
+    Ok(match work(&client) {
         Ok(()) => Exit::Done,
         Err(error) => error.exit(),
     })
 }
 
-fn apply(client: &Client, name: &str, plan: &Value, body: &Value) -> Result<(), Error> {
+fn apply(client: &Client, plan: &Value, how: &str, body: &Value) -> Result<(), Error> {
     let path = format!(
-        "/v1/plans/{}/apply",
+        "/v1/plans/{}/{how}",
         plan["id"].as_str().unwrap_or_default()
     );
-    say(&accepted_text(&client.post_as(name, &path, body)?));
+    let accepted: Value = client.post(&path, body)?;
+    say(&accepted_text(&accepted));
     Ok(())
 }
 

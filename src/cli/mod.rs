@@ -20,6 +20,7 @@ mod shards;
 mod status;
 mod streams;
 mod throttle;
+mod token;
 mod topics;
 
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ enum Verb {
     Baseline(migration::BaselineArgs),
     Journal(migration::JournalArgs),
     Health(health::Args),
+    Token(token::Args),
     Runbook(runbook::Args),
     Demo(demo::Args),
     Completions(completions::Args),
@@ -100,6 +102,7 @@ pub fn main() -> ExitCode {
         Verb::Baseline(args) => migration::baseline(&args),
         Verb::Journal(args) => migration::journal(&args),
         Verb::Health(args) => health::run(&args),
+        Verb::Token(args) => token::run(&args),
         Verb::Runbook(args) => runbook::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Completions(args) => completions::run(&args, Cli::command()),

@@ -2,6 +2,7 @@
 
 use super::{ConfigArgs, Exit};
 use crate::app::{self, Ended};
+use crate::http::Tls;
 use crate::logging;
 
 /// Run the daemon: mirror, serve the API, stop on SIGTERM.
@@ -32,6 +33,13 @@ pub fn run(args: &Args) -> Exit {
             return Exit::Usage;
         }
     };
+    let tls = match Tls::load(&config.http) {
+        Ok(tls) => tls,
+        Err(why) => {
+            eprintln!("lockgate: {why}");
+            return Exit::Usage;
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(2)
@@ -43,7 +51,7 @@ pub fn run(args: &Args) -> Exit {
             return Exit::Failed;
         }
     };
-    let ended = runtime.block_on(app::run(config, routes, log_level));
+    let ended = runtime.block_on(app::run(config, routes, tls, log_level));
     // Blocking calls into librdkafka that are still out must not hold the process.
     runtime.shutdown_background();
     match ended {

@@ -13,7 +13,7 @@ use super::origin::{Origin, Origins, nearest};
 use super::path::is_within;
 use super::setting::{self, Setting};
 use super::shape::{self, Fault};
-use super::{Config, Problem, Properties, Secret, schema, secret, validate};
+use super::{Config, Http, Problem, Properties, Secret, access, schema, secret, validate};
 
 /// Where a configuration comes from; later sources win. No `Debug`: variables hold secrets.
 #[derive(Clone, Default)]
@@ -216,6 +216,26 @@ fn resolve(config: &mut Config, origins: &mut Origins) -> Vec<Problem> {
         }
     }
     config.kafka.properties.append(&mut read);
+    problems.extend(resolve_http(&mut config.http));
+    problems
+}
+
+fn resolve_http(http: &mut Http) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Some(path) = &http.tokens_file {
+        match secret::read(path).and_then(|file| access::parse(&file)) {
+            Ok(tokens) => http.tokens = tokens,
+            Err(message) => problems.push(Problem::new("http.tokens_file", message)),
+        }
+    }
+    for (name, path) in [
+        ("tls_cert_file", &http.tls_cert_file),
+        ("tls_key_file", &http.tls_key_file),
+    ] {
+        if let Some(Err(message)) = path.as_ref().map(|path| secret::read(path)) {
+            problems.push(Problem::new(format!("http.{name}"), message));
+        }
+    }
     problems
 }
 

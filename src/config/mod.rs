@@ -12,6 +12,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::access::{Digest, Role, Token, check_name};
 pub use self::address::{Endpoint, RedisAddress};
 pub use self::evidence::{Asked, Flags, Prometheus, Query};
 pub use self::kafka::{Kafka, Properties};
@@ -29,6 +30,7 @@ pub use self::service::{Http, Log, LogFormat, Parity, Shards, Shutdown, Throttle
 pub use self::show::{show_json, show_toml};
 pub use self::value::{Form, Member, MemberRule, Value, ValueAll, ValueField, ValueJson};
 
+mod access;
 mod address;
 mod evidence;
 mod kafka;

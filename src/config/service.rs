@@ -1,10 +1,14 @@
 //! How the daemon works, apart from the two stores: shards, throttle, auditor, API, log, stopping.
 
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::access::Token;
 use super::schema;
 use super::text::exact_duration;
 
@@ -31,14 +35,18 @@ pub struct Shards {
 }
 
 /// How fast the mirror may go. Absent: as fast as it can. Changeable while running.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema, ToSchema,
+)]
 #[serde(deny_unknown_fields, default)]
 pub struct Throttle {
     /// Entries a second, of this instance.
     #[schemars(range(min = 1), extend("x-unit" = "entries/s"))]
+    #[schema(minimum = 1)]
     pub entries_per_second: Option<u32>,
     /// Bytes of entries a second, of this instance.
     #[schemars(range(min = 1), extend("x-unit" = "bytes/s"))]
+    #[schema(minimum = 1)]
     pub bytes_per_second: Option<u32>,
 }
 
@@ -49,8 +57,34 @@ pub struct Http {
     /// Address to listen on: an IP address and a port.
     #[schemars(schema_with = "schema::socket_address")]
     pub listen: std::net::SocketAddr,
-    /// Permit an address beyond loopback although the API has no authentication.
+    /// File of those who may use the API, a line for each token: `role name sha256:DIGEST`, as `lockgate token` prints it. Roles: `flags`, `viewer`, `operator`, `admin`. Without it nothing can be changed through the API, and everybody may read.
+    #[schemars(schema_with = "schema::optional_path")]
+    pub tokens_file: Option<PathBuf>,
+    /// PEM file of the certificate that the API shows, with those between it and its authority; with `tls_key_file`.
+    #[schemars(schema_with = "schema::optional_path")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// PEM file of its key.
+    #[schemars(schema_with = "schema::optional_path")]
+    pub tls_key_file: Option<PathBuf>,
+    /// Names, beyond those of loopback, by which the API may be called: a request whose Host is another is refused. Empty, and `listen` beyond loopback: any.
+    #[schemars(inner(length(min = 1)))]
+    pub hosts: Vec<String>,
+    /// Requests that one address may make; more are refused for a moment.
+    #[schemars(range(min = 1), extend("x-unit" = "requests/s"))]
+    pub requests_per_second: NonZeroU32,
+    /// Permit an address beyond loopback without tokens and TLS.
     pub allow_remote: bool,
+    /// What `tokens_file` holds.
+    #[serde(skip)]
+    pub tokens: Vec<Token>,
+}
+
+impl Http {
+    /// Whether the API speaks TLS.
+    #[must_use]
+    pub const fn tls(&self) -> bool {
+        self.tls_cert_file.is_some()
+    }
 }
 
 /// Logging.
@@ -118,7 +152,13 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             listen: std::net::SocketAddr::from(([127, 0, 0, 1], 8474)),
+            tokens_file: None,
+            tls_cert_file: None,
+            tls_key_file: None,
+            hosts: Vec::new(),
+            requests_per_second: const { NonZeroU32::new(500).expect("not zero") },
             allow_remote: false,
+            tokens: Vec::new(),
         }
     }
 }

@@ -12,7 +12,13 @@ use super::path::Path;
 use super::{schema, text};
 
 /// Variables that begin as ours and are no settings: what the command line and the crash tests read.
-const OTHER_VARIABLES: [&str; 3] = ["LOCKGATE_CONFIG", "LOCKGATE_FAILPOINTS", "LOCKGATE_URL"];
+const OTHER_VARIABLES: [&str; 5] = [
+    "LOCKGATE_CA_FILE",
+    "LOCKGATE_CONFIG",
+    "LOCKGATE_FAILPOINTS",
+    "LOCKGATE_TOKEN_FILE",
+    "LOCKGATE_URL",
+];
 
 const PREFIX: &str = "LOCKGATE_";
 

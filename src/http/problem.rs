@@ -4,7 +4,16 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::config::Role;
 use crate::migration::step::Refusal;
+
+/// What the guard notes of an answer: the change that was made, or why there was none. Never what a caller sent unread.
+#[derive(Clone, Debug)]
+pub struct Said(pub String);
+
+/// Marks an answer whose refusal is in the journal already.
+#[derive(Clone, Copy, Debug)]
+pub struct ByDriver;
 
 /// `application/problem+json`.
 #[derive(Debug, Serialize)]
@@ -14,6 +23,8 @@ pub struct Problem {
     title: &'static str,
     status: u16,
     detail: String,
+    #[serde(skip)]
+    by_driver: bool,
 }
 
 impl Problem {
@@ -23,20 +34,40 @@ impl Problem {
             title,
             status: status.as_u16(),
             detail: detail.into(),
+            by_driver: false,
         }
+    }
+
+    pub const fn title(&self) -> &'static str {
+        self.title
     }
 
     pub fn bad_request(detail: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad request", detail)
     }
 
+    /// A body that cannot be read.
+    pub fn unreadable(status: StatusCode, detail: &str) -> Self {
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::new(
+                status,
+                "too large",
+                "the body is larger than this call ever needs; send less",
+            ),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::new(
+                status,
+                "not sent as JSON",
+                "send JSON with the header Content-Type: application/json",
+            ),
+            _ => Self::bad_request(detail),
+        }
+    }
+
     pub fn not_found() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
             "not found",
-            "there is GET /v1/status, /v1/migration, /v1/flags/flagd, /metrics, /livez, /readyz, /runbooks/NAME; PUT /v1/throttle, /v1/log-level; POST \
-             /v1/streams/resume, /v1/parity/repair, /v1/plans, /v1/plans/ID/apply, /v1/hold, /v1/resume, /v1/rollback, /v1/rehearsals, /v1/baseline, \
-             /v1/evidence, /v1/flags/ack, /ofrep/v1/evaluate/flags",
+            "there is nothing at this path; GET /v1/openapi.json lists what there is",
         )
     }
 
@@ -71,10 +102,59 @@ impl Problem {
         )
     }
 
-    pub fn unknown_host(host: &str) -> Self {
-        let detail =
-            format!("`{host}` is not this machine's loopback name; use 127.0.0.1 or localhost");
+    pub fn unknown_host(local: bool) -> Self {
+        let detail = if local {
+            "the Host header is no loopback name; use 127.0.0.1 or localhost, or list the name in http.hosts"
+        } else {
+            "the Host header is none of http.hosts; use one of them, or list this name there"
+        };
         Self::new(StatusCode::FORBIDDEN, "unknown host", detail)
+    }
+
+    pub fn foreign_origin() -> Self {
+        let detail = "a page of another place sends this; nothing is changed for it. Ask from the command line, or from a page of this API";
+        Self::new(StatusCode::FORBIDDEN, "foreign origin", detail)
+    }
+
+    pub fn too_many_requests() -> Self {
+        let detail = "this address asks more often than http.requests_per_second permits; wait a second and ask again";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too many requests", detail)
+    }
+
+    /// `configured`: whether this API knows any tokens.
+    pub fn no_token(configured: bool) -> Self {
+        let detail = if configured {
+            "show a token: the header Authorization: Bearer TOKEN, or lockgate --token-file FILE"
+        } else {
+            "nothing is changed without a name that a token proves, and this daemon knows no tokens: make one with lockgate token, \
+             set http.tokens_file and start it again"
+        };
+        Self::new(StatusCode::UNAUTHORIZED, "no token", detail)
+    }
+
+    pub fn unknown_token(configured: bool) -> Self {
+        if !configured {
+            return Self::no_token(false);
+        }
+        let detail = "this token is not in http.tokens_file, or was not when the daemon started; use another, or see lockgate runbook rotate-secrets";
+        Self::new(StatusCode::UNAUTHORIZED, "unknown token", detail)
+    }
+
+    pub fn wrong_role(least: &str, role: Role) -> Self {
+        let detail = format!(
+            "this needs the role {least}, and the token's is {role}; ask somebody who has it"
+        );
+        Self {
+            kind: Some("urn:lockgate:role"),
+            ..Self::new(StatusCode::FORBIDDEN, "wrong role", detail)
+        }
+    }
+
+    pub fn journal_unread(why: &str) -> Self {
+        let detail = format!(
+            "the journal cannot be read now: {why}; the daemon's log has the same records. See lockgate runbook LockgateEdgeDown"
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not now", detail)
     }
 
     /// A refusal of the migration driver. What a script tells apart is in `type`.
@@ -115,19 +195,9 @@ impl Problem {
         };
         Self {
             kind: Some(kind),
+            by_driver: true,
             ..Self::new(status, title, refusal.to_string())
         }
-    }
-
-    pub fn nameless() -> Self {
-        let detail =
-            "say who asks, in the header X-Lockgate-Name; nothing is changed without a name";
-        Self::new(StatusCode::UNAUTHORIZED, "nobody is named", detail)
-    }
-
-    pub fn not_here() -> Self {
-        let detail = "other machines can reach this API, and it cannot tell who asks; listen on loopback to steer the migration";
-        Self::new(StatusCode::FORBIDDEN, "not on this address", detail)
     }
 
     pub fn flags_unknown() -> Self {
@@ -155,14 +225,25 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
-        (
-            status,
-            [(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/problem+json"),
-            )],
-            body,
-        )
-            .into_response()
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        let kind = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, kind);
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+            .extensions_mut()
+            .insert(Said(self.title.to_owned()));
+        if self.by_driver {
+            response.extensions_mut().insert(ByDriver);
+        }
+        response
     }
 }

@@ -37,7 +37,7 @@ use crate::status::Board;
 use crate::streams::{DriverSaved, Redis};
 use crate::topics::{Admin, Kafka};
 
-pub use handle::{Handle, Reply, Request, View};
+pub use handle::{Handle, Records, Reply, Request, View};
 
 /// Requests that may wait; more are refused.
 const WAITING: usize = 64;

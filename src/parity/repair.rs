@@ -10,10 +10,11 @@ use super::{Class, Difference, Location, Outcome, Part};
 use crate::entry::EntryId;
 
 /// An entry to be produced again: what `POST /v1/parity/repair` takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Target {
     pub database: u32,
     pub stream: String,
+    #[schema(value_type = String, pattern = "^[0-9]{1,19}(-[0-9]{1,19})?$")]
     pub id: EntryId,
 }
 

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpStream};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, kafka};
+use crate::harness::{Daemon, Role, kafka};
 use crate::plan::{Plan, await_level};
 
 /// A request as somebody else might write it: status line, headers, body.
@@ -20,7 +20,8 @@ fn raw(daemon: &Daemon, request: &str) -> String {
 
 fn written(method: &str, path: &str, host: &str, kind: &str, body: &str) -> String {
     format!(
-        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {}\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+        Role::Admin.authorization(),
         body.len()
     )
 }

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod api_input;
 mod brokers;
 mod connections;
@@ -37,6 +38,7 @@ mod redis_failover;
 mod refusals;
 mod resize;
 mod rig;
+mod schemathesis;
 mod secrecy;
 mod shadow;
 mod shutdown;

@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, eventually, lockgate};
+use crate::harness::{Daemon, Role, eventually, lockgate};
 use crate::rig::Rig;
 
+const AUTH: &str = "authorization";
 const SOON: Duration = Duration::from_secs(30);
 
 /// Headers.
-type Named<'a> = &'a [(&'a str, &'a str)];
+type Headers<'a> = &'a [(&'a str, &'a str)];
 
 struct Operator<'a>(&'a Daemon);
 
 impl Operator<'_> {
     /// A call with these headers; status, ETag and body.
-    fn call(&self, path: &str, headers: Named<'_>, body: &str) -> (u16, String, Value) {
+    fn call(&self, path: &str, headers: Headers<'_>, body: &str) -> (u16, String, Value) {
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(10)))
             .http_status_as_error(false)
@@ -43,7 +44,11 @@ impl Operator<'_> {
     }
 
     fn as_ana(&self, path: &str, body: &Value) -> (u16, Value) {
-        let (status, _, answer) = self.call(path, &[("x-lockgate-name", "ana")], &body.to_string());
+        let (status, _, answer) = self.call(
+            path,
+            &[(AUTH, &Role::Operator.authorization())],
+            &body.to_string(),
+        );
         (status, answer)
     }
 
@@ -127,11 +132,19 @@ fn an_operator_sees_what_blocks_and_is_refused_by_it() {
         "a plan is used once"
     );
 
+    let (_, plan) = operator.as_ana("/v1/plans", &json!({ "verb": "promote" }));
+    let apply = format!("/v1/plans/{}/apply", plan["id"].as_str().expect("an id"));
     let (status, _) = operator.as_ana(
         "/v1/hold",
         &json!({ "reason": "lunch, nobody is watching" }),
     );
     assert_eq!(status, 202);
+    let (status, late) = operator.as_ana(&apply, &json!({ "reason": "the soak was clean" }));
+    assert_eq!(
+        (status, &late["type"]),
+        (409, &json!("urn:lockgate:moved")),
+        "the epoch moved since the plan: {late}"
+    );
     let held = eventually(SOON, "it is held", || {
         operator
             .shown()
@@ -158,17 +171,51 @@ fn bad_calls_are_told_what_to_do_and_change_nothing() {
     let daemon = daemon(&rig);
     let operator = Operator(&daemon);
     let before = operator.ready();
-    let name: Named<'_> = &[("x-lockgate-name", "ana")];
-    let long = "x".repeat(70);
-    let too_long: Named<'_> = &[("x-lockgate-name", &long)];
-    let bad: [(&str, Named<'_>, &str, u16); 14] = [
+    let ana = Role::Operator.authorization();
+    let name: Headers<'_> = &[(AUTH, &ana)];
+    let ada = Role::Admin.authorization();
+    let admin: Headers<'_> = &[(AUTH, &ada)];
+    let billing = Role::Flags.authorization();
+    let application: Headers<'_> = &[(AUTH, &billing)];
+    let large = format!(r#"{{"reason": "{}"}}"#, "x".repeat(70_000));
+    let bad: [(&str, Headers<'_>, &str, u16); 24] = [
         ("/v1/hold", &[], r#"{"reason": "because it must be"}"#, 401),
+        ("/v1/hold", name, &large, 413),
         (
-            "/v1/hold",
-            too_long,
-            r#"{"reason": "because it must be"}"#,
-            401,
+            "/v1/plans/none/complete",
+            name,
+            r#"{"reason": "because it must be", "name": "x"}"#,
+            403,
         ),
+        (
+            "/v1/plans/none/complete",
+            admin,
+            r#"{"reason": "because it must be", "name": "x"}"#,
+            409,
+        ),
+        (
+            "/v1/plans/none/complete",
+            admin,
+            r#"{"reason": "because it must be"}"#,
+            400,
+        ),
+        (
+            "/v1/plans/none/apply",
+            name,
+            r#"{"reason": "because it must be", "name": "x"}"#,
+            400,
+        ),
+        (
+            "/v1/plans/%FF/apply",
+            name,
+            r#"{"reason": "because it must be"}"#,
+            400,
+        ),
+        ("/v1/plans", name, r#"{"verb": "hold"}"#, 409),
+        ("/v1/plans", name, r#"{"verb": "fly"}"#, 400),
+        ("/v1/rehearsals", name, r#"{"step": "done"}"#, 409),
+        ("/v1/rehearsals", name, r#"{"step": 5}"#, 400),
+        ("/v1/baseline", name, "", 409),
         ("/v1/hold", name, r#"{"reason": "short"}"#, 400),
         ("/v1/hold", name, r#"{"why": "because it must be"}"#, 400),
         ("/v1/hold", name, "{", 400),
@@ -217,7 +264,7 @@ fn bad_calls_are_told_what_to_do_and_change_nothing() {
         ),
         (
             "/v1/flags/ack",
-            &[],
+            application,
             r#"{"client": "billing", "version": 1000000, "lifetime_seconds": 10}"#,
             400,
         ),
@@ -247,33 +294,40 @@ fn applications_evaluate_acknowledge_and_are_told_nothing_new_when_nothing_is() 
     operator.ready();
     let context =
         json!({ "context": { "targetingKey": "conversation-1", "tenant": 7 } }).to_string();
-    let (status, _, one) = operator.call("/ofrep/v1/evaluate/flags/QUEUE_BACKEND", &[], &context);
+    let billing = Role::Flags.authorization();
+    let application: Headers<'_> = &[(AUTH, &billing)];
+    let (status, _, one) = operator.call(
+        "/ofrep/v1/evaluate/flags/QUEUE_BACKEND",
+        application,
+        &context,
+    );
     assert_eq!(
         (status, &one["value"], &one["reason"]),
         (200, &json!("redis"), &json!("STATIC")),
         "{one}"
     );
-    let (status, _, unknown) = operator.call("/ofrep/v1/evaluate/flags/NO_SUCH", &[], &context);
+    let (status, _, unknown) =
+        operator.call("/ofrep/v1/evaluate/flags/NO_SUCH", application, &context);
     assert_eq!(
         (status, &unknown["errorCode"]),
         (404, &json!("FLAG_NOT_FOUND"))
     );
-    let (status, etag, all) = operator.call("/ofrep/v1/evaluate/flags", &[], &context);
+    let (status, etag, all) = operator.call("/ofrep/v1/evaluate/flags", application, &context);
     assert_eq!(status, 200);
     assert_eq!(all["flags"].as_array().map(Vec::len), Some(4), "{all}");
     let (status, _, _) = operator.call(
         "/ofrep/v1/evaluate/flags",
-        &[("if-none-match", &etag)],
+        &[(AUTH, &billing), ("if-none-match", &etag)],
         &context,
     );
     assert_eq!(status, 304);
-    let (status, _, broken) = operator.call("/ofrep/v1/evaluate/flags", &[], "{");
+    let (status, _, broken) = operator.call("/ofrep/v1/evaluate/flags", application, "{");
     assert_eq!((status, &broken["errorCode"]), (400, &json!("PARSE_ERROR")));
 
     let version = one["metadata"]["version"].as_u64().expect("a version");
     let ack =
         json!({ "client": "billing", "version": version, "lifetime_seconds": 60 }).to_string();
-    assert_eq!(operator.call("/v1/flags/ack", &[], &ack).0, 204);
+    assert_eq!(operator.call("/v1/flags/ack", application, &ack).0, 204);
     eventually(SOON, "the gate on clients passes", || {
         let shown = operator.shown()?;
         let gates = shown["gates"].as_array()?.clone();
@@ -311,8 +365,10 @@ fn the_verbs_show_refuse_and_hold_with_the_exit_codes_that_scripts_rely_on() {
     let operator = Operator(&daemon);
     operator.ready();
     let url = daemon.url();
+    let token = Role::Operator.token_file().display().to_string();
     let run = |words: &[&str]| {
-        let words: Vec<&str> = words.iter().copied().chain(["--url", &url]).collect();
+        let place = ["--url", &url, "--token-file", &token];
+        let words: Vec<&str> = words.iter().copied().chain(place).collect();
         let output = lockgate(&words);
         let text = String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr);
@@ -325,29 +381,16 @@ fn the_verbs_show_refuse_and_hold_with_the_exit_codes_that_scripts_rely_on() {
             && text.contains("next: promote to consumers:5: blocked"),
         "{text}"
     );
-    let (code, text) = run(&["promote", "--dry-run", "--name", "ana"]);
+    let (code, text) = run(&["promote", "--dry-run"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("blocked by soak"), "{text}");
-    let (code, text) = run(&[
-        "promote",
-        "--yes",
-        "--reason",
-        "the soak was clean",
-        "--name",
-        "ana",
-    ]);
+    let (code, text) = run(&["promote", "--yes", "--reason", "the soak was clean"]);
     assert_eq!(code, Some(4), "{text}");
-    let (code, text) = run(&[
-        "rollback",
-        "--reason",
-        "nothing was promoted",
-        "--name",
-        "ana",
-    ]);
+    let (code, text) = run(&["rollback", "--reason", "nothing was promoted"]);
     assert_eq!(code, Some(4), "{text}");
-    let (code, text) = run(&["hold", "--reason", "short", "--name", "ana"]);
+    let (code, text) = run(&["hold", "--reason", "short"]);
     assert_eq!(code, Some(2), "{text}");
-    let (code, text) = run(&["hold", "--reason", "nobody is watching", "--name", "ana"]);
+    let (code, text) = run(&["hold", "--reason", "nobody is watching"]);
     assert_eq!(code, Some(0), "{text}");
     let (code, text) = run(&["journal"]);
     assert_eq!(code, Some(0), "{text}");

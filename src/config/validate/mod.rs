@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, Hash, Key, Partitioner, Problem, Route, Value, text};
+use super::{Config, Hash, Http, Key, Partitioner, Problem, Route, Value, text};
 
 mod kafka;
 
@@ -87,13 +87,7 @@ fn service(config: &Config, found: &mut impl FnMut(String, &str)) {
             "is not less than kafka.transaction_timeout, after which the broker aborts a transaction; make it smaller",
         );
     }
-    if !config.http.listen.ip().is_loopback() && !config.http.allow_remote {
-        found(
-            "http.listen".to_owned(),
-            "is reachable from other machines and the API has no authentication; listen on 127.0.0.1, or set \
-             http.allow_remote = true where the network itself keeps others out",
-        );
-    }
+    http(&config.http, found);
     for directive in config.log.level.split(',') {
         let level = directive
             .rsplit_once('=')
@@ -109,6 +103,44 @@ fn service(config: &Config, found: &mut impl FnMut(String, &str)) {
             found("log.level".to_owned(), &message);
         }
     }
+}
+
+fn http(http: &Http, found: &mut impl FnMut(String, &str)) {
+    let guarded = http.tokens_file.is_some() && http.tls();
+    if !http.listen.ip().is_loopback() && !guarded && !http.allow_remote {
+        found(
+            "http.listen".to_owned(),
+            "is reachable from other machines without tokens and TLS; set http.tokens_file, http.tls_cert_file and \
+             http.tls_key_file, or listen on 127.0.0.1, or set http.allow_remote = true where the network itself keeps others out",
+        );
+    }
+    match (&http.tls_cert_file, &http.tls_key_file) {
+        (Some(_), None) => found(
+            "http.tls_key_file".to_owned(),
+            "is missing beside http.tls_cert_file; set both or neither",
+        ),
+        (None, Some(_)) => found(
+            "http.tls_cert_file".to_owned(),
+            "is missing beside http.tls_key_file; set both or neither",
+        ),
+        _ => {}
+    }
+    for (index, host) in http.hosts.iter().enumerate() {
+        if host.contains(['/', ' ', '*'])
+            || host
+                .rsplit_once(':')
+                .is_some_and(|(_, port)| is_number(port))
+        {
+            found(
+                format!("http.hosts[{index}]"),
+                "is no host's name; write it without scheme, port and path, such as \"lockgate.internal\"",
+            );
+        }
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn one_route(route: &Route, found: &mut impl FnMut(&str, &str)) {

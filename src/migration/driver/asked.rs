@@ -1,6 +1,6 @@
 //! Requests: asked of the mind, and the way back tried against the live stores without moving anybody.
 
-use super::{Driver, Reply, Request, now_ms};
+use super::{Driver, Records, Reply, Request, now_ms};
 use crate::migration::gate::millis;
 use crate::migration::phase::Step;
 use crate::migration::step::{Action, Ask, Event, Refusal, Who};
@@ -10,9 +10,27 @@ impl Driver {
         let (reply, answer) = match request {
             Request::Ask(who, ask, reply) => (reply, self.ask(who, ask).await),
             Request::Rehearse(who, step, reply) => (reply, self.rehearse(who, step).await),
+            Request::Note(who, outcome, note) => {
+                drop(self.ask(who, Ask::Note { outcome, note }).await);
+                return;
+            }
+            Request::Journal(after, most, reply) => {
+                let _ = reply.send(self.journal(after, most).await);
+                return;
+            }
         };
         // Who asked may have gone.
         let _ = reply.send(answer);
+    }
+
+    /// Whoever steers writes the journal; everybody may read it.
+    async fn journal(&mut self, after: u64, most: u64) -> Records {
+        let stored = self.store.load().await.map_err(|error| error.to_string())?;
+        let total = stored.map_or(0, |(state, _)| state.journal);
+        let first = after.saturating_add(1);
+        let last = total.min(after.saturating_add(most));
+        let records = self.store.journal(first..=last).await;
+        Ok((records.map_err(|error| error.to_string())?, total))
     }
 
     async fn ask(&mut self, who: Who, ask: Ask) -> Reply {

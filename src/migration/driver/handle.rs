@@ -8,14 +8,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::migration::gate::{Measure, Verdict};
 use crate::migration::measure::Measurements;
 use crate::migration::phase::Step;
-use crate::migration::step::{Answer, Ask, Record, Refusal, State, Trouble, Who};
+use crate::migration::step::{Answer, Ask, Outcome, Record, Refusal, State, Trouble, Who};
 
 /// What may be asked of the driver's task.
 pub enum Request {
     Ask(Who, Ask, oneshot::Sender<Reply>),
     /// Try the way back from a step against the live stores.
     Rehearse(Who, Step, oneshot::Sender<Reply>),
+    /// Note what was asked of Lockgate elsewhere, and what came of it.
+    Note(Who, Outcome, String),
+    /// Records after a number, so many at most.
+    Journal(u64, u64, oneshot::Sender<Records>),
 }
+
+/// Records, and how many there are in all; or why they cannot be read.
+pub type Records = Result<(Vec<Record>, u64), String>;
 
 pub type Reply = Result<Box<Answer>, Box<Refusal>>;
 
@@ -54,6 +61,23 @@ impl Handle {
     pub async fn rehearse(&self, who: Who, step: Step) -> Reply {
         self.request(|reply| Request::Rehearse(who, step, reply))
             .await
+    }
+
+    /// Notes what was asked of Lockgate elsewhere. Only the one who steers keeps the journal: where this instance does not, or
+    /// is busy, the log alone has it.
+    pub fn note(&self, who: Who, outcome: Outcome, note: String) {
+        // The caller has logged it.
+        let _ = self.requests.try_send(Request::Note(who, outcome, note));
+    }
+
+    /// Records of the journal after a number, in order.
+    pub async fn journal(&self, after: u64, most: u64) -> Records {
+        let (reply, records) = oneshot::channel();
+        let busy = || "the driver is busy".to_owned();
+        self.requests
+            .try_send(Request::Journal(after, most, reply))
+            .map_err(|_full| busy())?;
+        records.await.map_err(|_gone| busy())?
     }
 
     async fn request(&self, make: impl FnOnce(oneshot::Sender<Reply>) -> Request) -> Reply {

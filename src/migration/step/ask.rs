@@ -45,6 +45,11 @@ pub enum Ask {
     Baseline,
     /// Something that the one who asks has measured. It is not journaled, and not lost with this process.
     Evidence(Sample),
+    /// Note what was asked of Lockgate elsewhere, and what came of it.
+    Note {
+        outcome: Outcome,
+        note: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -127,6 +132,10 @@ impl Machine {
             }
             Ask::Baseline => self.baseline(who, now_ms)?,
             Ask::Evidence(sample) => self.hear(sample),
+            Ask::Note { outcome, note } => {
+                let step = self.state.step;
+                self.note(who, Verb::Call, step, "", outcome, &note, now_ms);
+            }
         }
         Ok(Answer::Accepted {
             epoch: self.state.epoch,
@@ -147,6 +156,7 @@ impl Machine {
             Ask::Rehearsed { .. } => Verb::Rehearse,
             Ask::Baseline => Verb::Baseline,
             Ask::Evidence(_) => Verb::Evidence,
+            Ask::Note { .. } => Verb::Call,
         }
     }
 
@@ -222,6 +232,10 @@ fn reason_of(ask: &Ask) -> &str {
         | Ask::Hold { reason }
         | Ask::Resume { reason }
         | Ask::Rollback { reason, .. } => reason,
-        Ask::Plan { .. } | Ask::Rehearsed { .. } | Ask::Baseline | Ask::Evidence(_) => "",
+        Ask::Plan { .. }
+        | Ask::Rehearsed { .. }
+        | Ask::Baseline
+        | Ask::Evidence(_)
+        | Ask::Note { .. } => "",
     }
 }

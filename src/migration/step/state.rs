@@ -151,6 +151,8 @@ pub enum Verb {
     Configure,
     /// The first start, and taking over a state.
     Start,
+    /// A call of the API that was turned away, or that changed something beside the migration.
+    Call,
 }
 
 impl Verb {
@@ -168,6 +170,7 @@ impl Verb {
             Self::Evidence => "evidence",
             Self::Configure => "configure",
             Self::Start => "start",
+            Self::Call => "call",
         }
     }
 }

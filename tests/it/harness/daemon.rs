@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use super::logs;
 use super::ports::free_port;
 use super::process::{Process, Scratch};
+use super::tokens::{self, Role};
 use super::wait::eventually;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lockgate");
@@ -25,6 +26,8 @@ pub struct DaemonOptions {
     pub failpoints: Option<String>,
     /// Arguments after `run --config <file>`.
     pub arguments: Vec<String>,
+    /// What stands under `[http]` beside `listen`; without it the tests' tokens.
+    pub http: Option<String>,
 }
 
 /// A daemon with its own HTTP port; killed when dropped.
@@ -37,7 +40,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts `lockgate run` with this TOML. Where it has no `[http]`, one with a free port is added.
+    /// Starts `lockgate run` with this TOML. Where it has no `[http]`, one with a free port and the tests' tokens is added.
     /// Does not wait: `wait_ready` does.
     pub fn start(config: &str) -> Self {
         Self::start_with(config, DaemonOptions::default())
@@ -58,7 +61,7 @@ impl Daemon {
         let file = folder.path().join("lockgate.toml");
         let mut text = config.to_owned();
         if !config.lines().any(|line| line.trim() == "[http]") {
-            text.push_str(&format!("\n[http]\nlisten = \"127.0.0.1:{port}\"\n"));
+            text.push_str(&http(port, options.http.as_deref()));
         }
         fs::write(&file, text).expect("lockgate.toml");
         let process = launch(&folder, &options, &log);
@@ -85,7 +88,7 @@ impl Daemon {
 
     /// Writes another configuration for the next `restart`.
     pub fn reconfigure(&self, config: &str) {
-        let text = format!("{config}\n[http]\nlisten = \"127.0.0.1:{}\"\n", self.port);
+        let text = format!("{config}{}", http(self.port, self.options.http.as_deref()));
         fs::write(self.config_file(), text).expect("lockgate.toml");
     }
 
@@ -112,10 +115,11 @@ impl Daemon {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Status code and body of a path of the API.
+    /// Status code and body of a path of the API. This and all below ask as the administrator.
     pub fn get(&self, path: &str) -> Result<(u16, String), ureq::Error> {
         let mut response = agent()
             .get(format!("http://127.0.0.1:{}{path}", self.port))
+            .header("authorization", Role::Admin.authorization())
             .call()?;
         let body = response.body_mut().read_to_string()?;
         Ok((response.status().as_u16(), body))
@@ -125,6 +129,7 @@ impl Daemon {
     pub fn post(&self, path: &str, body: &serde_json::Value) -> Result<(u16, String), ureq::Error> {
         let mut response = agent()
             .post(format!("http://127.0.0.1:{}{path}", self.port))
+            .header("authorization", Role::Admin.authorization())
             .send_json(body)?;
         let body = response.body_mut().read_to_string()?;
         Ok((response.status().as_u16(), body))
@@ -134,6 +139,7 @@ impl Daemon {
     pub fn put(&self, path: &str, body: &serde_json::Value) -> Result<(u16, String), ureq::Error> {
         let mut response = agent()
             .put(format!("http://127.0.0.1:{}{path}", self.port))
+            .header("authorization", Role::Admin.authorization())
             .send_json(body)?;
         let body = response.body_mut().read_to_string()?;
         Ok((response.status().as_u16(), body))
@@ -201,6 +207,14 @@ impl Daemon {
     }
 }
 
+fn http(port: u16, more: Option<&str>) -> String {
+    let more = more.map_or_else(
+        || format!("tokens_file = {:?}", tokens::file()),
+        str::to_owned,
+    );
+    format!("\n[http]\nlisten = \"127.0.0.1:{port}\"\n{more}\n")
+}
+
 /// Without the settings of this run, which are not the daemon's: it would refuse `LOCKGATE_SOAK`.
 fn own_environment(mut command: Command) -> Command {
     for (key, _) in std::env::vars_os() {
@@ -236,7 +250,7 @@ fn agent() -> ureq::Agent {
         .new_agent()
 }
 
-/// Runs the command line and gives what it printed and its exit code.
+/// Runs the command line, as the administrator, and gives what it printed and its exit code.
 pub fn lockgate<A: AsRef<OsStr>>(arguments: &[A]) -> Output {
     lockgate_with(arguments, &[])
 }
@@ -244,6 +258,7 @@ pub fn lockgate<A: AsRef<OsStr>>(arguments: &[A]) -> Output {
 /// The same with environment.
 pub fn lockgate_with<A: AsRef<OsStr>>(arguments: &[A], env: &[(&str, &str)]) -> Output {
     own_environment(Command::new(BINARY))
+        .env("LOCKGATE_TOKEN_FILE", Role::Admin.token_file())
         .args(arguments)
         .envs(env.iter().copied())
         .stdin(Stdio::null())
@@ -254,7 +269,9 @@ pub fn lockgate_with<A: AsRef<OsStr>>(arguments: &[A], env: &[(&str, &str)]) -> 
 /// Runs the command line beside the test, to be watched and signalled.
 pub fn lockgate_beside<A: AsRef<OsStr>>(arguments: &[A]) -> Process {
     let mut command = own_environment(Command::new(BINARY));
-    command.args(arguments);
+    command
+        .env("LOCKGATE_TOKEN_FILE", Role::Admin.token_file())
+        .args(arguments);
     Process::start("lockgate", &command, &logs::log_file("lockgate"))
 }
 

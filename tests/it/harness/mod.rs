@@ -24,12 +24,14 @@ mod ports;
 mod process;
 mod prometheus;
 mod redis;
+mod tokens;
 mod wait;
 mod workload;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use self::redis::{RedisOptions, RedisServer, redis};
+pub use certificates::make as make_certificates;
 pub use cut::{Cut, Fault, Way};
 pub use daemon::{Daemon, DaemonOptions, lockgate, lockgate_beside, lockgate_with};
 pub use kafka::{KafkaCluster, KafkaOptions, kafka};
@@ -41,6 +43,7 @@ pub use monitor::{Asked, Monitor};
 pub use ports::free_port;
 pub use process::{Process, Scratch};
 pub use prometheus::{Prometheus, Rules};
+pub use tokens::Role;
 pub use wait::{Outcome, eventually, eventually_async};
 pub use workload::{Added, Running, Sent, Workload};
 

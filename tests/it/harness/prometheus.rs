@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::logs;
 use super::ports::free_port;
 use super::process::{Process, Scratch};
+use super::tokens::Role;
 use super::wait::eventually;
 
 const START: Duration = Duration::from_secs(30);
@@ -48,10 +49,11 @@ impl Prometheus {
             .iter()
             .map(|port| format!("127.0.0.1:{port}"))
             .collect();
+        let token = Role::Viewer.token_file();
         let config = format!(
             "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  evaluation_interval: 1s\n\
              rule_files: [alerts.yml]\n\
-             scrape_configs:\n  - job_name: lockgate\n    static_configs:\n      - targets: {targets:?}\n"
+             scrape_configs:\n  - job_name: lockgate\n    authorization: {{ credentials_file: {token:?} }}\n    static_configs:\n      - targets: {targets:?}\n"
         );
         let file = folder.path().join("prometheus.yml");
         fs::write(&file, config).expect("prometheus.yml");

@@ -17,8 +17,16 @@ const HEADINGS: [&str; 7] = [
     "Afterwards",
 ];
 /// What a runbook's commands may ask of the environment; the operator sets them, and so do the tests.
-pub const VARIABLES: [&str; 8] = [
-    "BROKERS", "CONFIG", "DATABASE", "ID", "NAME", "ROUTE", "STREAM", "TOPIC",
+pub const VARIABLES: [&str; 9] = [
+    "BROKERS",
+    "CONFIG",
+    "DATABASE",
+    "ID",
+    "NAME",
+    "ROUTE",
+    "STREAM",
+    "TOKEN_FILE",
+    "TOPIC",
 ];
 /// Commands that only the operator's machines can run: kubectl, systemctl, Kafka's tools, redis-cli on the server.
 const BY_HAND: usize = 77;

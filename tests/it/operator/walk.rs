@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Output, Stdio};
 
-use crate::harness::{Daemon, eventually};
+use crate::harness::{Daemon, Role, eventually};
 use crate::plan::{Plan, SOON};
 
 use super::book::{Book, Step, matches};
@@ -25,6 +25,10 @@ impl Walk {
         let config = daemon.config_file().display().to_string();
         let env = vec![
             ("LOCKGATE_CONFIG", config.clone()),
+            (
+                "LOCKGATE_TOKEN_FILE",
+                Role::Admin.token_file().display().to_string(),
+            ),
             ("CONFIG", config),
             ("NAME", plan.name.clone()),
             ("BROKERS", plan.bootstrap.clone()),

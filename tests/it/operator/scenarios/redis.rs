@@ -1,7 +1,10 @@
 //! Trouble with Redis: it evicts, is full, refuses, changes its history, or gets new secrets.
 
+use lockgate::config::{self, Digest, Token};
+
 use crate::harness::{
-    DaemonOptions, Prometheus, RedisOptions, RedisServer, Rules, eventually, kafka,
+    DaemonOptions, Prometheus, RedisOptions, RedisServer, Role, Rules, Scratch, eventually, kafka,
+    lockgate,
 };
 use crate::operator::walk::Walk;
 use crate::plan::{Plan, SOON, Topic, add, await_level, await_state};
@@ -103,22 +106,45 @@ pub fn rotate_secrets(book: &str) {
     });
     let mut plan = on(&server, "book-secrets");
     plan.redis_more = "username = \"mirror\"\n".to_owned();
+    let folder = Scratch::new("secrets");
+    let (tokens, token) = (
+        folder.path().join("tokens"),
+        folder.path().join("ana.token"),
+    );
+    let old = std::fs::read_to_string(Role::Admin.token_file().with_file_name("tokens")).unwrap();
+    std::fs::write(&tokens, &old).unwrap();
     let with = |word: &str| DaemonOptions {
         env: vec![("LOCKGATE_REDIS__PASSWORD".to_owned(), word.to_owned())],
+        http: Some(format!("tokens_file = {tokens:?}")),
         ..DaemonOptions::default()
     };
     let mut daemon = plan.daemon_with(with("old"));
     add(&server, 0, "a", "x", 10);
     await_level(&daemon, "a");
     server.command::<()>(0, "ACL SETUSER mirror >new");
-    let mut walk = Walk::new(book, &plan, &daemon, "a").with("LOCKGATE_REDIS__PASSWORD", "new");
+    let mut walk = Walk::new(book, &plan, &daemon, "a")
+        .with("LOCKGATE_REDIS__PASSWORD", "new")
+        .with("TOKEN_FILE", &token.display().to_string());
     walk.until("First minute");
     walk.through("Repair");
+    let secret = std::fs::read_to_string(&token).unwrap();
+    let new = Token {
+        role: config::Role::Operator,
+        name: "ana".to_owned(),
+        digest: Digest::of(secret.trim()),
+    };
+    std::fs::write(&tokens, format!("{old}{new}\n")).unwrap();
     daemon.restart_with(with("new"));
     daemon.wait_ready();
     server.command::<()>(0, "ACL SETUSER mirror <old");
     walk.until("Verify");
     walk.finish();
+    for good in [token, Role::Operator.token_file()] {
+        let good = good.display().to_string();
+        let words = ["journal", "--url", &daemon.url(), "--token-file", &good];
+        let output = lockgate(&words);
+        assert!(output.status.success(), "{good}: {output:?}");
+    }
 }
 
 /// A replica takes over that lacks a suffix, and what came instead is trimmed already.

@@ -1,0 +1,335 @@
+//! Who may come in: the one guard before every door of the API.
+//!
+//! ```text
+//!   too many from here? ─▶ a Host of ours? ─▶ sent by a page of ours? ─▶ whose token? ─▶ is the role enough? ─▶ the door
+//!          429                  403                   403                   401                403
+//! ```
+//! Nothing that changes anything is reached without a name that a token proves: where no tokens are configured, reading is all
+//! that there is. A browser cannot be led here by another site: a name that was made to point at this machine is no Host of
+//! ours, and what a foreign page sends says so in `Sec-Fetch-Site` or `Origin`.
+//!
+//! Tokens are looked for by their digests, all of them, in constant time. What is refused is counted; what would have changed
+//! something also goes into the journal and the log, so many a minute, and the next record says how many were left out.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::serve::IncomingStream;
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use subtle::ConstantTimeEq;
+use tokio::net::TcpListener;
+use tracing::{debug, info, warn};
+
+use super::Api;
+use super::doors::{Door, Need, Noted};
+use super::problem::{ByDriver, Problem, Said};
+use super::tls::Secured;
+use crate::config::{Digest, Http, Role, Token};
+use crate::metrics::Denied;
+use crate::migration::step::{Outcome, Who};
+
+/// Who asks where nobody is known.
+const NOBODY: &str = "nobody";
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Records of refusals at once; then one a minute.
+const BURST: NonZeroU32 = const { NonZeroU32::new(30).expect("not zero") };
+/// Addresses whose pace is kept before those that rest are forgotten.
+const ADDRESSES: usize = 10_000;
+
+/// The address at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(SocketAddr);
+
+impl Connected<IncomingStream<'_, TcpListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+impl Connected<IncomingStream<'_, Secured>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Secured>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+/// The one who asks, known by a token.
+#[derive(Clone, Debug)]
+pub struct Caller(pub Who);
+
+/// Put beside the caller whose role lets it say that it follows the flags.
+#[derive(Clone, Copy, Debug)]
+pub struct Follower;
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        // The guard lets nobody through to a door that changes something without it.
+        caller.ok_or_else(|| Problem::no_token(true))
+    }
+}
+
+/// Why somebody was turned away.
+struct Turned {
+    /// What it is counted as; `None`: too many requests, which are no attempt at anything.
+    counted: Option<Denied>,
+    who: String,
+    problem: Problem,
+}
+
+impl Turned {
+    fn new(counted: Denied, who: &str, problem: Problem) -> Self {
+        Self {
+            counted: Some(counted),
+            who: who.to_owned(),
+            problem,
+        }
+    }
+}
+
+/// What the guard knows.
+pub struct Access {
+    tokens: Vec<Token>,
+    hosts: Vec<String>,
+    local: bool,
+    pace: DefaultKeyedRateLimiter<IpAddr>,
+    notes: DefaultDirectRateLimiter,
+    /// Refusals since the last one that was noted.
+    left_out: AtomicU64,
+}
+
+impl Access {
+    #[must_use]
+    pub fn new(config: &Http) -> Self {
+        Self {
+            tokens: config.tokens.clone(),
+            hosts: config.hosts.clone(),
+            local: config.listen.ip().is_loopback(),
+            pace: RateLimiter::keyed(Quota::per_second(config.requests_per_second)),
+            notes: RateLimiter::direct(Quota::per_minute(NonZeroU32::MIN).allow_burst(BURST)),
+            left_out: AtomicU64::new(0),
+        }
+    }
+
+    /// The name and role of the one who asks, or `None` where none is needed.
+    fn admit(
+        &self,
+        door: &Door,
+        request: &Request,
+        from: IpAddr,
+    ) -> Result<Option<(String, Role)>, Turned> {
+        if !door.is_probe() {
+            self.keep_pace(from)?;
+        }
+        let headers = request.headers();
+        let host = text(headers, &header::HOST);
+        if !self.is_ours(host) {
+            return Err(Turned::new(
+                Denied::Origin,
+                NOBODY,
+                Problem::unknown_host(self.hosts.is_empty()),
+            ));
+        }
+        if !request.method().is_safe() && is_foreign(headers, host) {
+            return Err(Turned::new(
+                Denied::Origin,
+                NOBODY,
+                Problem::foreign_origin(),
+            ));
+        }
+        self.known(door.need, headers)
+    }
+
+    fn keep_pace(&self, from: IpAddr) -> Result<(), Turned> {
+        if self.pace.len() > ADDRESSES {
+            self.pace.retain_recent();
+        }
+        self.pace.check_key(&from).map_err(|_| Turned {
+            counted: None,
+            who: NOBODY.to_owned(),
+            problem: Problem::too_many_requests(),
+        })
+    }
+
+    fn known(&self, need: Need, headers: &HeaderMap) -> Result<Option<(String, Role)>, Turned> {
+        if need == Need::Nothing || (self.tokens.is_empty() && need.only_reads()) {
+            return Ok(None);
+        }
+        let auth = |problem| Turned::new(Denied::Auth, NOBODY, problem);
+        let configured = !self.tokens.is_empty();
+        let Some(authorization) = headers.get(header::AUTHORIZATION) else {
+            return Err(auth(Problem::no_token(configured)));
+        };
+        let token = authorization.to_str().ok().and_then(bearer);
+        let known = token.and_then(|token| self.holder(token));
+        let known = known.ok_or_else(|| auth(Problem::unknown_token(configured)))?;
+        if need.is_met_by(known.role) {
+            return Ok(Some((known.name.clone(), known.role)));
+        }
+        Err(Turned::new(
+            Denied::Role,
+            &known.name,
+            Problem::wrong_role(need.least().unwrap_or_default(), known.role),
+        ))
+    }
+
+    fn holder(&self, token: &str) -> Option<&Token> {
+        let shown = Digest::of(token);
+        self.tokens.iter().fold(None, |found, known| {
+            let same = known.digest.bytes().ct_eq(shown.bytes());
+            if bool::from(same) { Some(known) } else { found }
+        })
+    }
+
+    /// Whether a Host header names this API.
+    fn is_ours(&self, host: &str) -> bool {
+        if !self.local && self.hosts.is_empty() {
+            return true;
+        }
+        let name = without_port(host);
+        let loopback = matches!(name, "localhost" | "[::1]" | "::1")
+            || name
+                .parse::<std::net::Ipv4Addr>()
+                .is_ok_and(|ip| ip.is_loopback());
+        loopback
+            || self
+                .hosts
+                .iter()
+                .any(|ours| ours.eq_ignore_ascii_case(name))
+    }
+
+    /// How many refusals were left out before this one; `None`: this one is left out too.
+    fn noted(&self) -> Option<u64> {
+        if self.notes.check().is_ok() {
+            return Some(self.left_out.swap(0, Ordering::Relaxed));
+        }
+        self.left_out.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
+
+/// Lets a request through to its door, or turns it away.
+pub async fn guard(
+    State((api, door)): State<(Api, &'static Door)>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let from = peer.ip();
+    let known = match api.access.admit(door, &request, from) {
+        Ok(known) => known,
+        Err(turned) => return turn_away(&api, door, from, turned),
+    };
+    let who = Who {
+        name: known
+            .as_ref()
+            .map_or_else(|| NOBODY.to_owned(), |(name, _)| name.clone()),
+        origin: from.to_string(),
+    };
+    if let Some((_, role)) = known {
+        request.extensions_mut().insert(Caller(who.clone()));
+        if Need::FollowFlags.is_met_by(role) {
+            request.extensions_mut().insert(Follower);
+        }
+    }
+    if door.noted == Noted::Never {
+        return next.run(request).await;
+    }
+    // Who goes away before the answer cancels nothing, and is noted all the same.
+    let acting = tokio::spawn(async move {
+        let response = next.run(request).await;
+        note_answer(&api, door, who, &response);
+        response
+    });
+    crate::tasks::passed_on(acting.await)
+}
+
+fn turn_away(api: &Api, door: &Door, from: IpAddr, turned: Turned) -> Response {
+    if let Some(reason) = turned.counted {
+        api.metrics.denied(reason);
+        if door.noted != Noted::Never {
+            let who = Who {
+                name: turned.who,
+                origin: from.to_string(),
+            };
+            note_refusal(api, door, who, turned.problem.title());
+        }
+    }
+    turned.problem.into_response()
+}
+
+fn note_answer(api: &Api, door: &Door, who: Who, response: &Response) {
+    let status = response.status();
+    let said = response.extensions().get::<Said>();
+    let said = said.map_or_else(|| status.as_str().to_owned(), |said| said.0.clone());
+    let by_driver = response.extensions().get::<ByDriver>().is_some();
+    if status.is_success() {
+        if door.noted == Noted::WhatFails {
+            debug!(who = who.name, from = who.origin, call = %door, said, "API call");
+        } else {
+            info!(who = who.name, from = who.origin, call = %door, said, "API call");
+            let note = format!("{door}: {said}");
+            api.migration.driver.note(who, Outcome::Done, note);
+        }
+    } else if !by_driver {
+        note_refusal(api, door, who, &said);
+    }
+}
+
+fn note_refusal(api: &Api, door: &Door, who: Who, why: &str) {
+    let Some(left_out) = api.access.noted() else {
+        return;
+    };
+    let more = match left_out {
+        0 => String::new(),
+        more => format!("; {more} refused before it are not noted"),
+    };
+    warn!(who = who.name, from = who.origin, call = %door, why, left_out, "API call refused");
+    let note = format!("{door}: {why}{more}");
+    api.migration.driver.note(who, Outcome::Refused, note);
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default()
+}
+
+/// The token of `Bearer TOKEN`.
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn without_port(host: &str) -> &str {
+    host.rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(host, |(name, _)| name)
+}
+
+/// Whether a browser says that a page of another place sends this. What says nothing is no browser.
+fn is_foreign(headers: &HeaderMap, host: &str) -> bool {
+    match (headers.get(FETCH_SITE), headers.get(header::ORIGIN)) {
+        (Some(site), _) => !matches!(site.as_bytes(), b"same-origin" | b"none"),
+        (None, Some(_)) => {
+            let origin = text(headers, &header::ORIGIN);
+            origin
+                .split_once("://")
+                .is_none_or(|(_, authority)| !authority.eq_ignore_ascii_case(host))
+        }
+        (None, None) => false,
+    }
+}
+
+impl std::fmt::Display for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}

@@ -1,0 +1,246 @@
+//! What applications ask: the flags, by OFREP and in flagd's form, and saying which version they follow.
+//!
+//! Errors of OFREP's own paths have OFREP's form, which its providers read.
+
+use axum::extract::{Extension, Json, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::access::Follower;
+use super::input::{Named, Sent};
+use super::problem::Problem;
+use crate::flags::{Bucket, Context, Flag, Flags, FlagsReader, Value, flagd};
+use crate::migration::driver::now_ms;
+
+/// A client that is silent for longer than this is forgotten, whatever it says itself.
+const LONGEST_LIFETIME_S: u32 = 3_600;
+
+/// Which version of the flags an application follows.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AckBody {
+    #[schema(min_length = 1, max_length = 128)]
+    client: String,
+    version: u64,
+    /// Two of its polling periods.
+    #[schema(minimum = 1, maximum = 3600)]
+    lifetime_seconds: u32,
+}
+
+/// Says which version of the flags an application follows.
+#[utoipa::path(post, path = "/v1/flags/ack", request_body = AckBody, responses(
+    (status = 204, description = "It is known for so long"),
+    (status = 503, description = "The flags are not known yet")
+))]
+pub async fn acknowledge(
+    State(api): State<Api>,
+    Sent(AckBody {
+        client,
+        version,
+        lifetime_seconds,
+    }): Sent<AckBody>,
+) -> Result<StatusCode, Problem> {
+    if client.is_empty()
+        || client.len() > 128
+        || !(1..=LONGEST_LIFETIME_S).contains(&lifetime_seconds)
+    {
+        return Err(Problem::bad_request(
+            "give a client's name of 1 to 128 bytes and a lifetime of 1 to 3600 seconds",
+        ));
+    }
+    let told = current(&api.migration.flags)?.version;
+    if version > told {
+        return Err(Problem::bad_request(&format!(
+            "version {version} was never told; the newest is {told}"
+        )));
+    }
+    let lifetime_ms = i64::from(lifetime_seconds) * 1_000;
+    if api
+        .migration
+        .driver
+        .measurements
+        .acknowledged(&client, version, lifetime_ms, now_ms())
+    {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Problem::too_many_clients())
+    }
+}
+
+/// The application that asks, where it says so, and for how long it is known then: two of its polling periods.
+const CLIENT: &str = "x-lockgate-client";
+const LIFETIME: &str = "x-lockgate-lifetime";
+const LIFETIME_S: u32 = 30;
+
+/// An application that fetches a version follows it, where its role lets it say so.
+type Fetching = Option<Extension<Follower>>;
+
+fn fetched(api: &Api, fetching: Fetching, headers: &HeaderMap, flags: &Flags) {
+    if fetching.is_none() {
+        return;
+    }
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(client) = text(CLIENT).filter(|name| (1..=128).contains(&name.len())) else {
+        return;
+    };
+    let lifetime_s = text(LIFETIME)
+        .and_then(|text| text.parse().ok())
+        .filter(|lifetime| (1..=LONGEST_LIFETIME_S).contains(lifetime))
+        .unwrap_or(LIFETIME_S);
+    let measurements = &api.migration.driver.measurements;
+    // One that finds no room is told so where it acknowledges; its flags it has all the same.
+    let _ = measurements.acknowledged(
+        client,
+        flags.version,
+        i64::from(lifetime_s) * 1_000,
+        now_ms(),
+    );
+}
+
+fn current(flags: &FlagsReader) -> Result<Flags, Problem> {
+    flags.borrow().ok_or_else(Problem::flags_unknown)
+}
+
+fn etag(flags: &Flags) -> String {
+    format!("\"{}-{}\"", flags.epoch, flags.version)
+}
+
+fn tagged(flags: &Flags, headers: &HeaderMap, answer: serde_json::Value) -> Response {
+    let etag = etag(flags);
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|tag| tag.to_str().ok());
+    let tag = HeaderValue::from_str(&etag).unwrap_or(HeaderValue::from_static("\"0\""));
+    if known == Some(etag.as_str()) {
+        return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
+    }
+    ([(header::ETAG, tag)], Json(answer)).into_response()
+}
+
+/// The flags in the form of flagd.
+#[utoipa::path(get, path = "/v1/flags/flagd", params(("if-none-match" = Option<String>, Header, description = "The ETag that is known")), responses(
+    (status = 200, description = "The flags", body = Object),
+    (status = 304, description = "As they are known"),
+    (status = 503, description = "They are not known yet")
+))]
+pub async fn flagd_flags(
+    State(api): State<Api>,
+    fetching: Fetching,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let flags = current(&api.migration.flags)?;
+    fetched(&api, fetching, &headers, &flags);
+    for flag in Flag::ALL {
+        let told = flags.evaluate(flag, &Context::default());
+        api.metrics
+            .evaluated("flagd", flag.as_str(), told.variant());
+    }
+    Ok(tagged(&flags, &headers, flagd(&flags)))
+}
+
+/// OpenFeature's context. Other attributes are the application's own.
+#[derive(Default, Deserialize, ToSchema)]
+pub struct OfrepBody {
+    #[serde(default)]
+    context: OfrepContext,
+}
+
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OfrepContext {
+    #[serde(default)]
+    targeting_key: Option<String>,
+    #[serde(default)]
+    bucket: Option<u64>,
+    #[serde(default)]
+    partition: Option<u32>,
+    #[serde(default)]
+    partitions: Option<u32>,
+}
+
+impl OfrepContext {
+    fn context(&self) -> Context<'_> {
+        Context {
+            key: self.targeting_key.as_deref().map(str::as_bytes),
+            bucket: self.bucket.and_then(Bucket::new),
+            partition: self.partition.zip(self.partitions),
+        }
+    }
+}
+
+fn evaluated(api: &Api, flags: &Flags, flag: Flag, context: &Context<'_>) -> serde_json::Value {
+    let evaluation = flags.evaluate(flag, context);
+    api.metrics
+        .evaluated("ofrep", flag.as_str(), evaluation.variant());
+    let value = match evaluation.value {
+        Value::Truth(truth) => json!(truth),
+        Value::Backend(backend) => json!(backend.as_str()),
+    };
+    json!({
+        "key": flag.as_str(),
+        "value": value,
+        "variant": evaluation.variant(),
+        "reason": evaluation.reason.as_str(),
+        "metadata": { "version": flags.version, "epoch": flags.epoch },
+    })
+}
+
+/// One flag, as OpenFeature's remote evaluation protocol asks for it.
+#[utoipa::path(post, path = "/ofrep/v1/evaluate/flags/{key}", params(("key" = String, Path, description = "The flag")),
+    request_body = OfrepBody, responses(
+        (status = 200, description = "Its value", body = Object),
+        (status = 400, description = "In OFREP's form: the body is no evaluation request", body = Object),
+        (status = 404, description = "In OFREP's form: there is no such flag", body = Object),
+        (status = 503, description = "The flags are not known yet")
+))]
+pub async fn ofrep_one(
+    State(api): State<Api>,
+    Named(key): Named,
+    fetching: Fetching,
+    headers: HeaderMap,
+    asked: Result<Sent<OfrepBody>, Problem>,
+) -> Result<Response, Problem> {
+    let Some(flag) = Flag::named(&key) else {
+        let error = json!({ "key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": "there is no such flag" });
+        return Ok((StatusCode::NOT_FOUND, Json(error)).into_response());
+    };
+    let Ok(Sent(asked)) = asked else {
+        let error = json!({ "key": key, "errorCode": "PARSE_ERROR", "errorDetails": "the body is no evaluation request" });
+        return Ok((StatusCode::BAD_REQUEST, Json(error)).into_response());
+    };
+    let flags = current(&api.migration.flags)?;
+    fetched(&api, fetching, &headers, &flags);
+    Ok(Json(evaluated(&api, &flags, flag, &asked.context.context())).into_response())
+}
+
+/// All flags, as OpenFeature's remote evaluation protocol asks for them.
+#[utoipa::path(post, path = "/ofrep/v1/evaluate/flags", params(("if-none-match" = Option<String>, Header, description = "The ETag that is known")),
+    request_body = OfrepBody, responses(
+        (status = 200, description = "Their values", body = Object),
+        (status = 304, description = "As they are known"),
+        (status = 400, description = "In OFREP's form: the body is no evaluation request", body = Object),
+        (status = 503, description = "The flags are not known yet")
+))]
+pub async fn ofrep_all(
+    State(api): State<Api>,
+    fetching: Fetching,
+    headers: HeaderMap,
+    asked: Result<Sent<OfrepBody>, Problem>,
+) -> Result<Response, Problem> {
+    let Ok(Sent(asked)) = asked else {
+        let error = json!({ "errorCode": "PARSE_ERROR", "errorDetails": "the body is no evaluation request" });
+        return Ok((StatusCode::BAD_REQUEST, Json(error)).into_response());
+    };
+    let flags = current(&api.migration.flags)?;
+    fetched(&api, fetching, &headers, &flags);
+    let context = asked.context.context();
+    let all: Vec<_> = Flag::ALL
+        .iter()
+        .map(|flag| evaluated(&api, &flags, *flag, &context))
+        .collect();
+    Ok(tagged(&flags, &headers, json!({ "flags": all })))
+}

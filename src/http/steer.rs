@@ -1,0 +1,347 @@
+//! Steering the migration: what stands, plans and their applying, holding and going back, evidence.
+//!
+//! Each call is passed on to the driver, which decides and keeps the journal; the name in it is the one that a token proves.
+
+use std::sync::Arc;
+
+use axum::extract::{Json, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Api;
+use super::access::Caller;
+use super::input::{Named, Sent};
+use super::problem::Problem;
+use crate::flags::FlagsReader;
+use crate::migration::driver::{Handle, now_ms};
+use crate::migration::gate::{Measure, Reading, Sample};
+use crate::migration::measure::is_pushed;
+use crate::migration::phase::Step;
+use crate::migration::step::{Answer, Ask, Plan, Refusal, Verb, Who};
+use crate::migration::view::{Shown, time};
+
+/// What the migration's calls need.
+#[derive(Clone)]
+pub struct Migration {
+    pub driver: Handle,
+    pub flags: FlagsReader,
+}
+
+impl Migration {
+    #[must_use]
+    pub fn new(driver: Handle, flags: FlagsReader) -> Arc<Self> {
+        Arc::new(Self { driver, flags })
+    }
+}
+
+/// What is to be planned.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanBody {
+    /// `promote`, `complete` or `rollback`.
+    #[schema(value_type = String, example = "promote")]
+    verb: Verb,
+    /// The step that is expected: `shadow`, `consumers:5`, `ingress:10`, `cleanup`, `done`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, pattern = "^(shadow|cleanup|done|(consumers|ingress):([1-9][0-9]?|100))$")]
+    to: Option<Step>,
+}
+
+/// Why it is done.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReasonBody {
+    /// Ten characters or more; it goes into the journal.
+    #[schema(pattern = "\\S[\\s\\S]{8,}\\S")]
+    reason: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompleteBody {
+    /// Ten characters or more; it goes into the journal.
+    #[schema(pattern = "\\S[\\s\\S]{8,}\\S")]
+    reason: String,
+    /// The migration's name, typed.
+    name: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackBody {
+    /// The step to go back to; without it the one before.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, pattern = "^(shadow|cleanup|done|(consumers|ingress):([1-9][0-9]?|100))$")]
+    to: Option<Step>,
+    /// Ten characters or more; it goes into the journal.
+    #[schema(pattern = "\\S[\\s\\S]{8,}\\S")]
+    reason: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RehearseBody {
+    /// The step whose way back is tried.
+    #[schema(value_type = String, example = "consumers:5", pattern = "^(shadow|cleanup|done|(consumers|ingress):([1-9][0-9]?|100))$")]
+    step: Step,
+}
+
+/// `{"measure": "duplicates", "value": 0}`, or `{"measure": "produce-errors", "faults": 0, "total": 2000, "seconds": 60}`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceBody {
+    #[schema(value_type = String, example = "duplicates")]
+    measure: Measure,
+    #[serde(default)]
+    value: Option<f64>,
+    #[serde(default)]
+    faults: Option<u64>,
+    #[serde(default)]
+    total: Option<u64>,
+    /// Over how many seconds up to now they were counted.
+    #[serde(default)]
+    seconds: Option<u32>,
+}
+
+/// What would be done. Good for one use, until it expires or the epoch moves.
+#[derive(Serialize, ToSchema)]
+pub struct ShownPlan {
+    id: String,
+    #[schema(value_type = String)]
+    verb: Verb,
+    #[schema(value_type = String)]
+    from: Step,
+    #[schema(value_type = String)]
+    to: Step,
+    epoch: u64,
+    expires_at: String,
+    steps: Vec<&'static str>,
+    estimate_seconds: Option<f64>,
+    #[schema(value_type = Option<String>)]
+    way_back: Option<Step>,
+    blocked_by: Vec<String>,
+}
+
+impl From<Plan> for ShownPlan {
+    fn from(plan: Plan) -> Self {
+        let blocked = plan.gates.iter().filter(|verdict| !verdict.opens());
+        Self {
+            blocked_by: blocked
+                .map(|verdict| format!("{}: {}", verdict.name, verdict.reason))
+                .collect(),
+            id: plan.id,
+            verb: plan.verb,
+            from: plan.from,
+            to: plan.to,
+            epoch: plan.epoch,
+            expires_at: time(plan.expires_ms),
+            steps: plan.steps.iter().map(|step| step.as_str()).collect(),
+            #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+            estimate_seconds: plan.estimate_ms.map(|ms| ms as f64 / 1_000.0),
+            way_back: plan.way_back,
+        }
+    }
+}
+
+/// It is done, or stored and on its way.
+#[derive(Serialize, ToSchema)]
+pub struct Accepted {
+    epoch: u64,
+    #[schema(value_type = String)]
+    step: Step,
+}
+
+/// The migration as it stands: step, state, gates, what blocks, the way back.
+#[utoipa::path(get, path = "/v1/migration", responses((status = 200, description = "As it stands", body = Object)))]
+pub async fn shown(State(api): State<Api>) -> Json<Shown> {
+    Json(Shown::of(&api.migration.driver.view()))
+}
+
+async fn ask(api: &Api, who: Who, ask: Ask) -> Result<Response, Problem> {
+    answered(api.migration.driver.ask(who, ask).await)
+}
+
+fn answered(answer: Result<Box<Answer>, Box<Refusal>>) -> Result<Response, Problem> {
+    match answer.map(|answer| *answer) {
+        Ok(Answer::Plan(plan)) => Ok(Json(ShownPlan::from(plan)).into_response()),
+        Ok(Answer::Accepted { epoch, step }) => {
+            Ok((StatusCode::ACCEPTED, Json(Accepted { epoch, step })).into_response())
+        }
+        Err(refusal) => Err(Problem::refused(&refusal)),
+    }
+}
+
+/// Plans a promotion, the completion or a rollback: runs its steps without doing them.
+#[utoipa::path(post, path = "/v1/plans", request_body = PlanBody, responses(
+    (status = 200, description = "The plan", body = ShownPlan),
+    (status = 409, description = "It does not lead there from here"),
+    (status = 503, description = "The driver cannot say now")
+))]
+pub async fn plan(
+    State(api): State<Api>,
+    Caller(who): Caller,
+    Sent(PlanBody { verb, to }): Sent<PlanBody>,
+) -> Result<Response, Problem> {
+    ask(&api, who, Ask::Plan { verb, to }).await
+}
+
+/// Applies a plan of a promotion or a rollback.
+#[utoipa::path(post, path = "/v1/plans/{id}/apply", params(("id" = String, Path, description = "The plan's")),
+    request_body = ReasonBody, responses(
+        (status = 202, description = "It is on its way", body = Accepted),
+        (status = 409, description = "Gates block it, the plan is used up, or the state moved since"),
+        (status = 503, description = "The driver cannot do it now")
+))]
+pub async fn apply(
+    State(api): State<Api>,
+    Caller(who): Caller,
+    Named(plan): Named,
+    Sent(ReasonBody { reason }): Sent<ReasonBody>,
+) -> Result<Response, Problem> {
+    let typed = None;
+    ask(
+        &api,
+        who,
+        Ask::Apply {
+            plan,
+            reason,
+            typed,
+        },
+    )
+    .await
+}
+
+/// Applies the plan that completes the migration. It cannot be taken back.
+#[utoipa::path(post, path = "/v1/plans/{id}/complete", params(("id" = String, Path, description = "The plan's")),
+    request_body = CompleteBody, responses(
+        (status = 202, description = "It is on its way", body = Accepted),
+        (status = 409, description = "Gates block it, the plan is used up, or the state moved since"),
+        (status = 503, description = "The driver cannot do it now")
+))]
+pub async fn complete(
+    State(api): State<Api>,
+    Caller(who): Caller,
+    Named(plan): Named,
+    Sent(CompleteBody { reason, name }): Sent<CompleteBody>,
+) -> Result<Response, Problem> {
+    let typed = Some(name);
+    ask(
+        &api,
+        who,
+        Ask::Apply {
+            plan,
+            reason,
+            typed,
+        },
+    )
+    .await
+}
+
+/// Promotes nothing until resumed; what is on its way goes on to its end.
+#[utoipa::path(post, path = "/v1/hold", request_body = ReasonBody, responses(
+    (status = 202, description = "It is held", body = Accepted),
+    (status = 409, description = "Not from here"),
+    (status = 503, description = "The driver cannot do it now")
+))]
+pub async fn hold(
+    State(api): State<Api>,
+    Caller(who): Caller,
+    Sent(ReasonBody { reason }): Sent<ReasonBody>,
+) -> Result<Response, Problem> {
+    ask(&api, who, Ask::Hold { reason }).await
+}
+
+/// Lets a migration go on that is held or frozen.
+#[utoipa::path(post, path = "/v1/resume", request_body = ReasonBody, responses(
+    (status = 202, description = "It goes on", body = Accepted),
+    (status = 409, description = "Not from here"),
+    (status = 503, description = "The driver cannot do it now")
+))]
+pub async fn resume(
+    State(api): State<Api>,
+    Caller(who): Caller,
+    Sent(ReasonBody { reason }): Sent<ReasonBody>,
+) -> Result<Response, Problem> {
+    ask(&api, who, Ask::Resume { reason }).await
+}
+
+/// Goes back a step, or to an earlier one, without a preview.
+#[utoipa::path(post, path = "/v1/rollback", request_body = RollbackBody, responses(
+    (status = 202, description = "It is on its way", body = Accepted),
+    (status = 409, description = "Not from here"),
+    (status = 503, description = "The driver cannot do it now")
+))]
+pub async fn rollback(
+    State(api): State<Api>,
+    Caller(who): Caller,
+    Sent(RollbackBody { to, reason }): Sent<RollbackBody>,
+) -> Result<Response, Problem> {
+    ask(&api, who, Ask::Rollback { to, reason }).await
+}
+
+/// Tries the way back from a step against the live stores, and moves nothing.
+#[utoipa::path(post, path = "/v1/rehearsals", request_body = RehearseBody, responses(
+    (status = 202, description = "It was tried; the journal says with what result", body = Accepted),
+    (status = 409, description = "There is no such way"),
+    (status = 503, description = "The driver cannot do it now")
+))]
+pub async fn rehearse(
+    State(api): State<Api>,
+    Caller(who): Caller,
+    Sent(RehearseBody { step }): Sent<RehearseBody>,
+) -> Result<Response, Problem> {
+    answered(api.migration.driver.rehearse(who, step).await)
+}
+
+/// Records how Redis alone does.
+#[utoipa::path(post, path = "/v1/baseline", responses(
+    (status = 202, description = "It is recorded", body = Accepted),
+    (status = 409, description = "Not from here, or the throughput is not known"),
+    (status = 503, description = "The driver cannot do it now")
+))]
+pub async fn baseline(State(api): State<Api>, Caller(who): Caller) -> Result<Response, Problem> {
+    ask(&api, who, Ask::Baseline).await
+}
+
+/// Takes what only the application knows, measured just now.
+#[utoipa::path(post, path = "/v1/evidence", request_body = EvidenceBody,
+    responses(
+        (status = 204, description = "It is stored, and counts until it is too old"),
+        (status = 503, description = "The driver cannot store it now, or another instance steers")
+))]
+pub async fn evidence(
+    State(api): State<Api>,
+    Caller(who): Caller,
+    Sent(asked): Sent<EvidenceBody>,
+) -> Result<StatusCode, Problem> {
+    if !is_pushed(asked.measure) {
+        return Err(Problem::bad_request(&format!(
+            "Lockgate measures {} by itself; it is not pushed",
+            asked.measure
+        )));
+    }
+    let at_ms = now_ms();
+    let reading = match (asked.value, asked.faults, asked.total) {
+        (Some(value), None, None) if value.is_finite() => Reading::Value(value),
+        (None, Some(faults), Some(total)) if faults <= total => Reading::Counted {
+            faults,
+            total,
+            since_ms: at_ms.saturating_sub(i64::from(asked.seconds.unwrap_or(0)) * 1_000),
+        },
+        _ => {
+            return Err(Problem::bad_request(
+                "give either value, or faults and total with faults no greater than total",
+            ));
+        }
+    };
+    let sample = Sample {
+        measure: asked.measure,
+        reading,
+        at_ms,
+    };
+    // Answered when it is stored: what was taken survives a restart.
+    ask(&api, who, Ask::Evidence(sample)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
