@@ -31,7 +31,7 @@ use super::Api;
 use super::doors::{Door, Need, Noted};
 use super::problem::{ByDriver, Problem, Said};
 use super::tls::Secured;
-use crate::config::{Digest, Http, Token};
+use crate::config::{Digest, Http, Role, Token};
 use crate::metrics::Denied;
 use crate::migration::step::{Outcome, Who};
 
@@ -62,6 +62,10 @@ impl Connected<IncomingStream<'_, Secured>> for Peer {
 /// The one who asks, known by a token.
 #[derive(Clone, Debug)]
 pub struct Caller(pub Who);
+
+/// Put beside the caller whose role lets it say that it follows the flags.
+#[derive(Clone, Copy, Debug)]
+pub struct Follower;
 
 impl FromRequestParts<Api> for Caller {
     type Rejection = Problem;
@@ -115,13 +119,13 @@ impl Access {
         }
     }
 
-    /// The name of the one who asks, or `None` where none is needed.
+    /// The name and role of the one who asks, or `None` where none is needed.
     fn admit(
         &self,
         door: &Door,
         request: &Request,
         from: IpAddr,
-    ) -> Result<Option<String>, Turned> {
+    ) -> Result<Option<(String, Role)>, Turned> {
         if !door.is_probe() {
             self.keep_pace(from)?;
         }
@@ -155,7 +159,7 @@ impl Access {
         })
     }
 
-    fn known(&self, need: Need, headers: &HeaderMap) -> Result<Option<String>, Turned> {
+    fn known(&self, need: Need, headers: &HeaderMap) -> Result<Option<(String, Role)>, Turned> {
         if need == Need::Nothing || (self.tokens.is_empty() && need.only_reads()) {
             return Ok(None);
         }
@@ -168,7 +172,7 @@ impl Access {
         let known = token.and_then(|token| self.holder(token));
         let known = known.ok_or_else(|| auth(Problem::unknown_token(configured)))?;
         if need.is_met_by(known.role) {
-            return Ok(Some(known.name.clone()));
+            return Ok(Some((known.name.clone(), known.role)));
         }
         Err(Turned::new(
             Denied::Role,
@@ -220,16 +224,21 @@ pub async fn guard(
     next: Next,
 ) -> Response {
     let from = peer.ip();
-    let name = match api.access.admit(door, &request, from) {
-        Ok(name) => name,
+    let known = match api.access.admit(door, &request, from) {
+        Ok(known) => known,
         Err(turned) => return turn_away(&api, door, from, turned),
     };
     let who = Who {
-        name: name.clone().unwrap_or_else(|| NOBODY.to_owned()),
+        name: known
+            .as_ref()
+            .map_or_else(|| NOBODY.to_owned(), |(name, _)| name.clone()),
         origin: from.to_string(),
     };
-    if name.is_some() {
+    if let Some((_, role)) = known {
         request.extensions_mut().insert(Caller(who.clone()));
+        if Need::FollowFlags.is_met_by(role) {
+            request.extensions_mut().insert(Follower);
+        }
     }
     if door.noted == Noted::Never {
         return next.run(request).await;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Json, State};
+use axum::extract::{Extension, Json, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -13,6 +13,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::Api;
+use super::access::Follower;
 use super::input::{Named, Sent};
 use super::problem::Problem;
 use crate::flags::{Bucket, Context, Flag, Flags, FlagsReader, Value, flagd};
@@ -73,6 +74,36 @@ pub async fn acknowledge(
     }
 }
 
+/// The application that asks, where it says so, and for how long it is known then: two of its polling periods.
+const CLIENT: &str = "x-lockgate-client";
+const LIFETIME: &str = "x-lockgate-lifetime";
+const LIFETIME_S: u32 = 30;
+
+/// An application that fetches a version follows it, where its role lets it say so.
+type Fetching = Option<Extension<Follower>>;
+
+fn fetched(api: &Api, fetching: Fetching, headers: &HeaderMap, flags: &Flags) {
+    if fetching.is_none() {
+        return;
+    }
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(client) = text(CLIENT).filter(|name| (1..=128).contains(&name.len())) else {
+        return;
+    };
+    let lifetime_s = text(LIFETIME)
+        .and_then(|text| text.parse().ok())
+        .filter(|lifetime| (1..=LONGEST_LIFETIME_S).contains(lifetime))
+        .unwrap_or(LIFETIME_S);
+    let measurements = &api.migration.driver.measurements;
+    // One that finds no room is told so where it acknowledges; its flags it has all the same.
+    let _ = measurements.acknowledged(
+        client,
+        flags.version,
+        i64::from(lifetime_s) * 1_000,
+        now_ms(),
+    );
+}
+
 fn current(flags: &FlagsReader) -> Result<Flags, Problem> {
     flags.borrow().ok_or_else(Problem::flags_unknown)
 }
@@ -99,8 +130,13 @@ fn tagged(flags: &Flags, headers: &HeaderMap, answer: serde_json::Value) -> Resp
     (status = 304, description = "As they are known"),
     (status = 503, description = "They are not known yet")
 ))]
-pub async fn flagd_flags(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn flagd_flags(
+    State(api): State<Api>,
+    fetching: Fetching,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let flags = current(&api.migration.flags)?;
+    fetched(&api, fetching, &headers, &flags);
     for flag in Flag::ALL {
         let told = flags.evaluate(flag, &Context::default());
         api.metrics
@@ -171,6 +207,8 @@ fn evaluated(api: &Api, flags: &Flags, flag: Flag, context: &Context<'_>) -> ser
 pub async fn ofrep_one(
     State(api): State<Api>,
     Named(key): Named,
+    fetching: Fetching,
+    headers: HeaderMap,
     asked: Result<Sent<OfrepBody>, Problem>,
 ) -> Result<Response, Problem> {
     let Some(flag) = Flag::named(&key) else {
@@ -182,6 +220,7 @@ pub async fn ofrep_one(
         return Ok((StatusCode::BAD_REQUEST, Json(error)).into_response());
     };
     let flags = current(&api.migration.flags)?;
+    fetched(&api, fetching, &headers, &flags);
     Ok(Json(evaluated(&api, &flags, flag, &asked.context.context())).into_response())
 }
 
@@ -195,6 +234,7 @@ pub async fn ofrep_one(
 ))]
 pub async fn ofrep_all(
     State(api): State<Api>,
+    fetching: Fetching,
     headers: HeaderMap,
     asked: Result<Sent<OfrepBody>, Problem>,
 ) -> Result<Response, Problem> {
@@ -203,6 +243,7 @@ pub async fn ofrep_all(
         return Ok((StatusCode::BAD_REQUEST, Json(error)).into_response());
     };
     let flags = current(&api.migration.flags)?;
+    fetched(&api, fetching, &headers, &flags);
     let context = asked.context.context();
     let all: Vec<_> = Flag::ALL
         .iter()

@@ -307,7 +307,10 @@ pub async fn baseline(State(api): State<Api>, Caller(who): Caller) -> Result<Res
 
 /// Takes what only the application knows, measured just now.
 #[utoipa::path(post, path = "/v1/evidence", request_body = EvidenceBody,
-    responses((status = 204, description = "It counts until it is too old")))]
+    responses(
+        (status = 204, description = "It is stored, and counts until it is too old"),
+        (status = 503, description = "The driver cannot store it now, or another instance steers")
+))]
 pub async fn evidence(
     State(api): State<Api>,
     Caller(who): Caller,

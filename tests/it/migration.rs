@@ -5,6 +5,7 @@
 mod evidence;
 mod faults;
 mod following;
+mod rights;
 mod site;
 mod tripwires;
 

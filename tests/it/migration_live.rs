@@ -10,7 +10,7 @@ use std::process::Command;
 use lockgate::failpoint;
 use serde_json::Value;
 
-use crate::harness::{eventually, murmur3_x86_32, soak};
+use crate::harness::{Role, eventually, murmur3_x86_32, soak};
 use crate::rig::{LONG, Random, pass};
 use live::Live;
 
@@ -189,6 +189,7 @@ fn python(url: &str, keys: &[String]) -> BTreeMap<String, Value> {
         .arg(root.join("tests/openfeature/evaluate.py"))
         .arg(url)
         .args(keys)
+        .env("AUTHORIZATION", Role::Flags.authorization())
         .output()
         .expect("python starts");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
@@ -224,6 +225,15 @@ fn an_openfeature_sdk_follows_the_whole_way_and_falls_back_to_redis() {
         }
     };
     told(&live, 0, false);
+    // Fetching is acknowledging, for an application that says who it is.
+    eventually(LONG, "python is known to follow", || {
+        let shown = live.api.shown()?;
+        let clients = shown["gates"]
+            .as_array()?
+            .iter()
+            .find(|gate| gate["name"] == "clients")?;
+        (clients["samples"] == 2).then_some(())
+    });
     for (step, kafka_below) in [
         ("consumers:100", 0),
         ("ingress:50", 512),

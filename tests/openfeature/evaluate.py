@@ -4,6 +4,7 @@ The defaults are those that docs/flags.md asks for: without an answer everything
 """
 
 import json
+import os
 import sys
 
 from openfeature import api
@@ -13,7 +14,12 @@ from openfeature.evaluation_context import EvaluationContext
 
 def main() -> None:
     url, *keys = sys.argv[1:]
-    provider = OFREPProvider(url, headers_factory=lambda: {"X-Lockgate-Client": "python"})
+    headers = {
+        "Authorization": os.environ["AUTHORIZATION"],
+        "X-Lockgate-Client": "python",
+        "X-Lockgate-Lifetime": "5",
+    }
+    provider = OFREPProvider(url, headers_factory=lambda: headers)
     api.set_provider(provider)
     client = api.get_client()
     for key in keys:

@@ -1,6 +1,7 @@
 //! `lockgate check`: would it work? Configuration and routes; then, online, both stores, real entries of each stream and
 //! the records that they would become. Reads only.
 
+mod driver;
 mod finding;
 mod kafka;
 mod placement;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::driver;
 use super::finding::{Findings, Level};
 use super::placement::{self, Families};
 use super::report::{Report, StreamSeen};
@@ -112,7 +113,7 @@ async fn server(
     let mut connection = redis.connect(redis.default_database()).await?;
     let server = connection.server().await?;
     if driven && server.role == Role::Master {
-        driver(&mut connection, report, findings).await?;
+        driver::check(&mut connection, report, findings).await?;
     }
     report.redis = Some(format!("{} at {}", server.version, redis.peer()));
     if server.may_evict_streams() {
@@ -161,22 +162,6 @@ async fn server(
         );
     }
     Ok(())
-}
-
-/// What the migration driver may do, tried on a key of its own.
-async fn driver(
-    connection: &mut Connection,
-    report: &Report,
-    findings: &mut Findings,
-) -> Result<(), Error> {
-    let key = format!("lockgate:{}:check", report.migration);
-    match connection.driver_rights(key.as_bytes()).await {
-        Err(error) if error.kind() == ErrorKind::NoPermission => {
-            refused(&error, "redis.username (the migration driver)", findings);
-            Ok(())
-        }
-        answer => answer,
-    }
 }
 
 struct Look<'a> {
@@ -397,7 +382,7 @@ fn wrong_type(error: Error) -> Result<(), Error> {
     }
 }
 
-fn refused(error: &Error, place: &str, findings: &mut Findings) {
+pub(super) fn refused(error: &Error, place: &str, findings: &mut Findings) {
     let text = error.to_string();
     let (what, action) = text
         .split_once("; ")

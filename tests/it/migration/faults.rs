@@ -173,6 +173,19 @@ fn redis_out_of_reach_in_the_middle_of_a_step_moves_nothing_and_loses_nothing() 
         let newest: Option<Flags> = *running.flags.borrow();
         assert!(newest.map(|told| told.version) > told.map(|told| told.version));
         running.stop().await;
+
+        // What a process never read it does not tell: its readers keep what they have.
+        cut.cut();
+        let running = site.start("one");
+        eventually_async(LONG, "it says that it cannot read", async || {
+            running.handle.view().error.is_some()
+        })
+        .await;
+        assert_eq!(*running.flags.borrow(), None);
+        cut.mend();
+        running.at(Step::SHADOW, Name::Steady).await;
+        assert_eq!(*running.flags.borrow(), newest);
+        running.stop().await;
     });
 }
 

@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, DaemonOptions, Running, eventually, unique};
+use crate::harness::{Daemon, DaemonOptions, Role, Running, eventually, unique};
 use crate::rig::{LONG, PARTITIONS, Rig};
 
 /// Everything that a real migration waits for days takes moments here.
@@ -75,7 +75,12 @@ impl Api {
     }
 
     pub fn get(&self, path: &str) -> Option<Value> {
-        let mut answer = self.agent.get(format!("{}{path}", self.url)).call().ok()?;
+        let mut answer = self
+            .agent
+            .get(format!("{}{path}", self.url))
+            .header("authorization", Role::Operator.authorization())
+            .call()
+            .ok()?;
         let text = answer.body_mut().read_to_string().ok()?;
         serde_json::from_str(&text)
             .ok()
