@@ -63,10 +63,7 @@ impl Api {
     pub fn post(&self, path: &str, body: &Value) -> Option<(u16, Value)> {
         let asked = self.agent.post(format!("{}{path}", self.url));
         let mut answer = asked
-            .header(
-                "authorization",
-                crate::harness::Role::Operator.authorization(),
-            )
+            .header("authorization", Role::Operator.authorization())
             .send_json(body)
             .ok()?;
         let text = answer.body_mut().read_to_string().ok()?;
