@@ -10,25 +10,28 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 PACKAGES := target/setup/packages
 LIBS := target/kafka/libs
 KAFKA := $(LIBS)/.complete
+OPENFEATURE := target/openfeature/.complete
 DENY_VERSION := 0.20.2
 DENY_ROOT := target/tools/cargo-deny-$(DENY_VERSION)
 DENY := $(DENY_ROOT)/bin/cargo-deny
 COMPOSE := target/tools/compose
 
-.PHONY: help setup kafka demo test check bench soak
+.PHONY: help setup kafka openfeature demo test check bench soak
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-setup: $(PACKAGES) $(KAFKA) ## System packages (as root; otherwise says which) and Kafka's jars
+setup: $(PACKAGES) $(KAFKA) $(OPENFEATURE) ## System packages (as root; otherwise says which), Kafka's jars, an OpenFeature SDK
 
 kafka: $(KAFKA) ## Kafka's own jars, into target/kafka/libs
+
+openfeature: $(OPENFEATURE) ## An OpenFeature SDK for Python with its OFREP provider, into target/openfeature
 
 demo: $(PACKAGES) $(KAFKA) ## Redis, Kafka, a load and the mirror on this machine, killed in the middle and compared at the end
 	cargo build --release
 	target/release/lockgate demo --kafka-libs $(LIBS)
 
-test: $(PACKAGES) $(KAFKA) $(COMPOSE)/.complete ## Alert rules, compose file, unit tests, and every test against real Redis and Kafka
+test: $(PACKAGES) $(KAFKA) $(OPENFEATURE) $(COMPOSE)/.complete ## Alert rules, compose file, unit tests, and every test against real Redis and Kafka
 	promtool check rules --lint=all --lint-fatal config/prometheus/alerts.yml
 	promtool test rules tests/alerts/*.yml
 	.ci/compose $(COMPOSE)/bin
@@ -44,7 +47,7 @@ check: $(PACKAGES) $(DENY) ## Format, lints, unit tests, documentation, dependen
 bench: $(PACKAGES) $(KAFKA) ## Mirror and parity against what producing and reading alone reach
 	cargo bench --bench mirror --bench parity
 
-soak: $(PACKAGES) $(KAFKA) ## The long tests: crashes and faults by the hundred
+soak: $(PACKAGES) $(KAFKA) $(OPENFEATURE) ## The long tests: crashes and faults by the hundred
 	LOCKGATE_SOAK=1 cargo test --features failpoints --test it -- --include-ignored
 
 $(PACKAGES): .ci/packages
@@ -65,6 +68,12 @@ $(COMPOSE)/.complete: tests/compose/requirements.txt | $(PACKAGES)
 	@rm -rf $(COMPOSE)
 	python3 -m venv $(COMPOSE)
 	$(COMPOSE)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(OPENFEATURE): tests/openfeature/requirements.txt | $(PACKAGES)
+	@rm -rf target/openfeature
+	python3 -m venv target/openfeature
+	target/openfeature/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
 # Unoptimised it is built in less than half the time, and two seconds a run are fast enough.

@@ -11,11 +11,12 @@ use tracing::{info, warn};
 
 use crate::checkpoint;
 use crate::config::Config;
-use crate::flags::FlagsWriter;
+use crate::flags::{self, FlagsWriter};
 use crate::http::{self, Access, Api, Migration, Tls};
 use crate::logging::LogLevel;
 use crate::metrics::Metrics;
 use crate::migration::driver::{Driver, Parts};
+use crate::migration::evidence::{self, Gatherer};
 use crate::mirror::{Mirror, Shared, Throttle};
 use crate::parity::{Auditor, Edges};
 use crate::routing::Routes;
@@ -65,17 +66,26 @@ pub async fn run(
         .with_smallest_limit(smallest)
         .with_writers(config.shards.count);
     let redis = Redis::new(&config.redis).context("redis")?;
-    let (told, flags) = FlagsWriter::new(&config.name);
+    let (writer, told) = FlagsWriter::new(&config.name);
     let parts = Parts {
         migration: config.name.clone(),
         instance: instance.clone(),
         config: config.migration.clone(),
+        flags: config.flags.clone(),
         shards: config.shards.count,
         redis: redis.clone(),
         kafka: kafka.clone(),
         board: Arc::clone(&board),
     };
-    let (driver, handle) = Driver::new(parts, told).context("the migration driver")?;
+    let (driver, handle) = Driver::new(parts, writer).context("the migration driver")?;
+    let measuring = evidence::Parts {
+        config: config.migration.clone(),
+        prometheus: config.prometheus.clone(),
+        shards: config.shards.count,
+        kafka: kafka.clone(),
+        board: Arc::clone(&board),
+    };
+    let gatherer = Gatherer::new(measuring, handle.clone()).context("the migration's evidence")?;
     let shared = Arc::new(Shared {
         admin: Admin::new(&kafka).context("kafka")?,
         migration: config.name.clone(),
@@ -121,12 +131,16 @@ pub async fn run(
         lifts,
         repairs,
         log_level,
-        migration: Migration::new(handle, flags),
+        migration: Migration::new(handle, told.clone()),
     };
     let mut tasks = Tasks::new(board, stop.clone());
     // All tasks are on the board before the first scrape is answered.
     tasks.start("mirror", mirror.run(stop.clone()));
     tasks.start("driver", driver.run(stop.clone()));
+    tasks.start("evidence", gatherer.run(stop.clone()));
+    if let Some(file) = config.flags.file {
+        tasks.start("flags", flags::file::keep(file, told, stop.clone()));
+    }
     tasks.start("parity", auditor.run(stop.clone()));
     // The API outlives the mirror, so that draining can be watched.
     let http_stop = CancellationToken::new();

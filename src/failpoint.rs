@@ -5,7 +5,7 @@
 //! passed the process dies without unwinding; at every time the second is passed it sleeps half a second. `spoil` marks a
 //! point at which the code itself does the wrong thing, to show that the tests would see it.
 
-/// Every point, so that a test can go through them all.
+/// Every point of the mirror, so that a test can go through them all.
 pub const MIRROR_POINTS: &[&str] = &[
     AFTER_OPEN,
     AFTER_LOAD,
@@ -23,6 +23,13 @@ pub const AFTER_READ: &str = "mirror-after-read";
 pub const AFTER_SEND: &str = "mirror-after-send";
 pub const BEFORE_COMMIT: &str = "mirror-before-commit";
 pub const AFTER_COMMIT: &str = "mirror-after-commit";
+/// The driver: before and after what it journals is stored, and before and after applications are told.
+pub const DRIVER_POINTS: &[&str] = &[BEFORE_JOURNAL, AFTER_JOURNAL, BEFORE_TELL, AFTER_TELL];
+
+pub const BEFORE_JOURNAL: &str = "driver-before-journal";
+pub const AFTER_JOURNAL: &str = "driver-after-journal";
+pub const BEFORE_TELL: &str = "driver-before-tell";
+pub const AFTER_TELL: &str = "driver-after-tell";
 /// The points of a resize, in their order.
 pub const RESIZE_POINTS: &[&str] = &[
     RESIZE_ANNOUNCED,

@@ -14,6 +14,7 @@
 mod bucket;
 mod clients;
 mod evaluate;
+pub mod file;
 mod flagd;
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::streams::{self, Connection};
 
-pub use bucket::{BUCKETS, Bucket};
+pub use bucket::{BUCKETS, Bucket, below};
 pub use clients::{Clients, Following};
 pub use evaluate::{Backend, Context, Evaluation, Flag, Reason, Value};
 pub use flagd::flagd;
@@ -88,6 +89,19 @@ impl Flags {
 #[must_use]
 pub fn key(migration: &str) -> Vec<u8> {
     format!("lockgate:{migration}:flags").into_bytes()
+}
+
+/// The key of the set of applications that acknowledge in Redis.
+#[must_use]
+pub fn clients(migration: &str) -> Vec<u8> {
+    format!("lockgate:{migration}:flags-clients").into_bytes()
+}
+
+/// What the keys begin with under which they do, each followed by the application's name: the version that it follows, with a
+/// lifetime of two of its polling periods.
+#[must_use]
+pub fn acknowledgements(migration: &str) -> Vec<u8> {
+    format!("lockgate:{migration}:flags-ack:").into_bytes()
 }
 
 /// The one that tells.

@@ -7,6 +7,7 @@
 //! What decides is pure and takes the time as a number; what acts is the driver. Nothing is acted on before it is stored.
 
 pub mod driver;
+pub mod evidence;
 pub mod gate;
 pub mod measure;
 pub mod phase;

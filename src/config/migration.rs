@@ -48,9 +48,23 @@ pub struct Migration {
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "10ms", "x-max" = "1d"))]
     pub evidence_gap: Duration,
+    /// Kafka consumer groups of the application whose lag is watched, one `[[migration.groups]]` each.
+    pub groups: Vec<Group>,
     pub soak: Soak,
     pub gates: Gates,
     pub tripwires: Tripwires,
+}
+
+/// A Kafka consumer group of the application.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Its `group.id`.
+    #[schemars(length(min = 1))]
+    pub name: String,
+    /// Routes whose topics it reads; none: those of all routes.
+    #[serde(default)]
+    pub routes: Vec<String>,
 }
 
 /// How long each step lasts at least.
@@ -93,7 +107,11 @@ pub struct Gates {
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "1ms"))]
     pub added_latency: Duration,
-    /// `shadow`: so long without Kafka out of reach, or a routed partition under-replicated, for over a minute.
+    /// Kafka out of reach, or a routed partition without one of its replicas, for longer than this is an incident ...
+    #[serde(with = "exact_duration")]
+    #[schemars(schema_with = "schema::duration")]
+    pub incident: Duration,
+    /// ... and `shadow` needs so long without one.
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration")]
     pub incidents_window: Duration,
@@ -227,6 +245,7 @@ impl Default for Migration {
             settle: Duration::from_secs(1),
             evidence_freshness: Duration::from_secs(15),
             evidence_gap: Duration::from_secs(600),
+            groups: Vec::new(),
             soak: Soak::default(),
             gates: Gates::default(),
             tripwires: Tripwires::default(),
@@ -252,6 +271,7 @@ impl Default for Gates {
             mirror_lag_window: 7 * DAY,
             parity: PERCENT / 10,
             added_latency: Duration::from_millis(5),
+            incident: Duration::from_secs(60),
             incidents_window: 7 * DAY,
             group_lag: 500,
             groups_window: HOUR / 2,

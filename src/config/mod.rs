@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::access::{Digest, Role, Token, check_name};
 pub use self::address::{Endpoint, RedisAddress};
+pub use self::evidence::{Asked, Flags, Prometheus, Query};
 pub use self::kafka::{Kafka, Properties};
 pub use self::load::{Loaded, Sources, load, load_with};
 pub use self::migration::Migration;
@@ -31,6 +32,7 @@ pub use self::value::{Form, Member, MemberRule, Value, ValueAll, ValueField, Val
 
 mod access;
 mod address;
+mod evidence;
 mod kafka;
 mod layers;
 mod load;
@@ -68,6 +70,10 @@ pub struct Config {
     pub throttle: Throttle,
     #[serde(default)]
     pub migration: Migration,
+    #[serde(default)]
+    pub prometheus: Prometheus,
+    #[serde(default)]
+    pub flags: Flags,
     #[serde(default)]
     pub parity: Parity,
     #[serde(default)]

@@ -1,10 +1,11 @@
 //! Which applications follow the flags, and how far: pure.
 //!
 //! A client is known while it fetched or acknowledged within its lifetime, which is two of its polling periods. One that is
-//! silent for longer is forgotten: it may be gone, and nothing can be said of it. (A client that was never known cannot be
-//! waited for; what it writes to the wrong store is a stray, which is found elsewhere.)
+//! silent for longer is forgotten: it may be gone, and nothing can be said of it. One that the configuration names is never
+//! forgotten: while it is silent it is behind, by name. (A client that is neither cannot be waited for; what it writes to the
+//! wrong store is a stray, which is found elsewhere.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// So many are kept apart; more are refused, so that a stranger cannot fill the memory.
 const MOST: usize = 10_000;
@@ -14,13 +15,16 @@ struct Client {
     version: u64,
     /// Since when it has had this version or a newer one than was last asked for.
     since_ms: i64,
-    seen_ms: i64,
+    until_ms: i64,
     lifetime_ms: i64,
 }
 
 /// The known clients.
 #[derive(Clone, Debug, Default)]
-pub struct Clients(BTreeMap<String, Client>);
+pub struct Clients {
+    seen: BTreeMap<String, Client>,
+    expected: BTreeSet<String>,
+}
 
 /// How the known clients stand to a version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,42 +39,74 @@ pub struct Following {
 }
 
 impl Clients {
+    /// With clients that are known whether they say anything or not.
+    #[must_use]
+    pub fn expecting(names: &[String]) -> Self {
+        Self {
+            seen: BTreeMap::new(),
+            expected: names.iter().cloned().collect(),
+        }
+    }
+
     /// A client says which version it has. `false`: there are too many.
     pub fn seen(&mut self, name: &str, version: u64, lifetime_ms: i64, now_ms: i64) -> bool {
-        if !self.0.contains_key(name) && self.0.len() >= MOST {
+        let until_ms = now_ms.saturating_add(lifetime_ms);
+        self.take(name, version, until_ms, lifetime_ms, now_ms)
+    }
+
+    /// The same from what it left somewhere, which ends at a time of its own. What is left of it tells the client's period
+    /// only when it was just written, so the longest that was seen counts.
+    pub fn seen_until(&mut self, name: &str, version: u64, until_ms: i64, now_ms: i64) -> bool {
+        let longest = self.seen.get(name).map_or(0, |client| client.lifetime_ms);
+        let lifetime_ms = until_ms.saturating_sub(now_ms).max(longest);
+        self.take(name, version, until_ms, lifetime_ms, now_ms)
+    }
+
+    fn take(
+        &mut self,
+        name: &str,
+        version: u64,
+        until_ms: i64,
+        lifetime_ms: i64,
+        now_ms: i64,
+    ) -> bool {
+        if !self.seen.contains_key(name) && self.seen.len() >= MOST {
             self.forget(now_ms);
-            if self.0.len() >= MOST {
+            if self.seen.len() >= MOST {
                 return false;
             }
         }
-        let client = self.0.entry(name.to_owned()).or_insert(Client {
+        let since_ms = match self.seen.get(name) {
+            Some(client) if client.version == version => client.since_ms,
+            _ => now_ms,
+        };
+        let client = Client {
             version,
-            since_ms: now_ms,
-            seen_ms: now_ms,
+            since_ms,
+            until_ms,
             lifetime_ms,
-        });
-        if version != client.version {
-            client.since_ms = now_ms;
-        }
-        client.version = version;
-        client.seen_ms = now_ms;
-        client.lifetime_ms = lifetime_ms;
+        };
+        self.seen.insert(name.to_owned(), client);
         true
     }
 
     fn forget(&mut self, now_ms: i64) {
-        self.0
-            .retain(|_, client| now_ms.saturating_sub(client.seen_ms) <= client.lifetime_ms);
+        self.seen.retain(|_, client| now_ms <= client.until_ms);
     }
 
     /// How the clients that are known now stand to `version`.
     pub fn following(&mut self, version: u64, now_ms: i64) -> Following {
         self.forget(now_ms);
+        let silent = self
+            .expected
+            .iter()
+            .filter(|name| !self.seen.contains_key(*name));
         let mut following = Following {
-            known: self.0.len() as u64,
+            behind: silent.map(|name| format!("{name} (silent)")).collect(),
             ..Following::default()
         };
-        for (name, client) in &self.0 {
+        following.known = (self.seen.len() + following.behind.len()) as u64;
+        for (name, client) in &self.seen {
             if client.version >= version {
                 following.last_ms = following.last_ms.max(Some(client.since_ms));
             } else {
@@ -116,6 +152,31 @@ mod tests {
         let mut clients = Clients::default();
         clients.seen("billing", 3, 10_000, 0);
         assert_eq!(clients.following(3, 10_000).known, 1);
+        assert_eq!(clients.following(3, 10_001).known, 0);
+    }
+
+    #[test]
+    fn one_that_is_expected_is_waited_for_by_name_even_when_silent() {
+        let mut clients = Clients::expecting(&["billing".to_owned()]);
+        let silent = vec!["billing (silent)".to_owned()];
+        assert_eq!(clients.following(1, 0).behind, silent);
+        clients.seen("billing", 1, 10_000, 0);
+        clients.seen("chat", 1, 60_000, 0);
+        assert_eq!(clients.following(1, 10_000).behind, [""; 0]);
+        let following = clients.following(1, 10_001);
+        assert_eq!((following.known, following.behind), (2, silent));
+    }
+
+    #[test]
+    fn what_was_left_somewhere_counts_until_it_ends() {
+        let mut clients = Clients::default();
+        clients.seen_until("billing", 3, 10_000, 0);
+        clients.seen_until("billing", 3, 10_000, 9_000);
+        let following = clients.following(3, 10_000);
+        assert_eq!(
+            (following.known, following.last_ms, following.period_ms),
+            (1, Some(0), Some(5_000))
+        );
         assert_eq!(clients.following(3, 10_001).known, 0);
     }
 

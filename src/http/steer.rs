@@ -310,6 +310,7 @@ pub async fn baseline(State(api): State<Api>, Caller(who): Caller) -> Result<Res
     responses((status = 204, description = "It counts until it is too old")))]
 pub async fn evidence(
     State(api): State<Api>,
+    Caller(who): Caller,
     Sent(asked): Sent<EvidenceBody>,
 ) -> Result<StatusCode, Problem> {
     if !is_pushed(asked.measure) {
@@ -332,10 +333,12 @@ pub async fn evidence(
             ));
         }
     };
-    api.migration.driver.measurements.put(Sample {
+    let sample = Sample {
         measure: asked.measure,
         reading,
         at_ms,
-    });
+    };
+    // Answered when it is stored: what was taken survives a restart.
+    ask(&api, who, Ask::Evidence(sample)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -40,7 +40,12 @@ mod act;
 mod ask;
 mod journal;
 mod lineage;
+mod plan;
+mod refusal;
+mod settings;
 mod state;
+mod tally;
+mod verbs;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -49,12 +54,15 @@ use crate::config::Migration;
 use crate::migration::gate::{Measure, Sample, millis};
 use crate::migration::phase::{Course, Step};
 
-pub use ask::{Answer, Ask, Plan, Refusal};
+pub use ask::{Answer, Ask};
 pub use journal::{Outcome, Record, Who};
 pub use lineage::{Lineage, Mark, Trouble, follows, further};
+pub use plan::Plan;
+pub use refusal::Refusal;
 pub use state::{
     Action, Baseline, Direction, Motion, Name, Rehearsal, Settings, State, Stop, Told, Verb,
 };
+pub use tally::{Compared, Counts, Tally, Wellness};
 pub use watch::Observation;
 
 /// What happens to the driver.
@@ -150,6 +158,10 @@ pub struct Machine {
     waiting: Option<String>,
     trouble: Option<Trouble>,
     samples: BTreeMap<Measure, Sample>,
+    /// The counters at the last look.
+    counted: Option<Counts>,
+    /// The counters that belong to what is stored.
+    counted_saved: Option<Counts>,
     converge_ms: Option<i64>,
     drain_ms: Option<i64>,
     saved_at_ms: i64,
@@ -162,7 +174,7 @@ impl Machine {
     pub fn new(config: Migration, name: &str, instance: &str, salt: u64) -> Self {
         Self {
             course: Course::new(&config),
-            settings: ask::settings(&config),
+            settings: settings::settings(&config),
             config,
             name: name.to_owned(),
             instance: instance.to_owned(),
@@ -180,6 +192,8 @@ impl Machine {
             waiting: None,
             trouble: None,
             samples: BTreeMap::new(),
+            counted: None,
+            counted_saved: None,
             converge_ms: None,
             drain_ms: None,
             saved_at_ms: 0,
@@ -219,6 +233,7 @@ impl Machine {
         self.stored = self.state.version;
         self.saved = Some(self.state.clone());
         self.saved_at_ms = now_ms;
+        self.counted_saved.clone_from(&self.counted);
         self.records.clear();
         out.append(&mut self.deferred);
         self.act(out);
@@ -231,6 +246,7 @@ impl Machine {
         self.acting = None;
         if let Some(saved) = &self.saved {
             self.state = saved.clone();
+            self.counted.clone_from(&self.counted_saved);
         }
         let unanswered = self
             .deferred
@@ -325,11 +341,7 @@ impl Machine {
     }
 
     fn save_if_changed(&mut self, now_ms: i64, out: &mut Vec<Command>) {
-        if self.saving || self.trouble.is_some() {
-            return;
-        }
-        let due = self.touched && now_ms.saturating_sub(self.saved_at_ms) >= SAVE_EVERY_MS;
-        if self.records.is_empty() && !due {
+        if self.saving || !self.must_save(now_ms) {
             return;
         }
         self.touched = false;
@@ -340,6 +352,12 @@ impl Machine {
             over: self.stored,
             records: self.records.clone(),
         });
+    }
+
+    /// Whether a save follows this event.
+    fn must_save(&self, now_ms: i64) -> bool {
+        let due = self.touched && now_ms.saturating_sub(self.saved_at_ms) >= SAVE_EVERY_MS;
+        self.trouble.is_none() && (due || !self.records.is_empty())
     }
 
     /// Begins a new epoch: plans of the old one are void.

@@ -5,6 +5,7 @@
 //!   saves, and the other learns that it did not. The journal's records are fields of the same key, never overwritten.
 //! * [`flags_write`](Connection::flags_write) never puts an older version in place of a newer one: a driver that slept between
 //!   storing and telling tells nothing when it wakes.
+//! * [`acknowledged`](Connection::acknowledged) only reads: those keys are the applications' own to write.
 //! * The lease only spares two drivers from duelling; nothing depends on it.
 //!
 //! A call whose answer is lost may have been carried out. Doing it again is refused or has the same effect.
@@ -41,6 +42,33 @@ redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'version', ARGV[1], unpack(ARGV, 2))
 if found < new then redis.call('PUBLISH', KEYS[1], ARGV[1]) end
 return 1";
+
+/// Names and what they left; a key of another type is as good as one that cannot be read.
+const ACKNOWLEDGED: &str = "\
+local found = {}
+for i, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  if i > tonumber(ARGV[2]) then break end
+  local key = ARGV[1] .. name
+  local left = redis.call('PTTL', key)
+  if left ~= -2 then
+    local version = redis.pcall('GET', key)
+    if type(version) ~= 'string' then version = '' end
+    found[#found + 1] = {name, version, left}
+  end
+end
+return found";
+/// Applications that are looked at; more acknowledge in vain.
+const MOST_CLIENTS: &[u8] = b"10000";
+
+/// What an application left as its acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    pub client: String,
+    /// `None`: what it wrote is no version.
+    pub version: Option<u64>,
+    /// `None`: it has no end, so that it would be taken for fresh for ever.
+    pub left_ms: Option<i64>,
+}
 
 /// What is stored of a driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,6 +207,38 @@ impl Connection {
         }
         let answer = self.ask("EVAL", &words).await?;
         self.look(&answer, |cursor| Ok(cursor.integer()? == 1))
+    }
+
+    /// What the applications named in the set under `clients` left under `prefix` and their name. Reads only.
+    pub async fn acknowledged(
+        &mut self,
+        clients: &[u8],
+        prefix: &[u8],
+    ) -> Result<Vec<Acknowledged>, Error> {
+        let words: [&[u8]; 6] = [
+            b"EVAL",
+            ACKNOWLEDGED.as_bytes(),
+            b"1",
+            clients,
+            prefix,
+            MOST_CLIENTS,
+        ];
+        let answer = self.ask("EVAL", &words).await?;
+        self.look(&answer, |cursor| {
+            each(cursor, |cursor| {
+                cursor.array_of()?;
+                let client = String::from_utf8_lossy(cursor.bulk()?).into_owned();
+                let version = std::str::from_utf8(cursor.bulk()?)
+                    .ok()
+                    .and_then(|text| text.parse().ok());
+                let left_ms = Some(cursor.integer()?).filter(|left| *left >= 0);
+                Ok(Acknowledged {
+                    client,
+                    version,
+                    left_ms,
+                })
+            })
+        })
     }
 
     /// The fields of a hash of Lockgate's own.

@@ -21,6 +21,7 @@ mod error;
 mod info;
 mod looks;
 mod own;
+mod rights;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -33,7 +34,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use commands::Read;
 pub use connection::Connection;
-pub use driver::{DriverSaved, StoredDriver};
+pub use driver::{Acknowledged, DriverSaved, StoredDriver};
 pub use error::{Error, ErrorKind, Peer};
 pub use info::{Inspected, Replication, Role, Server, StreamState};
 pub use looks::Looked;

@@ -90,7 +90,7 @@ fn client(kafka: &Kafka, config: &ClientConfig) -> Result<Closing, Error> {
 }
 
 /// The end of each partition as this consumer's isolation shows it, in one request to each leader.
-fn ask(
+pub(super) fn ask(
     consumer: &Consumer,
     places: &[(Topic, Partition)],
     timeout: Duration,

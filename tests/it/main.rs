@@ -24,6 +24,7 @@ mod kafka_refusals;
 mod ledger_checks;
 mod migration;
 mod migration_api;
+mod migration_live;
 mod new_streams;
 mod observability;
 mod operator;

@@ -2,274 +2,25 @@
 //!
 //! The drivers run in this process; what parity, the mirror and applications would measure is put in by the test.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod evidence;
+mod faults;
+mod following;
+mod site;
+mod tripwires;
+
 use std::time::Duration;
 
-use lockgate::config::{self, Migration};
-use lockgate::flags::{FlagsReader, FlagsWriter};
-use lockgate::migration::driver::{Driver, Handle, Parts, now_ms};
-use lockgate::migration::gate::{Measure, Reading, Sample};
+use lockgate::flags::FlagsWriter;
+use lockgate::migration::driver::now_ms;
 use lockgate::migration::phase::{Course, Share, Step};
-use lockgate::migration::step::{Answer, Ask, Name, Outcome, Record, Refusal, State, Verb, Who};
-use lockgate::migration::store::{Copy, Store, topic};
+use lockgate::migration::step::{Ask, Name, Outcome, Record, Refusal, State, Verb};
+use lockgate::migration::store::topic;
 use lockgate::placement::Partition;
-use lockgate::status::{Board, ParityState};
-use lockgate::streams::{DriverSaved, Redis};
-use lockgate::topics::{Headers, Kafka, Record as KafkaRecord, Writer};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use lockgate::streams::DriverSaved;
+use lockgate::topics::{Headers, Record as KafkaRecord, Writer};
 
-use crate::harness::{eventually_async, kafka, redis, unique};
-
-const LONG: Duration = Duration::from_secs(60);
-
-/// A migration of its own on the shared servers.
-struct Site {
-    name: String,
-    database: u32,
-    config: Migration,
-}
-
-struct Running {
-    handle: Handle,
-    flags: FlagsReader,
-    board: Arc<Board>,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
-    /// What measures and follows, a few times a second.
-    world: JoinHandle<()>,
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime")
-}
-
-fn who() -> Who {
-    Who {
-        name: "ana".to_owned(),
-        origin: "127.0.0.1".to_owned(),
-    }
-}
-
-const WHY: &str = "the test asks for it";
-
-impl Site {
-    fn new(what: &str) -> Self {
-        let mut config = Migration {
-            evaluate_every: Duration::from_millis(50),
-            settle: Duration::ZERO,
-            lease: Duration::from_secs(2),
-            ..Migration::default()
-        };
-        let short = Duration::from_millis(200);
-        config.soak = config::migration::Soak {
-            shadow: short,
-            consumers: short,
-            ingress: short,
-            last: short,
-        };
-        config.gates.mirror_lag_window = short;
-        config.gates.incidents_window = short;
-        config.gates.groups_window = short;
-        config.gates.duplicate_hits_window = short;
-        Self {
-            name: unique(what),
-            database: redis().own_database(),
-            config,
-        }
-    }
-
-    fn redis(&self) -> Redis {
-        let config = config::Redis {
-            url: redis().url(self.database),
-            response_timeout: Duration::from_secs(5),
-            ..config::Redis::default()
-        };
-        Redis::new(&config).expect("configuration")
-    }
-
-    fn kafka(&self) -> Kafka {
-        Kafka::new(&config::Kafka {
-            bootstrap_servers: vec![kafka().bootstrap()],
-            ..config::Kafka::default()
-        })
-        .expect("configuration")
-    }
-
-    fn store(&self, holder: &str) -> Store {
-        Store::new(self.redis(), &self.name, holder)
-    }
-
-    fn copy(&self) -> Copy {
-        Copy::new(&self.kafka(), &self.name).expect("configuration")
-    }
-
-    fn start(&self, instance: &str) -> Running {
-        let board = Arc::new(Board::new(&self.name, instance, [("r", "t")]));
-        let parts = Parts {
-            migration: self.name.clone(),
-            instance: instance.to_owned(),
-            config: self.config.clone(),
-            shards: 1,
-            redis: self.redis(),
-            kafka: self.kafka(),
-            board: Arc::clone(&board),
-        };
-        let (writer, flags) = FlagsWriter::new(&self.name);
-        let (driver, handle) = Driver::new(parts, writer).expect("configuration");
-        let stop = CancellationToken::new();
-        let run = driver.run(stop.clone());
-        let task = tokio::spawn(async move { run.await.expect("the driver runs") });
-        let world = tokio::spawn(well(handle.clone(), Arc::clone(&board), flags.clone()));
-        Running {
-            handle,
-            flags,
-            board,
-            stop,
-            task,
-            world,
-        }
-    }
-
-    async fn fields(&self) -> BTreeMap<String, String> {
-        let key = format!("lockgate:{}:flags", self.name);
-        let mut connection = self
-            .redis()
-            .connect(self.redis().default_database())
-            .await
-            .expect("connected");
-        let fields = connection.own_fields(key.as_bytes()).await.expect("read");
-        fields.into_iter().collect()
-    }
-}
-
-/// Everything is well: the mirror is level, measurements are good, one application follows the flags.
-async fn well(handle: Handle, board: Arc<Board>, flags: FlagsReader) {
-    board.shard(
-        lockgate::placement::Shard(0),
-        lockgate::status::StateName::Running,
-        None,
-        None,
-    );
-    loop {
-        board.edge_up("kafka");
-        board.route("r", |route| route.mirrored_entries += 3_000);
-        board.parity(|cell| {
-            cell.state = ParityState::Level;
-            cell.reason = None;
-            for route in cell.routes.values_mut() {
-                *route.found.classes.entry("match".to_owned()).or_default() += 3_000;
-            }
-        });
-        let at_ms = now_ms();
-        let since_ms = at_ms;
-        for measure in Measure::ALL {
-            let reading = match measure {
-                // The driver measures these itself.
-                Measure::MirrorLag
-                | Measure::Undrained
-                | Measure::Incident
-                | Measure::Clients
-                | Measure::Parity
-                | Measure::Inconsistency
-                | Measure::DeadLetters => {
-                    continue;
-                }
-                Measure::Throughput => Reading::Value(900.0),
-                Measure::DuplicateHits => Reading::Value(0.02),
-                Measure::GroupLag
-                | Measure::Duplicates
-                | Measure::UnderReplicated
-                | Measure::ReplicationLag
-                | Measure::Disk => Reading::Value(0.0),
-                _ => Reading::Counted {
-                    faults: 0,
-                    total: 100_000,
-                    since_ms,
-                },
-            };
-            handle.measurements.put(Sample {
-                measure: *measure,
-                reading,
-                at_ms,
-            });
-        }
-        let version = flags.borrow().map_or(0, |told| told.version);
-        assert!(
-            handle
-                .measurements
-                .acknowledged("billing", version, 5_000, at_ms)
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-impl Running {
-    async fn stop(self) {
-        self.stop.cancel();
-        self.world.abort();
-        self.task.await.expect("it ends");
-    }
-
-    /// It dies: nothing is given back or finished.
-    fn kill(self) {
-        self.task.abort();
-        self.world.abort();
-    }
-
-    fn state(&self) -> Option<State> {
-        self.handle.view().state.clone()
-    }
-
-    async fn at(&self, step: Step, name: Name) {
-        eventually_async(LONG, &format!("{step} {}", name.as_str()), async || {
-            let state = self.state();
-            match &state {
-                Some(state) if state.step == step && state.name() == name => Ok(()),
-                _ => Err(format!(
-                    "{:?} {:?}",
-                    state.map(|state| (state.step, state.motion)),
-                    self.handle.view().error
-                )),
-            }
-        })
-        .await;
-    }
-
-    /// Promotes as soon as the gates open.
-    async fn promote(&self, verb: Verb, name: &str) {
-        eventually_async(LONG, "the gates open", async || {
-            let plan = match self.handle.ask(who(), Ask::Plan { verb, to: None }).await {
-                Ok(answer) => match *answer {
-                    Answer::Plan(plan) => plan,
-                    Answer::Accepted { .. } => return Err("no plan".to_owned()),
-                },
-                Err(refusal) => return Err(refusal.to_string()),
-            };
-            let proof = self.handle.rehearse(who(), plan.to).await;
-            if plan.to != Step::DONE {
-                proof.map_err(|refusal| refusal.to_string())?;
-            }
-            let typed = Some(name.to_owned());
-            let apply = Ask::Apply {
-                plan: plan.id,
-                reason: WHY.to_owned(),
-                typed,
-            };
-            self.handle
-                .ask(who(), apply)
-                .await
-                .map(drop)
-                .map_err(|refusal| refusal.to_string())
-        })
-        .await;
-    }
-}
+use crate::harness::{eventually_async, redis};
+use site::{LONG, Site, WHY, runtime, who};
 
 #[test]
 fn a_state_is_saved_by_one_of_two_and_its_journal_is_never_overwritten() {
@@ -531,8 +282,7 @@ fn a_zombie_drivers_late_record_does_not_count() {
         // ... and one that had looked before it fell asleep is fenced: the store says what it said then.
         let elsewhere = Site {
             name: site.name.clone(),
-            database: redis().own_database(),
-            config: site.config.clone(),
+            ..Site::new("zombie")
         };
         let mut asleep = elsewhere.store("one");
         asleep.save(&old, 0, &[]).await.expect("saved");

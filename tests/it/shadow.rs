@@ -17,14 +17,16 @@ const FRAME: [&str; 8] = [
 ];
 const OWN: [&str; 5] = ["SMISMEMBER", "SADD", "SREM", "HMGET", "HGETALL"];
 /// What the migration driver's scripts do, each to a key of Lockgate's own, its first word.
-const SCRIPTED: [&str; 7] = ["GET", "SET", "DEL", "HGET", "HSET", "HSETNX", "PUBLISH"];
+const SCRIPTED: [&str; 9] = [
+    "GET", "SET", "DEL", "HGET", "HSET", "HSETNX", "PUBLISH", "SMEMBERS", "PTTL",
+];
 
 #[test]
 fn a_whole_run_reads_and_the_least_user_suffices() {
     let server = RedisServer::start(RedisOptions {
         users: vec![
             "user lockgate reset on >least resetchannels -@all +info +select +xread +xinfo|stream +xrange \
-             +xrevrange +scan +type +multi +exec +smismember +sadd +srem +eval +hmget +hgetall +hget +hset +hsetnx +get +set +del +publish \
+             +xrevrange +scan +type +multi +exec +smismember +sadd +srem +eval +smembers +pttl +hmget +hgetall +hget +hset +hsetnx +get +set +del +publish \
              &lockgate:* %R~msg:* ~lockgate:*"
                 .to_owned(),
         ],

@@ -10,7 +10,7 @@ use super::sample;
 use crate::cli::discover;
 use crate::cli::output::{counted, grouped};
 use crate::cli::status::spoken;
-use crate::config::Config;
+use crate::config::{Config, Migration};
 use crate::entry::{Database, Entry, EntryId, StreamName, StreamRef};
 use crate::routing::{Binding, Routes};
 use crate::streams::{Connection, Error, ErrorKind, Inspected, Redis, Role, StreamState};
@@ -39,7 +39,9 @@ pub async fn check(
             return streams;
         }
     };
-    if let Err(error) = server(&redis, report, findings).await {
+    // Who has changed nothing about the cutover may be here for the mirror alone.
+    let driven = config.migration != Migration::default();
+    if let Err(error) = server(&redis, driven, report, findings).await {
         refused(&error, "redis", findings);
         return streams;
     }
@@ -101,9 +103,17 @@ fn choose<'a>(
         .collect()
 }
 
-async fn server(redis: &Redis, report: &mut Report, findings: &mut Findings) -> Result<(), Error> {
+async fn server(
+    redis: &Redis,
+    driven: bool,
+    report: &mut Report,
+    findings: &mut Findings,
+) -> Result<(), Error> {
     let mut connection = redis.connect(redis.default_database()).await?;
     let server = connection.server().await?;
+    if driven && server.role == Role::Master {
+        driver(&mut connection, report, findings).await?;
+    }
     report.redis = Some(format!("{} at {}", server.version, redis.peer()));
     if server.may_evict_streams() {
         findings.add(
@@ -151,6 +161,22 @@ async fn server(redis: &Redis, report: &mut Report, findings: &mut Findings) -> 
         );
     }
     Ok(())
+}
+
+/// What the migration driver may do, tried on a key of its own.
+async fn driver(
+    connection: &mut Connection,
+    report: &Report,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let key = format!("lockgate:{}:check", report.migration);
+    match connection.driver_rights(key.as_bytes()).await {
+        Err(error) if error.kind() == ErrorKind::NoPermission => {
+            refused(&error, "redis.username (the migration driver)", findings);
+            Ok(())
+        }
+        answer => answer,
+    }
 }
 
 struct Look<'a> {

@@ -25,6 +25,13 @@ pub(super) fn validate(config: &Config) -> Vec<Problem> {
     for (key, message) in config.migration.problems() {
         problems.push(Problem::new(format!("migration.{key}"), message));
     }
+    for (key, message) in config.prometheus.problems() {
+        problems.push(Problem::new(format!("prometheus.{key}"), message));
+    }
+    for (key, message) in config.flags.problems() {
+        problems.push(Problem::new(format!("flags.{key}"), message));
+    }
+    problems.extend(groups(config));
     problems.extend(kafka::validate(&config.kafka));
     problems.extend(repeated_names(&config.routes));
     problems
@@ -198,6 +205,35 @@ fn partition(route: &Route, found: &mut impl FnMut(&str, &str)) {
             }
         }
     }
+}
+
+/// Groups that are watched, and the routes that they read.
+fn groups(config: &Config) -> Vec<Problem> {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut problems = Vec::new();
+    for (index, group) in config.migration.groups.iter().enumerate() {
+        let mut found = |key: String, message: &str| {
+            problems.push(Problem::new(
+                format!("migration.groups[{index}].{key}"),
+                message,
+            ));
+        };
+        if group.name.is_empty() || !seen.insert(&group.name) {
+            found(
+                "name".to_owned(),
+                "is empty or there twice; give each Kafka consumer group once",
+            );
+        }
+        for (at, route) in group.routes.iter().enumerate() {
+            if !config.routes.iter().any(|known| known.name == *route) {
+                found(
+                    format!("routes[{at}]"),
+                    "is the name of no route; write one of them, or leave `routes` out for all",
+                );
+            }
+        }
+    }
+    problems
 }
 
 fn repeated_names(routes: &[Route]) -> Vec<Problem> {

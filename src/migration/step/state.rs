@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::lineage::Lineage;
-use crate::migration::gate::{GateName, Held, Measure};
+use super::tally::Tally;
+use crate::migration::gate::{GateName, Held, Measure, Sample};
 use crate::migration::phase::{Share, Step};
 use crate::migration::tripwire::Trip;
 
@@ -34,6 +35,14 @@ pub struct State {
     pub settings_number: u64,
     pub holding: BTreeMap<GateName, Held>,
     pub trips: BTreeMap<Measure, Trip>,
+    /// What only applications know, as they last said.
+    #[serde(default)]
+    pub pushed: BTreeMap<Measure, Sample>,
+    #[serde(default)]
+    pub tally: Tally,
+    /// Since when Kafka has been out of reach, or a routed partition without one of its replicas.
+    #[serde(default)]
+    pub unwell_since_ms: Option<i64>,
     /// Records in the journal.
     pub journal: u64,
 }
@@ -138,6 +147,7 @@ pub enum Verb {
     Tripwire,
     Rehearse,
     Baseline,
+    Evidence,
     Configure,
     /// The first start, and taking over a state.
     Start,
@@ -157,6 +167,7 @@ impl Verb {
             Self::Tripwire => "tripwire",
             Self::Rehearse => "rehearse",
             Self::Baseline => "baseline",
+            Self::Evidence => "evidence",
             Self::Configure => "configure",
             Self::Start => "start",
             Self::Call => "call",
@@ -245,6 +256,9 @@ impl State {
             settings_number: 0,
             holding: BTreeMap::new(),
             trips: BTreeMap::new(),
+            pushed: BTreeMap::new(),
+            tally: Tally::default(),
+            unwell_since_ms: None,
             journal: 0,
         }
     }

@@ -1,5 +1,6 @@
 //! The driver's mind in a world of crashes, and each of its promises by itself.
 
+mod restarts;
 mod world;
 
 use std::collections::BTreeSet;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::act::Wanted;
 use super::state::{Direction, State, Stop, Verb};
+use super::tally::{Counts, Wellness};
 use super::{Machine, Outcome};
 use crate::config::migration::Action as Reaction;
 use crate::migration::gate::{
@@ -16,6 +17,10 @@ use crate::migration::tripwire::{Tripwire, tripwires};
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
     pub samples: Vec<Sample>,
+    /// `None`: nothing was counted at this look, and the samples are all there is.
+    pub counts: Option<Counts>,
+    /// `None`: Kafka was not looked at.
+    pub wellness: Option<Wellness>,
     pub converge_ms: Option<i64>,
     pub drain_ms: Option<i64>,
 }
@@ -30,6 +35,12 @@ impl Machine {
         if self.saved.is_none() || self.trouble.is_some() {
             return;
         }
+        if let Some(counts) = observation.counts {
+            self.count(counts, now_ms);
+        }
+        if let Some(wellness) = observation.wellness {
+            self.mind_wellness(wellness, now_ms);
+        }
         self.fill_windows(now_ms);
         self.mind_tripwires(now_ms);
     }
@@ -43,14 +54,15 @@ impl Machine {
             let Some(sample) = gate
                 .name
                 .measure()
-                .and_then(|measure| self.samples.get(&measure))
+                .and_then(|measure| self.sample(measure))
+                .cloned()
             else {
                 continue;
             };
             if gate.kind != Kind::Held || now_ms.saturating_sub(sample.at_ms) > freshness {
                 continue;
             }
-            if let Reading::Value(value) = relative(&self.state, sample)
+            if let Reading::Value(value) = relative(&self.state, &sample)
                 && value.is_finite()
             {
                 let held = self
@@ -61,7 +73,7 @@ impl Machine {
                 self.touched = true;
                 if held.observe(&gate, value, sample.at_ms, &self.config) {
                     // Or a restart would believe that it still holds.
-                    self.saved_at_ms = i64::MIN;
+                    self.save_soon();
                 }
             }
         }
@@ -76,7 +88,7 @@ impl Machine {
                 self.state.trips.remove(&wire.measure);
                 continue;
             }
-            let sample = self.samples.get(&wire.measure).map(|sample| Sample {
+            let sample = self.sample(wire.measure).map(|sample| Sample {
                 reading: relative(&self.state, sample),
                 ..sample.clone()
             });
@@ -185,7 +197,7 @@ impl Machine {
                 let Some(measure) = name.measure() else {
                     return Evidence::unknown("it is not measured");
                 };
-                let Some(sample) = self.samples.get(&measure) else {
+                let Some(sample) = self.sample(measure) else {
                     return Evidence::unknown(unmeasured(measure));
                 };
                 let mut reading = relative(state, sample);

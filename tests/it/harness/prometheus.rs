@@ -77,6 +77,10 @@ impl Prometheus {
         server
     }
 
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     #[track_caller]
     fn wait_ready(&mut self) {
         eventually(START, "Prometheus is ready", || {

@@ -323,10 +323,22 @@ impl World {
         self.drivers[number].all_good = weather == Weather::Good;
         let observation = Observation {
             samples,
+            counts: None,
+            wellness: None,
             converge_ms: Some(if self.slow { 31_000 } else { 1_000 }),
             drain_ms: Some(10),
         };
         self.give(number, Event::Observed(observation), "tripwire");
+    }
+
+    /// A look at nothing but the counters and Kafka.
+    pub fn look(&mut self, number: usize, counts: Counts, wellness: Wellness) {
+        let observation = Observation {
+            counts: Some(counts),
+            wellness: Some(wellness),
+            ..Observation::default()
+        };
+        self.give(number, Event::Observed(observation), "looked");
     }
 
     pub fn pass(&mut self, ms: i64) {

@@ -1,0 +1,223 @@
+//! Where evidence comes from that Lockgate does not measure itself, and where applications are told and answer.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+use super::text::exact_duration;
+
+/// A Prometheus that is asked for what only applications and brokers know.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Prometheus {
+    /// Its address, `http://host:port` and a path if it has one; absent: nothing is asked.
+    #[schemars(length(min = 1))]
+    pub url: Option<String>,
+    /// How often each query is asked.
+    #[serde(with = "exact_duration")]
+    #[schemars(schema_with = "schema::duration", extend("x-min" = "100ms", "x-max" = "1h"))]
+    pub every: Duration,
+    /// Samples that Prometheus took longer ago than this are not used (its `lookback_delta`): more than its scrape interval.
+    #[serde(with = "exact_duration")]
+    #[schemars(schema_with = "schema::duration", extend("x-min" = "1s", "x-max" = "1h"))]
+    pub freshness: Duration,
+    /// How long one answer may take.
+    #[serde(with = "exact_duration")]
+    #[schemars(schema_with = "schema::duration", extend("x-min" = "10ms", "x-max" = "1m"))]
+    pub timeout: Duration,
+    /// What is asked, one `[[prometheus.queries]]` for each thing that is measured.
+    pub queries: Vec<Query>,
+}
+
+/// Something that is measured by PromQL: `value`, or `faults` and `total`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    /// What it measures.
+    pub measure: Asked,
+    /// An expression with one value.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub value: Option<String>,
+    /// An expression that counts what is at fault, such as `sum(increase(errors_total[5m]))`.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub faults: Option<String>,
+    /// An expression that counts all.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub total: Option<String>,
+    /// Over how long `faults` and `total` count; what was counted before a step began shows nothing at it.
+    #[serde(default = "five_minutes", with = "exact_duration")]
+    #[schemars(schema_with = "schema::duration", extend("x-min" = "1s", "x-max" = "1d"))]
+    pub window: Duration,
+}
+
+/// What may be asked of a Prometheus.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Asked {
+    /// Writes, and those delayed by `migration.gates.added_latency` or more.
+    AddedLatency,
+    /// Entries persisted twice since the step began.
+    Duplicates,
+    /// The share of writes that an application knew already.
+    DuplicateHits,
+    /// Entries a second that the groups process.
+    Throughput,
+    /// Records, and those acknowledged after `migration.gates.produce_latency` or later.
+    ProduceLatency,
+    /// Records, and those that producers could not write.
+    ProduceErrors,
+    /// Writes, and those that took `migration.tripwires.write_latency.beyond` or longer.
+    WriteLatency,
+    /// Entries, and those that were with their consumer after `migration.gates.end_to_end` or later.
+    EndToEnd,
+    /// Seconds that a follower is behind.
+    ReplicationLag,
+    /// The fullest broker's share, from 0 to 1.
+    Disk,
+}
+
+impl Asked {
+    /// The word that names it everywhere.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AddedLatency => "added-latency",
+            Self::Duplicates => "duplicates",
+            Self::DuplicateHits => "duplicate-hits",
+            Self::Throughput => "throughput",
+            Self::ProduceLatency => "produce-latency",
+            Self::ProduceErrors => "produce-errors",
+            Self::WriteLatency => "write-latency",
+            Self::EndToEnd => "end-to-end",
+            Self::ReplicationLag => "replication-lag",
+            Self::Disk => "disk",
+        }
+    }
+}
+
+const fn five_minutes() -> Duration {
+    Duration::from_secs(300)
+}
+
+impl Default for Prometheus {
+    fn default() -> Self {
+        Self {
+            url: None,
+            every: Duration::from_secs(5),
+            freshness: Duration::from_secs(60),
+            timeout: Duration::from_secs(3),
+            queries: Vec::new(),
+        }
+    }
+}
+
+/// How applications are told which store is theirs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Flags {
+    /// A file that is kept in flagd's format, for providers that read one; absent: none is written. Its folder exists.
+    #[schemars(schema_with = "schema::optional_path")]
+    pub file: Option<PathBuf>,
+    /// Applications that follow the flags. A step waits for each of them, also where it is silent; others are waited for while they are heard.
+    pub clients: Vec<String>,
+}
+
+impl Prometheus {
+    /// Problems of sense, each by the key below `prometheus`.
+    pub(super) fn problems(&self) -> Vec<(String, &'static str)> {
+        let mut problems = Vec::new();
+        match &self.url {
+            Some(url) if !is_plain(url) => problems.push((
+                "url".to_owned(),
+                "is no address that can be asked; write http://host:port without a name or password in it (TLS is not spoken)",
+            )),
+            None if !self.queries.is_empty() => problems.push((
+                "url".to_owned(),
+                "is missing beside prometheus.queries; give the address of the Prometheus",
+            )),
+            _ => {}
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for (index, query) in self.queries.iter().enumerate() {
+            let fits = matches!(
+                (&query.value, &query.faults, &query.total),
+                (Some(_), None, None) | (None, Some(_), Some(_))
+            );
+            if !fits {
+                problems.push((
+                    format!("queries[{index}]"),
+                    "needs either `value`, or `faults` and `total`",
+                ));
+            }
+            if !seen.insert(query.measure) {
+                problems.push((
+                    format!("queries[{index}].measure"),
+                    "is measured by an earlier query already; take one of them out",
+                ));
+            }
+        }
+        problems
+    }
+}
+
+/// `http://host[:port][/path]`: nothing secret can be in it.
+fn is_plain(url: &str) -> bool {
+    url.strip_prefix("http://").is_some_and(|rest| {
+        let host = rest.split('/').next().unwrap_or_default();
+        !host.is_empty() && !rest.contains(['@', '?', '#', ' '])
+    })
+}
+
+impl Flags {
+    /// Problems of sense, each by the key below `flags`.
+    pub(super) fn problems(&self) -> Vec<(String, &'static str)> {
+        let wrong = |name: &String| name.is_empty() || name.len() > 128;
+        let named = self.clients.iter().enumerate();
+        named
+            .filter(|(_, name)| wrong(name))
+            .map(|(index, _)| {
+                (
+                    format!("clients[{index}]"),
+                    "is no name; write 1 to 128 bytes",
+                )
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let query = |measure, value: Option<&str>, faults: Option<&str>| Query {
+            measure,
+            value: value.map(str::to_owned),
+            faults: faults.map(str::to_owned),
+            total: None,
+            window: five_minutes(),
+        };
+        let wrong = Prometheus {
+            url: Some("https://ana:secret@prometheus".to_owned()),
+            queries: vec![
+                query(Asked::Disk, Some("x"), None),
+                query(Asked::Disk, Some("x"), None),
+                query(Asked::Duplicates, Some("x"), Some("y")),
+            ],
+            ..Prometheus::default()
+        };
+        let keys: Vec<_> = wrong.problems().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["url", "queries[1].measure", "queries[2]"]);
+        assert!(is_plain("http://prometheus:9090/prefix"));
+        assert!(!is_plain("http://") && !is_plain("prometheus:9090"));
+    }
+}

@@ -1,0 +1,111 @@
+//! Doing what the mind commands. Each action may be done again after a crash, and has the same effect then.
+
+use std::sync::Arc;
+
+use super::{Driver, as_flags, now_ms};
+use crate::failpoint;
+use crate::flags::Flags;
+use crate::migration::gate::{Measure, Reading, millis};
+use crate::migration::step::{Acted, Action, Event};
+
+impl Driver {
+    /// Does an action; `None`: its outcome comes later.
+    pub(super) async fn act(&mut self, epoch: u64, at: usize, action: Action) -> Option<Acted> {
+        Some(match action {
+            Action::Precheck => {
+                self.precheck(epoch, at);
+                return None;
+            }
+            Action::Tell(told) => self.tell(as_flags(&told)).await,
+            Action::Converge { version } => self.converged(version),
+            Action::Drain => self.drained(),
+        })
+    }
+
+    /// Redis has just stored the move; so it is Kafka that is asked.
+    fn precheck(&self, epoch: u64, at: usize) {
+        let (admin, outcomes) = (Arc::clone(&self.admin), self.outcomes.0.clone());
+        tokio::spawn(async move {
+            let outcome = match admin.brokers().await {
+                Ok(_) => Acted::Done,
+                Err(error) => Acted::Failed(format!("Kafka: {error}")),
+            };
+            // The driver has ended where nobody listens.
+            let _ = outcomes.send(Event::Acted { epoch, at, outcome }).await;
+        });
+    }
+
+    pub(super) async fn tell(&mut self, flags: Flags) -> Acted {
+        let connection = match self.store.connection().await {
+            Ok(connection) => connection,
+            Err(error) => return Acted::Failed(error.to_string()),
+        };
+        failpoint::hit(failpoint::BEFORE_TELL);
+        let told = self.flags.tell(connection, flags).await;
+        failpoint::hit(failpoint::AFTER_TELL);
+        match told {
+            // A newer version was told by a newer driver; the store will say so at the next save.
+            Ok(_) => Acted::Done,
+            Err(error) => Acted::Failed(error.to_string()),
+        }
+    }
+
+    fn converged(&self, version: u64) -> Acted {
+        let now = now_ms();
+        let following = self.measurements.following(version, now);
+        if following.known == 0 {
+            return Acted::NotYet(
+                "an application that follows the flags; none is known".to_owned(),
+            );
+        }
+        if !following.behind.is_empty() {
+            return Acted::NotYet(format!(
+                "{} to follow version {version}",
+                following.behind.join(", ")
+            ));
+        }
+        let settled = following
+            .last_ms
+            .unwrap_or(now)
+            .saturating_add(millis(self.parts.config.settle));
+        if now < settled {
+            return Acted::NotYet("what was begun before the change".to_owned());
+        }
+        Acted::Done
+    }
+
+    /// All that was written before applications followed is in Kafka. Others go on writing meanwhile, so that the lag need not
+    /// be 0 at any moment: it is enough that the oldest entry that is not mirrored is younger than their change.
+    fn drained(&self) -> Acted {
+        let now = now_ms();
+        let config = &self.parts.config;
+        let undrained = self
+            .measurements
+            .all()
+            .into_iter()
+            .find(|sample| sample.measure == Measure::Undrained)
+            .filter(|sample| now.saturating_sub(sample.at_ms) <= millis(config.evidence_freshness));
+        let left = match undrained.map(|sample| sample.reading) {
+            Some(Reading::Value(left)) if left <= 0.0 => return Acted::Done,
+            Some(Reading::Value(left)) => left,
+            Some(Reading::Unknown(why)) => {
+                return Acted::NotYet(format!("the mirror's lag: {why}"));
+            }
+            Some(Reading::Counted { .. }) | None => {
+                return Acted::NotYet("the mirror's lag, which is not known".to_owned());
+            }
+        };
+        let followed = self.measurements.following(0, now).last_ms;
+        let since = followed.map(|at_ms| at_ms.saturating_add(millis(config.settle)));
+        let oldest = self.parts.board.snapshot().mirror.forward.lag_seconds;
+        match oldest.zip(since) {
+            Some((oldest_s, since_ms)) if oldest_s * 1_000.0 < as_ms(now - since_ms) => Acted::Done,
+            _ => Acted::NotYet(format!("{left} entries to be mirrored")),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+const fn as_ms(ms: i64) -> f64 {
+    ms as f64
+}

@@ -1,0 +1,79 @@
+//! What the driver sees at each look: the instance's own snapshot, what others measured, and which applications follow.
+
+use tracing::warn;
+
+use super::{Driver, flags, now_ms};
+use crate::flags::{acknowledgements, clients};
+use crate::migration::gate::{Measure, Reading, Sample, millis};
+use crate::migration::measure::{counts, from_status, wellness};
+use crate::migration::step::{Machine, Observation};
+
+impl Driver {
+    /// What is measured now, with what was pushed.
+    pub(super) fn observe(&mut self) -> Observation {
+        let now = now_ms();
+        let (status, shards) = (self.parts.board.snapshot(), self.parts.shards);
+        for sample in from_status(&status, shards, now) {
+            self.measurements.put(sample);
+        }
+        let stored = self.machine.as_ref().and_then(Machine::stored);
+        let told = stored.map_or(0, |state| state.told.version);
+        let following = self.measurements.following(told, now);
+        self.measurements.put(Sample {
+            measure: Measure::Clients,
+            reading: Reading::Counted {
+                faults: following.behind.len() as u64,
+                total: following.known,
+                since_ms: now,
+            },
+            at_ms: now,
+        });
+        let settle = millis(self.parts.config.settle);
+        #[expect(clippy::cast_possible_truncation, reason = "saturates")]
+        let drain_ms = status
+            .mirror
+            .forward
+            .lag_seconds
+            .map(|seconds| (seconds * 1_000.0) as i64);
+        let samples = self.measurements.all();
+        let freshness = millis(self.parts.config.evidence_freshness);
+        Observation {
+            wellness: Some(wellness(&status, &samples, freshness, now)),
+            counts: Some(counts(&status, shards)),
+            samples,
+            converge_ms: following
+                .period_ms
+                .map(|period| period.saturating_add(settle)),
+            drain_ms,
+        }
+    }
+
+    /// Takes in what applications acknowledged in Redis. Where it cannot be read, those that are known stay so for their
+    /// lifetime and no longer.
+    pub(super) async fn hear(&mut self) {
+        let Some(told) = self.machine.as_ref().and_then(Machine::stored).map(flags) else {
+            return;
+        };
+        let (names, keys) = (
+            clients(&self.parts.migration),
+            acknowledgements(&self.parts.migration),
+        );
+        let heard = match self.store.connection().await {
+            Ok(connection) => connection.acknowledged(&names, &keys).await,
+            Err(error) => Err(error),
+        };
+        match heard {
+            Ok(heard) => {
+                self.deaf = false;
+                for one in heard {
+                    self.measurements.heard(&one, told.version, now_ms());
+                }
+            }
+            Err(error) if !self.deaf => {
+                self.deaf = true;
+                warn!(%error, "acknowledgements in Redis cannot be read");
+            }
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Measures what lies outside this process: Kafka's groups and replicas, and what a Prometheus knows.
+//!
+//! ```text
+//!   Kafka: committed offsets, log ends, replicas ──┐
+//!   Prometheus: one query for each measure ────────┴──▶ samples, dated when they were asked for
+//! ```
+//! Only the instance that steers asks. Whatever cannot be asked, or gives no single number, becomes a sample that says why:
+//! nothing is guessed, and an old answer is never given a new date.
+
+mod kafka;
+mod prometheus;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::driver::{Handle, now_ms};
+use super::gate::{Measure, Reading, Sample};
+use crate::config;
+use crate::status::Board;
+use crate::topics::{self, Kafka};
+
+/// What measuring is made of.
+pub struct Parts {
+    pub config: config::Migration,
+    pub prometheus: config::Prometheus,
+    /// How many shards there are in all.
+    pub shards: u32,
+    pub kafka: Kafka,
+    pub board: Arc<Board>,
+}
+
+/// The task.
+pub struct Gatherer {
+    kafka: kafka::Looks,
+    prometheus: prometheus::Queries,
+    handle: Handle,
+    every: Duration,
+}
+
+impl Gatherer {
+    /// # Errors
+    /// A client's configuration.
+    pub fn new(parts: Parts, handle: Handle) -> Result<Self, topics::Error> {
+        // Twice an evaluation, so that what crosses a threshold is acted on within two of them.
+        let every = parts.config.evaluate_every / 2;
+        Ok(Self {
+            prometheus: prometheus::Queries::new(parts.prometheus),
+            kafka: kafka::Looks::new(parts.config, parts.shards, &parts.kafka, parts.board)?,
+            handle,
+            every,
+        })
+    }
+
+    /// Measures until stopped; Prometheus and Kafka never wait for each other.
+    ///
+    /// # Errors
+    /// None: what cannot be measured is said in its sample.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Infallible> {
+        let asking = kafka(self.kafka, self.handle.clone(), self.every);
+        let querying = prometheus(self.prometheus, self.handle);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = asking => {}
+            () = querying => {}
+        }
+        Ok(())
+    }
+}
+
+async fn kafka(mut looks: kafka::Looks, handle: Handle, every: Duration) {
+    loop {
+        if steers(&handle) {
+            looks.look(&handle).await;
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+async fn prometheus(queries: prometheus::Queries, handle: Handle) {
+    loop {
+        if steers(&handle) {
+            queries.ask(&handle).await;
+        }
+        tokio::time::sleep(queries.every()).await;
+    }
+}
+
+/// Whether this instance steers, as far as its view says.
+fn steers(handle: &Handle) -> bool {
+    let view = handle.view();
+    view.holder.is_none() && view.state.is_some()
+}
+
+/// A sample of now.
+fn sample(measure: Measure, reading: Reading) -> Sample {
+    Sample {
+        measure,
+        reading,
+        at_ms: now_ms(),
+    }
+}

@@ -1,0 +1,281 @@
+//! What is asked of Kafka: how far the application's groups are behind, and which routed partitions lack a replica.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::sample;
+use crate::config;
+use crate::flags::below;
+use crate::migration::driver::Handle;
+use crate::migration::gate::{Measure, Reading};
+use crate::migration::measure::routed;
+use crate::placement::{Partition, Topic};
+use crate::status::{Board, GroupStatus, KafkaStatus, Status};
+use crate::topics::{self, Admin, Group, GroupLag, Kafka, TopicState};
+
+/// How long one question to a group's coordinator or a leader may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Partitions that are named where some cannot be told of.
+const NAMED: usize = 3;
+
+type Layouts = BTreeMap<Topic, TopicState>;
+
+pub struct Looks {
+    admin: Admin,
+    /// Each with the routes that it reads; none: all.
+    groups: Vec<(Group, Vec<String>)>,
+    /// Above this a group is behind too far whatever is not known.
+    too_far: u64,
+    shards: u32,
+    board: Arc<Board>,
+}
+
+impl Looks {
+    pub fn new(
+        config: config::Migration,
+        shards: u32,
+        kafka: &Kafka,
+        board: Arc<Board>,
+    ) -> Result<Self, topics::Error> {
+        let groups = config.groups.into_iter().map(|group| {
+            let looks = Group::new(kafka, &group.name, TIMEOUT)?;
+            Ok((looks, group.routes))
+        });
+        Ok(Self {
+            admin: Admin::new(kafka)?,
+            groups: groups.collect::<Result<_, topics::Error>>()?,
+            too_far: config.gates.group_lag,
+            shards,
+            board,
+        })
+    }
+
+    /// Looks once and puts down what was found.
+    pub async fn look(&mut self, handle: &Handle) {
+        let status = self.board.snapshot();
+        let layouts = self.layouts(&status).await;
+        let shown = match &layouts {
+            Ok(layouts) => self.brokers(layouts).await,
+            Err(_) => None,
+        };
+        self.board.kafka(shown);
+        let lacking = match &layouts {
+            Ok(layouts) => lacking(layouts),
+            Err(why) => Reading::Unknown(why.clone()),
+        };
+        let put = |measure, reading| handle.measurements.put(sample(measure, reading));
+        put(Measure::UnderReplicated, lacking);
+        let share = handle
+            .view()
+            .state
+            .as_ref()
+            .map_or(0, |state| state.told.share.consumers);
+        if share == 0 || layouts.is_err() {
+            self.board.groups(Vec::new());
+        }
+        let lag = match layouts {
+            _ if share == 0 => Reading::Unknown("no partition is read from Kafka yet".to_owned()),
+            Ok(layouts) => self.lag(&status, &layouts, share).await,
+            Err(why) => Reading::Unknown(why),
+        };
+        put(Measure::GroupLag, lag);
+    }
+
+    /// What the brokers' metadata says, for the status.
+    async fn brokers(&self, layouts: &Layouts) -> Option<KafkaStatus> {
+        let up: BTreeSet<i32> = self
+            .admin
+            .brokers()
+            .await
+            .ok()?
+            .iter()
+            .map(|one| one.id)
+            .collect();
+        let partitions = || layouts.values().flat_map(|topic| &topic.partitions);
+        let replicas = partitions().flat_map(|partition| partition.replicas.iter().copied());
+        let all: BTreeSet<i32> = up.iter().copied().chain(replicas).collect();
+        let known = !layouts.is_empty();
+        let offline = partitions()
+            .filter(|partition| partition.leader.is_none())
+            .count() as u64;
+        Some(KafkaStatus {
+            brokers: Some(all.len() as u64),
+            brokers_up: Some(up.len() as u64),
+            under_replicated_partitions: known.then(|| lacks(layouts)),
+            offline_partitions: known.then_some(offline),
+            ..KafkaStatus::default()
+        })
+    }
+
+    async fn layouts(&self, status: &Status) -> Result<Layouts, String> {
+        let topics = self.topics(status, &[])?;
+        let asked = self.admin.layouts(&topics).await;
+        asked.map_err(|error| error.to_string())
+    }
+
+    /// The topics of these routes; of all, where none is named.
+    fn topics(&self, status: &Status, routes: &[String]) -> Result<Vec<Topic>, String> {
+        let wanted = |name: &str| routes.is_empty() || routes.iter().any(|route| route == name);
+        routed(status, self.shards, wanted).ok_or_else(|| {
+            "this instance mirrors only some of the shards, and so does not know all topics"
+                .to_owned()
+        })
+    }
+
+    /// The greatest lag of all groups over the partitions that are Kafka's; not known where that of one is not.
+    async fn lag(&mut self, status: &Status, layouts: &Layouts, share: u8) -> Reading {
+        if self.groups.is_empty() {
+            return Reading::Unknown(
+                "no Kafka group is configured; name them under migration.groups".to_owned(),
+            );
+        }
+        let mut greatest = 0;
+        let mut shown = Vec::new();
+        let mut unknown = None;
+        for (mut group, routes) in std::mem::take(&mut self.groups) {
+            let places = self
+                .topics(status, &routes)
+                .map(|topics| places(&topics, layouts, share));
+            let looked = tokio::task::spawn_blocking(move || {
+                let lag = places.and_then(|places| {
+                    if places.is_empty() {
+                        return Err("no routed topic exists yet".to_owned());
+                    }
+                    group.lag(&places).map_err(|error| error.to_string())
+                });
+                (group, lag)
+            });
+            let (group, lag) = crate::tasks::passed_on(looked.await);
+            shown.push(told(&group, lag.as_ref().ok()));
+            match lag {
+                Ok(lag) => {
+                    greatest = greatest.max(lag.entries);
+                    unknown = unknown.or(untold(&group, &lag));
+                }
+                Err(why) => unknown = unknown.or(Some(format!("group {}: {why}", group.name()))),
+            }
+            self.groups.push((group, routes));
+        }
+        self.board.groups(shown);
+        match unknown {
+            Some(why) if greatest < self.too_far => Reading::Unknown(why),
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "compared with thresholds far below 2^53"
+            )]
+            _ => Reading::Value(greatest as f64),
+        }
+    }
+}
+
+/// The partitions of these topics that are Kafka's consumers' at this share.
+fn places(topics: &[Topic], layouts: &Layouts, share: u8) -> Vec<(Topic, Partition)> {
+    let found = topics
+        .iter()
+        .filter_map(|topic| layouts.get_key_value(topic));
+    let partitions = found.flat_map(|(topic, state)| {
+        let read = below(share, state.partition_count());
+        let read = i32::try_from(read).unwrap_or(i32::MAX);
+        (0..read).map(|partition| (topic.clone(), Partition(partition)))
+    });
+    partitions.collect()
+}
+
+/// A group as the status shows it.
+fn told(group: &Group, lag: Option<&GroupLag>) -> GroupStatus {
+    let known = lag.filter(|lag| lag.uncommitted.is_empty() && lag.beyond.is_empty());
+    GroupStatus {
+        store: "kafka".to_owned(),
+        group: group.name().to_owned(),
+        lag_entries: known.map(|lag| lag.entries),
+        uncommitted_partitions: lag.map(|lag| lag.uncommitted.len() as u64),
+        ..GroupStatus::default()
+    }
+}
+
+/// Why a group's lag is not known.
+fn untold(group: &Group, lag: &GroupLag) -> Option<String> {
+    let named = |places: &[(Topic, Partition)]| {
+        let first = places.iter().take(NAMED);
+        let names: Vec<_> = first
+            .map(|(topic, partition)| format!("{topic}/{partition}"))
+            .collect();
+        let more = places.len().saturating_sub(NAMED);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        format!("{}{more}", names.join(", "))
+    };
+    if !lag.uncommitted.is_empty() {
+        return Some(format!(
+            "group {} has committed nothing on {}",
+            group.name(),
+            named(&lag.uncommitted)
+        ));
+    }
+    (!lag.beyond.is_empty()).then(|| {
+        format!(
+            "group {} has committed offsets beyond the end of {}",
+            group.name(),
+            named(&lag.beyond)
+        )
+    })
+}
+
+/// How many partitions lack a replica.
+fn lacking(layouts: &Layouts) -> Reading {
+    if layouts.is_empty() {
+        return Reading::Unknown("no routed topic exists yet".to_owned());
+    }
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "compared with thresholds far below 2^53"
+    )]
+    let lacking = lacks(layouts) as f64;
+    Reading::Value(lacking)
+}
+
+fn lacks(layouts: &Layouts) -> u64 {
+    let partitions = layouts.values().flat_map(|topic| &topic.partitions);
+    let lacking = partitions.filter(|partition| {
+        partition.leader.is_none() || partition.in_sync.len() < partition.replicas.len()
+    });
+    lacking.count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topics::PartitionState;
+
+    fn topic(name: &str, in_sync: &[usize]) -> (Topic, TopicState) {
+        let partition = |in_sync: &usize| PartitionState {
+            leader: (*in_sync > 0).then_some(1),
+            replicas: vec![1, 2, 3],
+            in_sync: (1..=i32::try_from(*in_sync).expect("few")).collect(),
+        };
+        let state = TopicState {
+            partitions: in_sync.iter().map(partition).collect(),
+            ..TopicState::default()
+        };
+        (Topic::from(name), state)
+    }
+
+    #[test]
+    fn partitions_without_a_replica_or_a_leader_are_counted() {
+        let layouts = Layouts::from([topic("a", &[3, 2, 3]), topic("b", &[0])]);
+        assert_eq!(lacking(&layouts), Reading::Value(2.0));
+        assert!(matches!(lacking(&Layouts::new()), Reading::Unknown(_)));
+    }
+
+    #[test]
+    fn a_group_is_held_against_the_partitions_that_are_kafkas() {
+        let layouts = Layouts::from([topic("a", &[3; 16]), topic("b", &[3; 3])]);
+        let topics = [Topic::from("a"), Topic::from("b"), Topic::from("absent")];
+        let counts = [5, 25, 100].map(|share| places(&topics, &layouts, share).len());
+        assert_eq!(counts, [1 + 1, 4 + 1, 16 + 3]);
+    }
+}

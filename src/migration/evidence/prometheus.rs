@@ -1,0 +1,202 @@
+//! What is asked of a Prometheus: one number for each measure, as of now.
+//!
+//! An instant query answers with the newest sample within its lookback, whatever its age; so the lookback is given, and a
+//! series that ended longer ago than that is absent here and not old. No series, several series, and what is no number, are
+//! no evidence.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::sample;
+use crate::config::{self, Query};
+use crate::migration::driver::{Handle, now_ms};
+use crate::migration::gate::{Measure, Reading, Sample, millis};
+
+/// Characters of Prometheus' own words that are passed on.
+const WORDS: usize = 200;
+
+pub struct Queries {
+    config: config::Prometheus,
+    agent: ureq::Agent,
+}
+
+impl Queries {
+    pub fn new(config: config::Prometheus) -> Self {
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(config.timeout))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .build()
+            .new_agent();
+        Self { config, agent }
+    }
+
+    pub fn every(&self) -> Duration {
+        self.config.every
+    }
+
+    /// Asks everything once and puts down what was answered.
+    pub async fn ask(&self, handle: &Handle) {
+        let Some(url) = &self.config.url else { return };
+        let endpoint = format!("{}/api/v1/query", url.trim_end_matches('/'));
+        for query in &self.config.queries {
+            let asked = Asked {
+                agent: self.agent.clone(),
+                endpoint: endpoint.clone(),
+                lookback: format!("{}ms", self.config.freshness.as_millis()),
+            };
+            let of_query = query.clone();
+            let answered = tokio::task::spawn_blocking(move || asked.measure(&of_query));
+            if let Some(sample) = crate::tasks::passed_on(answered.await) {
+                handle.measurements.put(sample);
+            }
+        }
+    }
+}
+
+struct Asked {
+    agent: ureq::Agent,
+    endpoint: String,
+    lookback: String,
+}
+
+impl Asked {
+    /// `None`: this version knows no such measure.
+    fn measure(&self, query: &Query) -> Option<Sample> {
+        let measure = Measure::named(query.measure.as_str())?;
+        // Dated before it is asked, so that a slow answer is not taken for a young one.
+        let at_ms = now_ms();
+        let reading = self.reading(query, at_ms).unwrap_or_else(Reading::Unknown);
+        Some(Sample {
+            at_ms,
+            ..sample(measure, reading)
+        })
+    }
+
+    fn reading(&self, query: &Query, at_ms: i64) -> Result<Reading, String> {
+        match (&query.value, &query.faults, &query.total) {
+            (Some(value), None, None) => self.number(value).map(Reading::Value),
+            (None, Some(faults), Some(total)) => {
+                let (faults, total) = (self.number(faults)?, self.number(total)?);
+                Ok(Reading::Counted {
+                    // Prometheus extrapolates counts: up against it for faults, down for what they are held against.
+                    faults: whole(faults.ceil()),
+                    total: whole(total.floor()),
+                    since_ms: at_ms.saturating_sub(millis(query.window)),
+                })
+            }
+            _ => Err("neither a value nor faults and total are configured".to_owned()),
+        }
+    }
+
+    fn number(&self, expression: &str) -> Result<f64, String> {
+        let form = [
+            ("query", expression),
+            ("lookback_delta", self.lookback.as_str()),
+        ];
+        let mut answer = self
+            .agent
+            .post(&self.endpoint)
+            .send_form(form)
+            .map_err(|error| format!("Prometheus: {error}"))?;
+        let text = answer
+            .body_mut()
+            .read_to_string()
+            .map_err(|error| format!("Prometheus: {error}"))?;
+        let body: Value = serde_json::from_str(&text)
+            .map_err(|_| format!("Prometheus answers {} and no JSON", answer.status()))?;
+        number(&body)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, and a count is not below 0"
+)]
+fn whole(count: f64) -> u64 {
+    count as u64
+}
+
+/// The one number of an answer.
+fn number(body: &Value) -> Result<f64, String> {
+    if body["status"] != "success" {
+        let words = body["error"].as_str().unwrap_or("no reason given");
+        let words: String = words.chars().take(WORDS).collect();
+        return Err(format!("Prometheus refuses the query: {words}"));
+    }
+    let data = &body["data"];
+    let value = match data["resultType"].as_str() {
+        Some("scalar") => &data["result"],
+        Some("vector") => match data["result"].as_array().map(Vec::as_slice) {
+            Some([one]) => &one["value"],
+            Some([]) => {
+                return Err("the query finds no series, or none that is fresh".to_owned());
+            }
+            several => {
+                let found = several.map_or(0, <[Value]>::len);
+                return Err(format!(
+                    "the query finds {found} series where one number is wanted; aggregate them"
+                ));
+            }
+        },
+        other => {
+            return Err(format!(
+                "the query gives a {} where one number is wanted",
+                other.unwrap_or("nothing")
+            ));
+        }
+    };
+    let text = value[1].as_str().unwrap_or_default();
+    text.parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite())
+        .ok_or_else(|| format!("the query gives `{text}`, which is no number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn vector(values: &[&str]) -> Value {
+        let result: Vec<_> = values
+            .iter()
+            .map(|value| json!({ "metric": {}, "value": [1_800_000_000.1, value] }))
+            .collect();
+        json!({ "status": "success", "data": { "resultType": "vector", "result": result } })
+    }
+
+    #[test]
+    fn one_finite_number_is_evidence_and_nothing_else_is() {
+        assert_eq!(number(&vector(&["0.25"])), Ok(0.25));
+        let scalar = json!({ "status": "success", "data": { "resultType": "scalar", "result": [1.0, "7"] } });
+        assert_eq!(number(&scalar), Ok(7.0));
+        for (body, says) in [
+            (vector(&[]), "no series"),
+            (vector(&["1", "2"]), "2 series"),
+            (vector(&["NaN"]), "no number"),
+            (vector(&["+Inf"]), "no number"),
+            (
+                json!({ "status": "error", "error": "parse error" }),
+                "parse error",
+            ),
+            (
+                json!({ "status": "success", "data": { "resultType": "matrix", "result": [] } }),
+                "matrix",
+            ),
+            (json!({}), "refuses"),
+        ] {
+            let why = number(&body).expect_err("no evidence");
+            assert!(why.contains(says), "{why}");
+        }
+    }
+
+    #[test]
+    fn counts_are_rounded_to_the_safe_side() {
+        assert_eq!((whole(0.2_f64.ceil()), whole(99.9_f64.floor())), (1, 99));
+        assert_eq!(whole(-3.0), 0);
+    }
+}

@@ -1,0 +1,219 @@
+//! Rollback from everywhere, two operators at once, and the network cut between the driver and either store.
+
+use lockgate::flags::Flags;
+use lockgate::migration::phase::{Course, Step};
+use lockgate::migration::step::{Ask, Name, NotSaved, Outcome, Refusal, Verb};
+
+use super::site::{LONG, Running, Site, WHY, runtime, who};
+use crate::harness::{Cut, KafkaCluster, KafkaOptions, eventually_async, redis};
+
+#[test]
+fn every_step_is_taken_back_and_taken_again_until_it_is_complete() {
+    runtime().block_on(async {
+        let site = Site::new("everystep");
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        let course = Course::new(&site.config);
+        for step in course.steps().iter().skip(1) {
+            if *step == Step::DONE {
+                break;
+            }
+            let before = course.previous(*step).expect("not the first");
+            running.climb(&site, *step).await;
+            running.rollback(None).await.expect("accepted");
+            running.at(before, Name::Steady).await;
+            tells(&site, &running, before).await;
+            running.climb(&site, *step).await;
+            tells(&site, &running, *step).await;
+        }
+        assert_eq!(running.state().expect("known").step, Step::CLEANUP);
+        let refused = running.plan(Verb::Promote).await.expect_err("for good");
+        assert!(
+            refused.to_string().contains("lockgate complete"),
+            "{refused}"
+        );
+        running.promote(Verb::Complete, &site.name).await;
+        running.at(Step::DONE, Name::Steady).await;
+        tells(&site, &running, Step::DONE).await;
+        let refused = running.rollback(Some(Step::SHADOW)).await;
+        let refused = refused.expect_err("complete is for good");
+        assert!(matches!(*refused, Refusal::NoWay { .. }), "{refused}");
+        tells(&site, &running, Step::DONE).await;
+        running.stop().await;
+    });
+}
+
+/// What applications are told is the step's, in Redis and in this process alike.
+async fn tells(site: &Site, running: &Running, step: Step) {
+    let fields = site.fields().await;
+    let of = |name: &str| fields.get(name).cloned().unwrap_or_default();
+    let buckets = u64::from(step.share().ingress) * 1_024;
+    assert_eq!(of("kafka_buckets"), buckets.div_ceil(100).to_string());
+    assert_eq!(of("held_buckets"), of("kafka_buckets"), "nothing is held");
+    assert_eq!(
+        of("kafka_partitions_percent"),
+        step.share().consumers.to_string()
+    );
+    let told = running.flags.borrow().expect("told");
+    assert_eq!(of("version"), told.version.to_string());
+    assert_eq!(
+        (told.consumers, told.ingress, told.hold_ingress_to),
+        (step.share().consumers, step.share().ingress, None)
+    );
+}
+
+#[test]
+fn of_two_operators_at_once_one_promotes_and_the_other_is_told() {
+    runtime().block_on(async {
+        let site = Site::new("operators");
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        running
+            .handle
+            .rehearse(who(), Step::consumers(5))
+            .await
+            .expect("proven");
+        open(&running).await;
+        let (one, two) = (running.plan(Verb::Promote), running.plan(Verb::Promote));
+        let (one, two) = tokio::join!(one, two);
+        let (one, two) = (one.expect("a plan"), two.expect("a plan"));
+        let (a, b, again) = tokio::join!(
+            running.apply(&one),
+            running.apply(&two),
+            running.apply(&one)
+        );
+        let all = [a, b, again];
+        let done = all.iter().filter(|answer| answer.is_ok()).count();
+        assert_eq!(done, 1, "{all:?}");
+        for refused in all.iter().filter_map(|answer| answer.as_ref().err()) {
+            // The epoch turned, and with it every plan of the old one went.
+            let told = matches!(**refused, Refusal::NoPlan | Refusal::Moved { .. });
+            assert!(told, "{refused}");
+        }
+        running.at(Step::consumers(5), Name::Steady).await;
+
+        // One holds while the other rolls back: both are done, in the order in which they came.
+        let (hold, back) = (
+            running.handle.ask(
+                who(),
+                Ask::Hold {
+                    reason: WHY.to_owned(),
+                },
+            ),
+            running.rollback(None),
+        );
+        let (hold, back) = tokio::join!(hold, back);
+        hold.expect("held");
+        back.expect("rolled back");
+        running.at(Step::SHADOW, Name::Held).await;
+        running.stop().await;
+    });
+}
+
+async fn open(running: &Running) {
+    eventually_async(LONG, "the gates are open", async || {
+        let view = running.handle.view();
+        !view.verdicts.is_empty() && view.verdicts.iter().all(|gate| gate.opens())
+    })
+    .await;
+}
+
+/// Gates open, and nobody follows any more: a step that is begun stays on its way.
+async fn begin_and_stay(site: &Site, running: &Running) {
+    running
+        .handle
+        .rehearse(who(), Step::consumers(5))
+        .await
+        .expect("proven");
+    open(running).await;
+    running.world.abort();
+    running.promote(Verb::Promote, &site.name).await;
+    eventually_async(LONG, "it waits for the application", async || {
+        let view = running.handle.view();
+        view.waiting
+            .as_ref()
+            .is_some_and(|what| what.contains("billing"))
+    })
+    .await;
+}
+
+#[test]
+fn redis_out_of_reach_in_the_middle_of_a_step_moves_nothing_and_loses_nothing() {
+    runtime().block_on(async {
+        let port = redis().port;
+        let cut = Cut::to_port(port);
+        let mut site = Site::new("rediscut");
+        site.redis_url = site
+            .redis_url
+            .replace(&format!(":{port}/"), &format!(":{}/", cut.port()));
+        assert!(site.redis_url.contains(&cut.port().to_string()));
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        begin_and_stay(&site, &running).await;
+        let told = *running.flags.borrow();
+
+        cut.cut();
+        let refused = running.rollback(None).await.expect_err("not stored");
+        assert_eq!(*refused, Refusal::NotStored(NotSaved::Unreachable));
+        eventually_async(LONG, "it says why", async || {
+            running.handle.view().error.is_some()
+        })
+        .await;
+        assert_eq!(*running.flags.borrow(), told, "readers keep what they had");
+        let state = running.state().expect("known");
+        assert!(state.motion.is_some(), "neither on nor back: {state:?}");
+
+        cut.mend();
+        eventually_async(LONG, "it goes back when it can", async || {
+            running.rollback(None).await.map_err(|why| why.to_string())
+        })
+        .await;
+        running.acknowledge();
+        running.at(Step::SHADOW, Name::Steady).await;
+        let newest: Option<Flags> = *running.flags.borrow();
+        assert!(newest.map(|told| told.version) > told.map(|told| told.version));
+        running.stop().await;
+    });
+}
+
+#[test]
+fn kafka_out_of_reach_stops_a_promotion_and_no_rollback() {
+    runtime().block_on(async {
+        let cluster = KafkaCluster::start_options(KafkaOptions {
+            cut: true,
+            ..KafkaOptions::default()
+        });
+        let mut site = Site::new("kafkacut");
+        site.bootstrap = cluster.bootstrap_through_cut();
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        begin_and_stay(&site, &running).await;
+        cluster.cut(0).cut();
+        running.rollback(None).await.expect("accepted");
+        running.acknowledge();
+        running.at(Step::SHADOW, Name::Steady).await;
+
+        // The way back worked without Kafka; the way forward does not begin without it, and says so.
+        let running = running.with_a_new_world(&site);
+        open(&running).await;
+        running.promote(Verb::Promote, &site.name).await;
+        let note = eventually_async(LONG, "it returns to where it was", async || {
+            let view = running.handle.view();
+            let undone =
+                view.journal.iter().rev().find(|record| {
+                    record.verb == Verb::Promote && record.outcome == Outcome::Undone
+                })?;
+            Some(format!("{} {}", undone.note, undone.reason))
+        })
+        .await;
+        assert!(note.contains("Kafka"), "{note}");
+        running.at(Step::SHADOW, Name::Steady).await;
+        let told = running.flags.borrow().expect("told");
+        assert_eq!((told.consumers, told.ingress), (0, 0));
+
+        cluster.cut(0).mend();
+        running.promote(Verb::Promote, &site.name).await;
+        running.at(Step::consumers(5), Name::Steady).await;
+        running.stop().await;
+    });
+}

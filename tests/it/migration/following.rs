@@ -1,0 +1,125 @@
+//! Applications that follow: acknowledgements in Redis, those that are expected by name, and the flags' file.
+
+use std::time::Duration;
+
+use lockgate::flags::file;
+use lockgate::migration::gate::Answer;
+use lockgate::migration::phase::Step;
+use lockgate::migration::step::{Name, Verb};
+
+use super::site::{LONG, Site, runtime, who};
+use crate::harness::{Scratch, eventually_async, redis};
+
+#[test]
+fn a_step_waits_for_each_application_by_name_and_redis_is_a_way_to_answer() {
+    runtime().block_on(async {
+        let mut site = Site::new("following");
+        site.flags.clients = vec!["search".to_owned()];
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        let clients = || running.gate("clients").expect("a gate");
+        eventually_async(LONG, "the silent one stands in the way", async || {
+            let gate = clients();
+            (gate.verdict == Answer::Fail)
+                .then_some(())
+                .ok_or(gate.reason)
+        })
+        .await;
+        let name = &site.name;
+        let acknowledge = |client: &str, version: &str, life: &str| {
+            let set = format!("SADD lockgate:{name}:flags-clients {client}");
+            redis().command::<()>(site.database, &set);
+            let key = format!("SET lockgate:{name}:flags-ack:{client} {version} {life}");
+            redis().command::<()>(site.database, &key);
+        };
+        let version = || running.flags.borrow().expect("told").version;
+        acknowledge("search", &version().to_string(), "EX 40");
+        eventually_async(LONG, "it answered in Redis", async || {
+            let gate = clients();
+            (gate.verdict == Answer::Pass && gate.samples == 2)
+                .then_some(())
+                .ok_or(gate.reason)
+        })
+        .await;
+        // None of these is an answer: a version that was never told, a text, a key that would count for ever.
+        let no_answers = [
+            ("early", "1000000", "EX 600"),
+            ("babbling", "yes", "EX 600"),
+            ("eternal", "1", ""),
+        ];
+        for (client, version, life) in no_answers {
+            acknowledge(client, version, life);
+        }
+        eventually_async(LONG, "all three are waited for", async || {
+            let gate = clients();
+            gate.reason
+                .contains("3 of 5")
+                .then_some(())
+                .ok_or(gate.reason)
+        })
+        .await;
+        for (client, ..) in no_answers {
+            let key = format!("DEL lockgate:{name}:flags-ack:{client}");
+            redis().command::<()>(site.database, &key);
+        }
+        eventually_async(LONG, "they are forgotten", async || {
+            clients().verdict == Answer::Pass
+        })
+        .await;
+
+        running
+            .handle
+            .rehearse(who(), Step::consumers(5))
+            .await
+            .expect("proven");
+        running.promote(Verb::Promote, name).await;
+        let said = eventually_async(LONG, "the step says who has not followed", async || {
+            let waiting = running.handle.view().waiting.clone()?;
+            (waiting.contains("search") && !waiting.contains("billing")).then_some(waiting)
+        })
+        .await;
+        assert!(said.contains("version"), "{said}");
+        acknowledge("search", &version().to_string(), "EX 40");
+        running.at(Step::consumers(5), Name::Steady).await;
+        running.stop().await;
+    });
+}
+
+#[test]
+fn the_flags_file_follows_and_is_left_as_it_was_while_nothing_is_known() {
+    runtime().block_on(async {
+        let folder = Scratch::new("flags");
+        let path = folder.path().join("flags.json");
+        std::fs::write(&path, "as it was").expect("written");
+        let site = Site::new("flagsfile");
+        let running = site.start("one");
+        let stop = tokio_util::sync::CancellationToken::new();
+        let (writer, untold) = lockgate::flags::FlagsWriter::new("untold");
+        let kept = file::keep(path.clone(), untold, stop.clone());
+        let ended = tokio::time::timeout(Duration::from_millis(50), kept).await;
+        assert!(ended.is_err(), "it waits to be told");
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "as it was");
+        drop(writer);
+
+        running.at(Step::SHADOW, Name::Steady).await;
+        let keeping = tokio::spawn(file::keep(
+            path.clone(),
+            running.flags.clone(),
+            stop.clone(),
+        ));
+        running.climb(&site, Step::consumers(5)).await;
+        let version = running.flags.borrow().expect("told").version;
+        eventually_async(LONG, "the file says what is told", async || {
+            let text = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+            let found: serde_json::Value =
+                serde_json::from_str(&text).map_err(|error| error.to_string())?;
+            (found["metadata"]["version"] == version)
+                .then_some(())
+                .ok_or(text)
+        })
+        .await;
+        stop.cancel();
+        keeping.await.expect("it ends").expect("well");
+        running.stop().await;
+    });
+}

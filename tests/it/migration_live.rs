@@ -1,0 +1,250 @@
+//! The migration with a real daemon: killed at each thing it writes down and at random, thrown back by what goes wrong in the
+//! stores, and read by an OpenFeature SDK off the shelf.
+
+mod live;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use lockgate::failpoint;
+use serde_json::Value;
+
+use crate::harness::{eventually, murmur3_x86_32, soak};
+use crate::rig::{LONG, Random, pass};
+use live::Live;
+
+/// After whatever happened: one step, told to everybody as the state has it, and a journal without a gap.
+#[track_caller]
+fn whole(live: &mut Live, before: &Before) -> Before {
+    live.daemon.wait_ready();
+    let (at, shown) = eventually(LONG, "it steers, and stands somewhere", || {
+        let shown = live.api.shown()?;
+        let steers = shown["steered_by"].is_null() && shown["gates"] != serde_json::json!([]);
+        Some((live.api.steady()?, shown)).filter(|_| steers)
+    });
+    assert!(shown["trouble"].is_null(), "{shown}");
+    let percent = if at == "shadow" { "0" } else { "100" };
+    let fields = eventually(LONG, "Redis tells the same", || {
+        let fields = live.fields();
+        let version = shown_version(&live.api.shown()?)?;
+        (fields.get("version") == Some(&version.to_string())).then_some(fields)
+    });
+    assert_eq!(fields["kafka_partitions_percent"], percent, "{at}");
+    let now = Before::of(live, &shown);
+    assert!(now.epoch >= before.epoch, "an epoch went back");
+    assert!(now.version >= before.version, "flags went back");
+    let key = format!("HKEYS lockgate:{}:driver", live.rig.name);
+    let names: Vec<String> = live.rig.redis.command(live.rig.database, &key);
+    let mut numbers: Vec<u64> = names
+        .iter()
+        .filter_map(|name| name.strip_prefix("j:")?.parse().ok())
+        .collect();
+    numbers.sort_unstable();
+    let all: Vec<u64> = (1..=numbers.len() as u64).collect();
+    assert_eq!(numbers, all, "the journal has a gap");
+    now
+}
+
+#[derive(Clone, Copy, Default)]
+struct Before {
+    epoch: u64,
+    version: u64,
+}
+
+impl Before {
+    fn of(live: &Live, shown: &Value) -> Self {
+        let version = live.fields()["version"].parse().expect("a version");
+        let epoch = shown["epoch"].as_u64().expect("an epoch");
+        Self { epoch, version }
+    }
+}
+
+fn shown_version(shown: &Value) -> Option<u64> {
+    shown["flags"]["version"].as_u64()
+}
+
+/// There and back; `None`: the daemon died on the way.
+#[track_caller]
+fn there_and_back(live: &mut Live) -> Option<()> {
+    live.promote()?;
+    live.reach("consumers:100")?;
+    // It may die before it answers.
+    if live.api.rollback().is_none() {
+        eventually(LONG, "it is dead", || live.daemon.exited().is_some());
+        return None;
+    }
+    live.reach("shadow")
+}
+
+/// From wherever it stands, back to shadow.
+#[track_caller]
+fn home(live: &mut Live) {
+    if live.api.steady().as_deref() != Some("shadow") {
+        // The dead one's lease ends first.
+        eventually(LONG, "it rolls back", || {
+            let (status, answer) = live.api.rollback().ok_or("no answer")?;
+            (status == 202)
+                .then_some(())
+                .ok_or(answer["detail"].to_string())
+        });
+    }
+    live.reach("shadow").expect("it lives");
+}
+
+#[test]
+fn killed_at_each_thing_it_journals_and_tells_it_resumes_or_undoes() {
+    let mut live = Live::start("livekills");
+    let mut before = Before::default();
+    let mut deaths = 0;
+    for point in failpoint::DRIVER_POINTS {
+        // There and back journals eight times and tells three times, the first of them at the start. Each of them in `make
+        // soak`, and here those at which the most is undecided.
+        let journals = point.ends_with("journal");
+        let passages: Vec<u32> = match (soak(), journals) {
+            (true, true) => (1..=8).collect(),
+            (true, false) => (1..=3).collect(),
+            (false, true) => vec![2, 5],
+            (false, false) => vec![1],
+        };
+        for passage in passages {
+            live.restart(Some(format!("{point}=abort@{passage}")));
+            let died = there_and_back(&mut live).is_none();
+            println!(
+                "{point} {passage}: {}",
+                if died { "died" } else { "never came there" }
+            );
+            deaths += u32::from(died);
+            live.restart(None);
+            before = whole(&mut live, &before);
+            home(&mut live);
+        }
+    }
+    assert!(deaths >= if soak() { 16 } else { 5 }, "{deaths} deaths");
+}
+
+#[test]
+fn killed_at_random_it_is_never_in_between() {
+    let rounds = if soak() { 60 } else { 4 };
+    let mut random = Random::new();
+    let mut live = Live::start("liverandom");
+    let mut before = Before::default();
+    for round in 0..rounds {
+        live.daemon.wait_ready();
+        let _ = live.promote();
+        if round % 2 == 1 {
+            live.reach("consumers:100").expect("it lives");
+            let _ = live.api.rollback();
+        }
+        // At 200 entries a second this is up to a few evaluations, which is what the whole step takes.
+        pass(&live.load, random.below(50));
+        live.daemon.kill9();
+        live.restart(None);
+        before = whole(&mut live, &before);
+        home(&mut live);
+    }
+}
+
+#[test]
+fn dead_letters_take_the_consumers_back_to_redis() {
+    let mut live = Live::start("livedead");
+    live.promote().expect("it lives");
+    live.reach("consumers:100").expect("it lives");
+    for n in 0..200 {
+        let entry = format!("XADD msg:stream:{} * senderId nobody", n % 16);
+        live.rig.redis.command::<String>(live.rig.database, &entry);
+    }
+    live.reach("shadow").expect("it lives");
+    let shown = live.api.shown().expect("shown");
+    let journal = shown["journal"].as_array().expect("a journal");
+    let fired = journal.iter().any(|record| {
+        record["verb"] == "tripwire"
+            && record["reason"]
+                .as_str()
+                .is_some_and(|why| why.starts_with("dead-letters"))
+    });
+    assert!(fired, "{journal:?}");
+    assert_eq!(live.fields()["kafka_partitions_percent"], "0");
+}
+
+/// The bucket of a key, by the test's own murmur3: the same for any language that follows docs/flags.md.
+fn bucket(key: &str) -> u32 {
+    let mut h = murmur3_x86_32(key.as_bytes(), 0);
+    h = (h ^ (h >> 16)).wrapping_mul(0x85eb_ca6b);
+    h = (h ^ (h >> 13)).wrapping_mul(0xc2b2_ae35);
+    (h ^ (h >> 16)) >> 22
+}
+
+/// What a Python application with the OpenFeature SDK and its OFREP provider is told.
+#[track_caller]
+fn python(url: &str, keys: &[String]) -> BTreeMap<String, Value> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join("target/openfeature/bin/python");
+    assert!(
+        python.exists(),
+        "the OpenFeature SDK is not in {}: run `make openfeature`",
+        python.display()
+    );
+    let output = Command::new(python)
+        .arg(root.join("tests/openfeature/evaluate.py"))
+        .arg(url)
+        .args(keys)
+        .output()
+        .expect("python starts");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let answers: BTreeMap<String, Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+        .map(|answer| (answer["key"].as_str().expect("a key").to_owned(), answer))
+        .collect();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(answers.len(), keys.len(), "{said}");
+    answers
+}
+
+#[test]
+fn an_openfeature_sdk_follows_the_whole_way_and_falls_back_to_redis() {
+    let mut live = Live::start("livesdk");
+    let url = live.daemon.url();
+    let keys: Vec<String> = (0..40).map(|n| format!("conversation-{n}")).collect();
+    let told = |live: &Live, kafka_below: u32, consumers: bool| {
+        let version = shown_version(&live.api.shown().expect("shown"));
+        for (key, answer) in python(&live.daemon.url(), &keys) {
+            let kafka = bucket(&key) < kafka_below;
+            assert_eq!(answer["error"], Value::Null, "{answer}");
+            assert_eq!(
+                answer["QUEUE_BACKEND"],
+                if kafka { "kafka" } else { "redis" },
+                "{answer}"
+            );
+            assert_eq!(answer["USE_KAFKA_INGRESS"], kafka, "{answer}");
+            assert_eq!(answer["USE_KAFKA_CONSUMERS"], consumers, "{answer}");
+            assert_eq!(answer["DUAL_WRITE"], false, "{answer}");
+            assert_eq!(answer["version"].as_u64(), version, "{answer}");
+        }
+    };
+    told(&live, 0, false);
+    for (step, kafka_below) in [
+        ("consumers:100", 0),
+        ("ingress:50", 512),
+        ("ingress:100", 1_024),
+    ] {
+        live.promote().expect("it lives");
+        live.reach(step).expect("it lives");
+        told(&live, kafka_below, true);
+    }
+    // Without Lockgate each application has what its code gives, which docs/flags.md asks to be Redis.
+    live.daemon.kill9();
+    for answer in python(&url, &keys[..2]).values() {
+        assert_eq!(answer["QUEUE_BACKEND"], "redis");
+        assert_ne!(answer["error"], Value::Null);
+    }
+    live.restart(None);
+    live.daemon.wait_ready();
+    eventually(LONG, "it has read its state", || live.api.steady());
+    told(&live, 1_024, true);
+    let cleanup = live.promote();
+    assert!(cleanup.is_some());
+    live.reach("cleanup").expect("it lives");
+    told(&live, 1_024, true);
+}
