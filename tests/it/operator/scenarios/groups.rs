@@ -78,7 +78,10 @@ pub fn offline(book: &str) {
     broker_gone(book, &cluster, plan, &["First minute"]);
 }
 
-fn broker_gone(book: &str, cluster: &KafkaCluster, plan: Plan, sections: &[&str]) {
+fn broker_gone(book: &str, cluster: &KafkaCluster, mut plan: Plan, sections: &[&str]) {
+    // The one that stays names the others.
+    let all = cluster.bootstrap();
+    plan.bootstrap = all.split(',').next().unwrap_or_default().to_owned();
     add(redis(), plan.database, "a", "x", 10);
     let daemon = plan.daemon();
     await_step(&daemon, "shadow", "steady");
