@@ -162,6 +162,7 @@ pub(super) struct Inner {
     pub(super) groups: Vec<GroupStatus>,
     pub(super) kafka: Option<KafkaStatus>,
     pub(super) growth: Growth,
+    pub(super) group_growth: BTreeMap<String, Growth>,
     pub(super) seq: u64,
     pub(super) ready: bool,
     pub(super) routes: BTreeMap<String, RouteCell>,
@@ -254,6 +255,7 @@ impl Board {
             groups: Vec::new(),
             kafka: None,
             growth: Growth::default(),
+            group_growth: BTreeMap::new(),
             seq: 0,
             ready: false,
             routes: BTreeMap::new(),
@@ -379,9 +381,14 @@ impl Board {
         self.lock().journal_errors += 1;
     }
 
-    /// Consumer groups as last measured; empty: not known.
-    pub fn groups(&self, groups: Vec<GroupStatus>) {
-        self.lock().groups = groups;
+    /// Kafka's consumer groups as last measured; how fast their lag grows is found here. Empty: not known.
+    pub fn groups(&self, mut groups: Vec<GroupStatus>) {
+        let (mut inner, now) = (self.lock(), SystemTime::now());
+        for group in &mut groups {
+            let growth = inner.group_growth.entry(group.group.clone()).or_default();
+            group.lag_per_second = growth.observe(now, group.lag_entries);
+        }
+        inner.groups = groups;
     }
 
     /// What the brokers' metadata said last; `None`: not known.

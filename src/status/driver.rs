@@ -216,6 +216,8 @@ pub struct GroupStatus {
     pub lag_seconds: Option<f64>,
     /// Entries a second by which the lag grows; below 0 it falls.
     pub lag_per_second: Option<f64>,
+    /// Partitions that hold something and on which the group has committed nothing.
+    pub uncommitted_partitions: Option<u64>,
 }
 
 /// The brokers, from their metadata.
@@ -224,7 +226,10 @@ pub struct GroupStatus {
 pub struct KafkaStatus {
     pub brokers: Option<u64>,
     pub brokers_up: Option<u64>,
+    /// Of the routed topics.
     pub under_replicated_partitions: Option<u64>,
+    /// Of the routed topics: without a leader.
+    pub offline_partitions: Option<u64>,
     pub disk_used_ratio: Option<f64>,
     pub replication_lag_seconds: Option<f64>,
     pub next_try_seconds: Option<f64>,

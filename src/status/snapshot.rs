@@ -72,8 +72,8 @@ impl Board {
             },
             trim: trim(&streams, trims(&inner, now), inner.memory_seconds),
             ingress: None,
-            groups: inner.groups.clone(),
-            kafka: inner.kafka.clone(),
+            groups: measured(&inner, &inner.groups),
+            kafka: measured(&inner, &inner.kafka),
             driver: driver(&inner),
             edges: inner
                 .edges
@@ -309,6 +309,14 @@ fn trims(inner: &Inner, now: SystemTime) -> bool {
     let now_ms = unix_ms(now);
     let mut streams = inner.streams.values();
     streams.any(|cell| cell.seconds_to_trim(now_ms).is_some())
+}
+
+/// What the instance that steers measures; what it measured before another took over says nothing of the present.
+fn measured<T: Clone + Default>(inner: &Inner, found: &T) -> T {
+    if inner.driver.steered_by.is_some() {
+        return T::default();
+    }
+    found.clone()
 }
 
 /// A migration that is steady while a store is out of reach waits for that store.

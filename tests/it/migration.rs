@@ -2,7 +2,7 @@
 //!
 //! The drivers run in this process; what parity, the mirror and applications would measure is put in by the test.
 
-mod evidence;
+pub mod evidence;
 mod faults;
 mod following;
 mod rights;

@@ -13,6 +13,16 @@ const FROM_THE_FIRST: &[(&str, &[&str])] = &[
     ("lockgate_build_info", &["version="]),
     ("lockgate_ready", &[""]),
     ("lockgate_task_up", &["task=\"mirror\"", "task=\"parity\""]),
+    ("lockgate_migration_driver", &[""]),
+    ("lockgate_journal_errors_total", &[""]),
+    (
+        "lockgate_flags_evaluations_total",
+        &[
+            "surface=\"ofrep\",flag=\"USE_KAFKA_INGRESS\",variant=\"on\"",
+            "surface=\"ofrep\",flag=\"QUEUE_BACKEND\",variant=\"hold\"",
+            "surface=\"flagd\",flag=\"DUAL_WRITE\",variant=\"off\"",
+        ],
+    ),
     (
         "lockgate_edge_errors_total",
         &[
@@ -141,6 +151,18 @@ const FROM_THE_FIRST: &[(&str, &[&str])] = &[
 /// Families that come with the first look at Redis or the first owned shard.
 const SOON_AFTER: &[&str] = &[
     "lockgate_edge_up",
+    "lockgate_migration_phase",
+    "lockgate_migration_state",
+    "lockgate_migration_step_ratio",
+    "lockgate_migration_epoch",
+    "lockgate_migration_gate_verdict",
+    "lockgate_migration_gate_progress_ratio",
+    "lockgate_migration_transitions_total",
+    "lockgate_migration_event_timestamp_seconds",
+    "lockgate_migration_rollback_ready",
+    "lockgate_flags_clients",
+    "lockgate_kafka_under_replicated_partitions",
+    "lockgate_kafka_offline_partitions",
     "lockgate_mirror_lag_entries",
     "lockgate_mirror_lag_seconds",
     "lockgate_mirror_checkpoint_timestamp_seconds",
@@ -295,6 +317,24 @@ fn metrics_and_status_agree() {
             (
                 other["stream_entries"].as_f64(),
                 metric("lockgate_redis_stream_entries", &[("route", "other")]),
+            ),
+            (
+                status["epoch"].as_f64(),
+                metric("lockgate_migration_epoch", &[]),
+            ),
+            (
+                status["phase"].as_str().map(|_| 1.0),
+                metric(
+                    "lockgate_migration_phase",
+                    &[("phase", status["phase"].as_str().unwrap_or("?"))],
+                ),
+            ),
+            (
+                status["state"]["name"].as_str().map(|_| 1.0),
+                metric(
+                    "lockgate_migration_state",
+                    &[("state", status["state"]["name"].as_str().unwrap_or("?"))],
+                ),
             ),
         ];
         let same = pairs.iter().all(|(one, two)| one.is_some() && one == two);

@@ -2,7 +2,7 @@
 
 use super::page::{Page, Paint};
 use super::words::{hms, lag, length, rate};
-use crate::cli::output::grouped;
+use crate::cli::output::{counted, grouped};
 use crate::migration::phase::{Phase, Step};
 use crate::status::Status;
 use crate::status::driver::{GroupStatus, HandoffStatus};
@@ -66,11 +66,17 @@ fn group_line(group: &GroupStatus) -> String {
         Some(pace) if pace <= -1.0 => format!(", falling {}/s", rate(-pace)),
         _ => String::new(),
     };
-    format!(
-        "{}  {}{trend}",
-        group.group,
-        lag(group.lag_entries, group.lag_seconds)
-    )
+    let uncommitted = match group.uncommitted_partitions {
+        Some(some) if some > 0 => format!(" · nothing committed on {}", counted(some, "partition")),
+        _ => String::new(),
+    };
+    let lag = match (group.lag_entries, group.lag_seconds) {
+        (entries, None) => entries.map_or("lag ?".to_owned(), |n| {
+            format!("lag {} entries", grouped(n))
+        }),
+        (entries, seconds) => lag(entries, seconds),
+    };
+    format!("{}  {lag}{trend}{uncommitted}", group.group)
 }
 
 /// Who goes back, and who does not follow, is told; while all is well there is nothing to say.

@@ -30,6 +30,8 @@ pub fn families(status: &Status) -> Vec<Family> {
         families.extend(events(driver));
         families.extend(way_back(driver));
         families.push(clients(driver));
+        families.extend(groups(status));
+        families.extend(replicas(status));
     }
     families
 }
@@ -152,6 +154,40 @@ fn way_back(driver: &DriverStatus) -> Vec<Family> {
         proven.add_known(&[], at.and_then(unix_seconds));
     }
     vec![ready, estimate, proven]
+}
+
+fn groups(status: &Status) -> Vec<Family> {
+    let mut lag = gauge(
+        "lockgate_groups_lag_entries",
+        "Entries that a consumer group is behind, transaction markers not counted; absent where it is not known",
+    );
+    let mut uncommitted = gauge(
+        "lockgate_groups_uncommitted_partitions",
+        "Partitions that hold something and on which the group has committed nothing",
+    );
+    for group in &status.groups {
+        let labels = [("store", group.store.as_str()), ("group", &group.group)];
+        lag.add_known(&labels, group.lag_entries.map(float));
+        uncommitted.add_known(&labels, group.uncommitted_partitions.map(float));
+    }
+    vec![lag, uncommitted]
+}
+
+fn replicas(status: &Status) -> Vec<Family> {
+    let mut under = gauge(
+        "lockgate_kafka_under_replicated_partitions",
+        "Partitions that lack a replica in sync, or have no leader",
+    );
+    let mut offline = gauge(
+        "lockgate_kafka_offline_partitions",
+        "Partitions without a leader",
+    );
+    if let Some(kafka) = &status.kafka {
+        let routed = [("scope", "routed")];
+        under.add_known(&routed, kafka.under_replicated_partitions.map(float));
+        offline.add_known(&routed, kafka.offline_partitions.map(float));
+    }
+    vec![under, offline]
 }
 
 fn clients(driver: &DriverStatus) -> Family {

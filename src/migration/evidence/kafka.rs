@@ -1,6 +1,6 @@
 //! What is asked of Kafka: how far the application's groups are behind, and which routed partitions lack a replica.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::migration::driver::Handle;
 use crate::migration::gate::{Measure, Reading};
 use crate::migration::measure::routed;
 use crate::placement::{Partition, Topic};
-use crate::status::{Board, Status};
+use crate::status::{Board, GroupStatus, KafkaStatus, Status};
 use crate::topics::{self, Admin, Group, GroupLag, Kafka, TopicState};
 
 /// How long one question to a group's coordinator or a leader may take.
@@ -55,6 +55,11 @@ impl Looks {
     pub async fn look(&mut self, handle: &Handle) {
         let status = self.board.snapshot();
         let layouts = self.layouts(&status).await;
+        let shown = match &layouts {
+            Ok(layouts) => self.brokers(layouts).await,
+            Err(_) => None,
+        };
+        self.board.kafka(shown);
         let lacking = match &layouts {
             Ok(layouts) => lacking(layouts),
             Err(why) => Reading::Unknown(why.clone()),
@@ -66,12 +71,41 @@ impl Looks {
             .state
             .as_ref()
             .map_or(0, |state| state.told.share.consumers);
+        if share == 0 || layouts.is_err() {
+            self.board.groups(Vec::new());
+        }
         let lag = match layouts {
             _ if share == 0 => Reading::Unknown("no partition is read from Kafka yet".to_owned()),
             Ok(layouts) => self.lag(&status, &layouts, share).await,
             Err(why) => Reading::Unknown(why),
         };
         put(Measure::GroupLag, lag);
+    }
+
+    /// What the brokers' metadata says, for the status.
+    async fn brokers(&self, layouts: &Layouts) -> Option<KafkaStatus> {
+        let up: BTreeSet<i32> = self
+            .admin
+            .brokers()
+            .await
+            .ok()?
+            .iter()
+            .map(|one| one.id)
+            .collect();
+        let partitions = || layouts.values().flat_map(|topic| &topic.partitions);
+        let replicas = partitions().flat_map(|partition| partition.replicas.iter().copied());
+        let all: BTreeSet<i32> = up.iter().copied().chain(replicas).collect();
+        let known = !layouts.is_empty();
+        let offline = partitions()
+            .filter(|partition| partition.leader.is_none())
+            .count() as u64;
+        Some(KafkaStatus {
+            brokers: Some(all.len() as u64),
+            brokers_up: Some(up.len() as u64),
+            under_replicated_partitions: known.then(|| lacks(layouts)),
+            offline_partitions: known.then_some(offline),
+            ..KafkaStatus::default()
+        })
     }
 
     async fn layouts(&self, status: &Status) -> Result<Layouts, String> {
@@ -97,6 +131,7 @@ impl Looks {
             );
         }
         let mut greatest = 0;
+        let mut shown = Vec::new();
         let mut unknown = None;
         for (mut group, routes) in std::mem::take(&mut self.groups) {
             let places = self
@@ -112,6 +147,7 @@ impl Looks {
                 (group, lag)
             });
             let (group, lag) = crate::tasks::passed_on(looked.await);
+            shown.push(told(&group, lag.as_ref().ok()));
             match lag {
                 Ok(lag) => {
                     greatest = greatest.max(lag.entries);
@@ -121,6 +157,7 @@ impl Looks {
             }
             self.groups.push((group, routes));
         }
+        self.board.groups(shown);
         match unknown {
             Some(why) if greatest < self.too_far => Reading::Unknown(why),
             #[expect(
@@ -143,6 +180,18 @@ fn places(topics: &[Topic], layouts: &Layouts, share: u8) -> Vec<(Topic, Partiti
         (0..read).map(|partition| (topic.clone(), Partition(partition)))
     });
     partitions.collect()
+}
+
+/// A group as the status shows it.
+fn told(group: &Group, lag: Option<&GroupLag>) -> GroupStatus {
+    let known = lag.filter(|lag| lag.uncommitted.is_empty() && lag.beyond.is_empty());
+    GroupStatus {
+        store: "kafka".to_owned(),
+        group: group.name().to_owned(),
+        lag_entries: known.map(|lag| lag.entries),
+        uncommitted_partitions: lag.map(|lag| lag.uncommitted.len() as u64),
+        ..GroupStatus::default()
+    }
 }
 
 /// Why a group's lag is not known.
@@ -181,18 +230,20 @@ fn lacking(layouts: &Layouts) -> Reading {
     if layouts.is_empty() {
         return Reading::Unknown("no routed topic exists yet".to_owned());
     }
-    let partitions = layouts.values().flat_map(|topic| &topic.partitions);
-    let lacking = partitions
-        .filter(|partition| {
-            partition.leader.is_none() || partition.in_sync.len() < partition.replicas.len()
-        })
-        .count();
     #[expect(
         clippy::cast_precision_loss,
         reason = "compared with thresholds far below 2^53"
     )]
-    let lacking = lacking as f64;
+    let lacking = lacks(layouts) as f64;
     Reading::Value(lacking)
+}
+
+fn lacks(layouts: &Layouts) -> u64 {
+    let partitions = layouts.values().flat_map(|topic| &topic.partitions);
+    let lacking = partitions.filter(|partition| {
+        partition.leader.is_none() || partition.in_sync.len() < partition.replicas.len()
+    });
+    lacking.count() as u64
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::harness::{Daemon, Prometheus, RedisOptions, RedisServer, Rules, event
 use crate::plan::{Plan, SOON, add, await_level, drain};
 
 use super::promql::{self, Selector};
+use super::scenarios::groups::at_the_beginning;
 use super::scenarios::steered::{acknowledge, await_step, put_at, told};
 use super::walk::Walk;
 
@@ -86,12 +87,15 @@ impl Shown {
             maxmemory: Some((256 << 20, "noeviction")),
             ..RedisOptions::default()
         });
-        let plan = Plan::on(what, &redis, 0, kafka())
+        let mut plan = Plan::on(what, &redis, 0, kafka())
             .route("messages", &["a", "b"], "")
             .route("tasks", &["c", "standing"], "");
         for route in ["messages", "tasks"] {
             kafka().create_topic(&plan.topic(route), 1, &[]);
         }
+        plan.more = format!("[[migration.groups]]\nname = \"{}\"\n", plan.name);
+        let topics = ["messages", "tasks"].map(|route| plan.topic(route));
+        at_the_beginning(&plan.name, &topics);
         let mut daemon = plan.daemon();
         await_step(&daemon, "shadow", "steady");
         drain(&mut daemon);

@@ -3,6 +3,7 @@
 //! Those of critical alerts are walked every day, and there Prometheus must see the alert fire as well; the others in
 //! `make soak`. A runbook with commands to run and without a scenario, or a critical one that is left to the soak, is a failure here.
 
+pub mod groups;
 mod kafka;
 pub mod parity;
 mod procedures;
@@ -31,6 +32,7 @@ scenarios! { EVERY_DAY:
     lockgate_produce_errors_high "LockgateProduceErrorsHigh" => kafka::produce_errors;
     lockgate_absent "LockgateAbsent" => procedures::absent;
     lockgate_stores_apart "LockgateStoresApart" => parity::apart;
+    lockgate_group_lag_explosion "LockgateGroupLagExplosion" => groups::explosion;
     lockgate_frozen "LockgateFrozen" => steered::frozen;
     lockgate_rollback_stuck "LockgateRollbackStuck" => steered::rollback_stuck;
     lockgate_rollback_not_ready "LockgateRollbackNotReady" => steered::not_ready;
@@ -87,6 +89,10 @@ scenarios! { IN_SOAK:
     upgrade "upgrade" => procedures::upgrade;
     #[ignore = "long: make soak"]
     lockgate_no_driver "LockgateNoDriver" => steered::no_driver;
+    #[ignore = "long: make soak"]
+    lockgate_group_lag_high "LockgateGroupLagHigh" => groups::high;
+    #[ignore = "long: make soak"]
+    lockgate_group_not_committing "LockgateGroupNotCommitting" => groups::not_committing;
     #[ignore = "long: make soak"]
     lost_driver "lost-driver" => steered::no_driver;
     #[ignore = "long: make soak"]
