@@ -40,9 +40,10 @@ const SERVICES: [&str; 7] = [
     "archive",
 ];
 /// Pure files: a whole part, or files within a service.
-const PURE: [&[&str]; 10] = [
+const PURE: [&[&str]; 11] = [
     &["routing"],
     &["bound"],
+    &["mirror", "mend", "decide"],
     &["parity", "class"],
     &["parity", "digest"],
     &["parity", "compare"],
