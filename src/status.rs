@@ -195,4 +195,3 @@ pub struct ThrottleStatus {
     pub bytes_per_second: Option<u32>,
     pub throttled_seconds: BTreeMap<String, f64>,
 }
-

@@ -50,8 +50,32 @@ pub struct Verification {
     sampled: Option<f64>,
     pass: Pass,
     /// By stream and window, in their order.
+    #[serde(with = "pairs")]
     looked: BTreeMap<(usize, usize), LookedWindow>,
     looks: Looks,
+}
+
+/// A map whose keys are no strings, for JSON.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Vec::<(K, V)>::deserialize(deserializer).map(BTreeMap::from_iter)
+    }
 }
 
 /// Where looking stands.
@@ -569,4 +593,30 @@ impl Seldom {
 
 fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_looked_at_is_kept_and_read_back() {
+        let looked = LookedWindow {
+            round: 2,
+            not_kept: 7,
+            ..LookedWindow::default()
+        };
+        let verification = Verification {
+            looked: BTreeMap::from([((0, 1), looked.clone()), ((3, 0), looked)]),
+            ..Verification::default()
+        };
+        let text = serde_json::to_string(&verification).unwrap();
+        let read: Verification = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            read.looked.keys().collect::<Vec<_>>(),
+            [&(0, 1), &(3, 0)],
+            "{text}"
+        );
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+    }
 }

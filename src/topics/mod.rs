@@ -15,7 +15,6 @@ mod places;
 mod plan;
 mod reader;
 mod record;
-mod rest;
 mod spec;
 mod writer;
 

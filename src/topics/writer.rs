@@ -25,8 +25,10 @@ use super::error::{Error, Refusal, is_fenced};
 use super::kafka::Kafka;
 use super::places::{self, Places};
 use super::record::Record;
-use super::rest::Rest;
 use crate::placement::{Partition, Topic};
+
+/// A transaction that begins sooner after a commit meets its markers still being written, and is put off by 20 ms.
+const REST_AFTER_COMMIT: Duration = Duration::from_millis(2);
 
 /// Records between two looks at the broker's answers.
 const RECORDS_PER_POLL: u32 = 512;
@@ -53,9 +55,6 @@ pub struct Writer {
     unpolled: u32,
     in_transaction: bool,
     last_commit: Option<Instant>,
-    rest: Rest,
-    /// How long after a commit the present transaction's first record was sent, and when; until it is answered.
-    first_sent: Option<(Duration, Instant)>,
     places: Places,
     /// Losses of every broker that opening has seen.
     isolations: u64,
@@ -79,8 +78,6 @@ impl Writer {
             unpolled: 0,
             in_transaction: false,
             last_commit: None,
-            rest: Rest::default(),
-            first_sent: None,
             places: Places::default(),
             isolations: 0,
         };
@@ -273,35 +270,21 @@ impl Writer {
         }
     }
 
-    fn rest(&mut self) {
-        let Some(since) = self.since_commit() else {
-            return;
-        };
-        let left = self.rest.left(since);
-        if !left.is_zero() {
-            thread::sleep(left);
-        }
-        self.first_sent = Some((since + left, Instant::now()));
-    }
-
-    /// Learns from how long the transaction's first answer took whether the last one's markers were in its way. In a large
-    /// transaction the first answer waits for other things.
-    fn learn_rest(&mut self) {
-        if let Some((since_commit, sent)) = self.first_sent.take()
-            && self.records < u64::from(RECORDS_PER_POLL)
-        {
-            self.rest.learn(since_commit, sent.elapsed());
+    fn rest(&self) {
+        if let Some(since) = self.since_commit() {
+            let rest = REST_AFTER_COMMIT.saturating_sub(since);
+            if !rest.is_zero() {
+                thread::sleep(rest);
+            }
         }
     }
 
     /// Takes in answers; sleeps when there are none. (Polling with a timeout would spin through its last millisecond.)
-    fn wait_for_answers(&mut self, nap: Duration) -> bool {
+    fn wait_for_answers(&self, nap: Duration) -> bool {
         let before = self.producer.context().settled();
         self.poll();
         let progress = self.producer.context().settled() != before;
-        if progress {
-            self.learn_rest();
-        } else {
+        if !progress {
             thread::sleep(nap);
         }
         progress
