@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::{self, Line};
@@ -133,11 +133,15 @@ impl Session {
             Ok(verification) => verification,
             Err(exit) => return Ok(Err(exit)),
         };
+        // Before anything is saved: who sees the file may signal, and the signal must find its listener.
+        let signals = Signals::listen()?;
         if let Some(file) = &mut file {
             save(file, &verification)?;
         }
         let pace = Pace::new(effort.rate);
-        let ran = self.run(&mut verification, pace, file.as_mut()).await?;
+        let ran = self
+            .run(&mut verification, pace, file.as_mut(), signals)
+            .await?;
         if matches!(ran, Ok(Ran::Finished)) {
             if let Some(file) = &file {
                 let path = file.path().display().to_string();
@@ -175,6 +179,7 @@ impl Session {
         verification: &mut Verification,
         pace: Pace,
         mut file: Option<&mut StateFile>,
+        mut signals: Signals,
     ) -> anyhow::Result<Result<Ran, parity::Error>> {
         let stop = CancellationToken::new();
         let mut line = Line::new();
@@ -191,16 +196,13 @@ impl Session {
                 );
             }
         };
-        let mut terminate = signal(SignalKind::terminate()).context("signals")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
         let ran = {
             let running = verification.run(&self.edges, pace, &stop, &mut each);
             tokio::pin!(running);
             loop {
                 tokio::select! {
                     ran = &mut running => break ran,
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
+                    () = signals.next() => {}
                 }
                 if stop.is_cancelled() {
                     break Ok(Ran::Interrupted);
@@ -210,6 +212,28 @@ impl Session {
         };
         line.clear();
         Ok(ran)
+    }
+}
+
+/// What asks to break off.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("signals")?,
+            interrupt: signal(SignalKind::interrupt()).context("signals")?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
