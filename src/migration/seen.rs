@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::driver::View;
 use super::gate::{Answer, GateName, Verdict};
 use super::phase::{Phase, Step};
-use super::step::{Direction, Outcome, Record, State, Verb};
+use super::step::{Outcome, Record, State, Verb};
 use super::view::{Shown, time};
 use crate::flags::{Context, Flag, Following};
 use crate::status::driver::{
@@ -138,13 +138,9 @@ impl Seen {
 fn steering(state: &State, view: &View) -> SteeringState {
     let stop = state.frozen.as_ref().or(state.held.as_ref());
     let motion = state.motion.as_ref();
-    let since = stop
-        .map(|stop| stop.at_ms)
-        .or(motion.map(|motion| motion.begun_ms))
-        .unwrap_or(state.since_ms);
     SteeringState {
         name: state.name().as_str().to_owned(),
-        since: time(since),
+        since: time(state.stands_since_ms()),
         reason: stop
             .map(|stop| stop.reason.clone())
             .or(motion.map(|motion| motion.reason.clone())),
@@ -152,9 +148,7 @@ fn steering(state: &State, view: &View) -> SteeringState {
             .map(|stop| stop.by.clone())
             .or(motion.map(|motion| motion.by.clone())),
         waiting_for: view.waiting.clone(),
-        deadline: motion
-            .filter(|motion| motion.direction == Direction::Forward)
-            .map(|motion| time(motion.deadline_ms)),
+        deadline: state.deadline_ms().map(time),
         from: taken_back(state, view)
             .map(|record| record.from.to_string())
             .or(motion.map(|motion| motion.from.to_string())),

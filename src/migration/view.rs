@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::driver::{View, flags};
 use super::gate::{Answer, Op, Verdict};
 use super::phase::{Phase, Step};
-use super::step::{Direction, Record, State, Verb};
+use super::step::{Record, State, Verb};
 use crate::flags::Flags;
 
 /// The migration as it stands.
@@ -151,20 +151,14 @@ fn step(state: &State) -> ShownStep {
 fn shown_state(state: &State, waiting: Option<&str>) -> ShownState {
     let stop = state.frozen.as_ref().or(state.held.as_ref());
     let motion = state.motion.as_ref();
-    let since = stop
-        .map(|stop| stop.at_ms)
-        .or(motion.map(|motion| motion.begun_ms))
-        .unwrap_or(state.since_ms);
     ShownState {
         name: state.name().as_str().to_owned(),
-        since: time(since),
+        since: time(state.stands_since_ms()),
         reason: stop
             .map(|stop| format!("{} ({})", stop.reason, stop.by))
             .or(motion.map(|motion| format!("{} ({})", motion.reason, motion.by))),
         waiting_for: waiting.map(str::to_owned),
-        deadline: motion
-            .filter(|motion| motion.direction == Direction::Forward)
-            .map(|motion| time(motion.deadline_ms)),
+        deadline: state.deadline_ms().map(time),
     }
 }
 

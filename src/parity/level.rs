@@ -221,7 +221,7 @@ mod tests {
     use crate::entry::{Database, EntryId};
     use crate::parity::class::{Location, Part, Why};
     use crate::placement::{Offset, Partition};
-    use crate::status::parity::CLASSES;
+    use crate::status::parity::{CLASSES, FAULTS};
 
     const LIMIT: Duration = Duration::from_secs(30);
 
@@ -276,6 +276,14 @@ mod tests {
     #[test]
     fn the_status_has_the_classes_of_parity() {
         assert_eq!(CLASSES, Class::ALL.map(Class::as_str));
+        let at_fault: Vec<_> = Class::ALL
+            .into_iter()
+            .filter(|class| class.is_fault())
+            .collect();
+        assert_eq!(
+            FAULTS.to_vec(),
+            at_fault.into_iter().map(Class::as_str).collect::<Vec<_>>()
+        );
         let shown = named(&difference(Class::Extra));
         assert_eq!(
             (&*shown.class, shown.why.as_deref()),

@@ -26,6 +26,16 @@ pub const CLASSES: [&str; 10] = [
     "dead_lettered",
 ];
 
+/// Those in which the stores differ, in the design's order.
+pub const FAULTS: [&str; 6] = [
+    "missing",
+    "extra",
+    "duplicate",
+    "mismatch",
+    "misplaced",
+    "reordered",
+];
+
 /// How a window ends.
 pub const WINDOW_RESULTS: [&str; 3] = ["sealed", "unequal", "unverifiable"];
 

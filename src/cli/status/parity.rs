@@ -3,6 +3,7 @@
 use super::page::{Page, Paint};
 use super::words::{age, brief, hms};
 use crate::cli::output::grouped;
+use crate::status::parity::FAULTS;
 use crate::status::{OpenDifference, ParityState, ParityStatus, Status};
 
 /// Differences that are spelled out; the others are counted.
@@ -94,16 +95,6 @@ fn apart(page: &mut Page, status: &Status) {
     let runbook = "see: lockgate runbook LockgateStoresApart";
     page.line("", runbook, Paint::Plain);
 }
-
-/// Classes in which the stores differ, in the order of the design's.
-const FAULTS: [&str; 6] = [
-    "missing",
-    "extra",
-    "duplicate",
-    "mismatch",
-    "misplaced",
-    "reordered",
-];
 
 /// Those that are open, with how many are.
 fn faults(parity: &ParityStatus) -> impl Iterator<Item = (&str, u64)> {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::super::gate::{Measure, Reading, Sample};
 use super::super::step::{Compared, Counts, Wellness};
 use crate::placement::Topic;
+use crate::status::parity::FAULTS;
 use crate::status::{ParityState, ParityStatus, Status};
 
 /// The mirror's lag and what differs now. `shards`: how many there are in all.
@@ -109,16 +110,7 @@ pub fn routed<'a>(
     Some(topics.into_iter().map(Topic::from).collect())
 }
 
-/// The classes of parity that are at fault.
-const FAULTS: [&str; 6] = [
-    "missing",
-    "extra",
-    "duplicate",
-    "mismatch",
-    "misplaced",
-    "reordered",
-];
-/// Those that tell of nothing.
+/// The classes that tell of nothing.
 const SILENT: [&str; 2] = ["pending", "unverifiable"];
 
 /// What differs now. A difference that is seen counts, whoever does not see the whole; none seen counts only where all is seen.

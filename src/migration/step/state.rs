@@ -230,6 +230,22 @@ impl Name {
 }
 
 impl State {
+    /// Since when it is as it is: stopped, under way, or at its step.
+    #[must_use]
+    pub fn stands_since_ms(&self) -> i64 {
+        let stop = self.frozen.as_ref().or(self.held.as_ref());
+        stop.map(|stop| stop.at_ms)
+            .or(self.motion.as_ref().map(|motion| motion.begun_ms))
+            .unwrap_or(self.since_ms)
+    }
+
+    /// When a step forward gives up.
+    #[must_use]
+    pub fn deadline_ms(&self) -> Option<i64> {
+        let motion = self.motion.as_ref()?;
+        (motion.direction == Direction::Forward).then_some(motion.deadline_ms)
+    }
+
     /// Where every migration begins: all is Redis's.
     #[must_use]
     pub fn first(now_ms: i64, by: &str) -> Self {
