@@ -28,12 +28,20 @@ impl Measured {
         self.processor_seconds * 1e6 / self.entries as f64
     }
 
-    /// Of two runs of a ceiling, the higher one.
+    /// Of two runs, the quicker one; with the lower cost and the larger memory of both.
     pub fn better(self, other: Self) -> Self {
+        let (quicker, slower) = if self.per_second() >= other.per_second() {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        let micros = quicker
+            .processor_micros_per_entry()
+            .min(slower.processor_micros_per_entry());
         Self {
-            seconds: self.seconds.min(other.seconds),
-            processor_seconds: self.processor_seconds.min(other.processor_seconds),
-            ..self
+            processor_seconds: micros * quicker.entries as f64 / 1e6,
+            resident_bytes: quicker.resident_bytes.max(slower.resident_bytes),
+            ..quicker
         }
     }
 }

@@ -18,7 +18,7 @@ use super::error::Error;
 use crate::config;
 
 /// What may wait in the queues of all writers of a process together.
-const QUEUED_RECORDS: usize = 40_000;
+const QUEUED_RECORDS: usize = 20_000;
 const QUEUED_KBYTES: usize = 32 << 10;
 
 /// Records above this are refused by the client itself; every topic's own limit is expected to be lower.
@@ -113,7 +113,7 @@ impl Kafka {
     #[must_use]
     pub fn with_writers(mut self, writers: u32) -> Self {
         let writers = writers.max(1) as usize;
-        self.queue_records = (QUEUED_RECORDS / writers).max(8_000);
+        self.queue_records = (QUEUED_RECORDS / writers).max(4_000);
         self.queue_kbytes = (QUEUED_KBYTES / writers).max((LARGEST_RECORD_BYTES >> 10) + 1_024);
         self
     }

@@ -95,13 +95,12 @@ impl Holding {
             self.held.clear();
             return Ok(Some("the shards are being resized".to_owned()));
         }
-        for shard in lacking {
-            if self.fenced.contains_key(&shard) {
-                return Ok(Some(format!("another instance audits shard {shard}")));
-            }
-            self.open(shard).await?;
-        }
-        Ok(None)
+        let (theirs, open): (Vec<Shard>, Vec<Shard>) = lacking
+            .into_iter()
+            .partition(|shard| self.fenced.contains_key(shard));
+        self.open(open).await?;
+        let theirs = theirs.first();
+        Ok(theirs.map(|shard| format!("another instance audits shard {shard}")))
     }
 
     /// The layout as it is now; shards of another are let go. The topic is made for as many shards.
@@ -141,26 +140,57 @@ impl Holding {
         }
     }
 
-    async fn open(&mut self, shard: Shard) -> Result<(), Error> {
-        let (edges, version) = (Arc::clone(&self.edges), self.version());
-        let opening = tokio::task::spawn_blocking(move || {
-            Store::open(
-                &edges.kafka,
-                &edges.migration,
-                shard,
-                version,
-                KAFKA_TIMEOUT,
-            )
-        });
-        let (store, loaded) = passed_on(opening.await)?;
-        debug!(%shard, streams = loaded.streams.len(), "auditing");
-        let known = Known {
-            cursor: loaded.cursor,
-            streams: loaded.streams,
-        };
-        let store = Some(store);
-        self.held.insert(shard, Held { store, known });
-        Ok(())
+    /// Opens all of these at once: each waits for its coordinator.
+    async fn open(&mut self, shards: Vec<Shard>) -> Result<(), Error> {
+        let version = self.version();
+        let opened = self
+            .of_each(shards, move |edges, shard| {
+                Store::open(
+                    &edges.kafka,
+                    &edges.migration,
+                    shard,
+                    version,
+                    KAFKA_TIMEOUT,
+                )
+            })
+            .await;
+        let mut failed = Ok(());
+        for (shard, opened) in opened {
+            match opened {
+                Ok((store, loaded)) => {
+                    debug!(%shard, streams = loaded.streams.len(), "auditing");
+                    let known = Known {
+                        cursor: loaded.cursor,
+                        streams: loaded.streams,
+                    };
+                    let store = Some(store);
+                    self.held.insert(shard, Held { store, known });
+                }
+                Err(error) => failed = Err(error.into()),
+            }
+        }
+        failed
+    }
+
+    /// Asks Kafka the same for several shards, side by side.
+    async fn of_each<T: Send + 'static>(
+        &self,
+        shards: impl IntoIterator<Item = Shard>,
+        ask: impl Fn(&Edges, Shard) -> T + Clone + Send + 'static,
+    ) -> Vec<(Shard, T)> {
+        let asked: Vec<_> = shards
+            .into_iter()
+            .map(|shard| {
+                let (edges, ask) = (Arc::clone(&self.edges), ask.clone());
+                let asking = tokio::task::spawn_blocking(move || ask(&edges, shard));
+                (shard, asking)
+            })
+            .collect();
+        let mut answers = Vec::with_capacity(asked.len());
+        for (shard, asking) in asked {
+            answers.push((shard, passed_on(asking.await)));
+        }
+        answers
     }
 
     /// Gives streams that are new, or whose history broke, a beginning. `Some`: one of them cannot be compared yet.
@@ -184,8 +214,12 @@ impl Holding {
         let unknown: Vec<&Seen> = seen.iter().filter(|seen| !self.knows(seen)).collect();
         let shards: BTreeSet<Shard> = unknown.iter().map(|seen| seen.shard).collect();
         let mut missing = None;
-        for shard in shards {
-            let beginnings = self.beginnings(shard).await?;
+        let loaded = self.of_each(shards, |edges, shard| {
+            let topic = checkpoint::topic(&edges.migration);
+            checkpoint::load(&edges.kafka, &topic, shard, KAFKA_TIMEOUT)
+        });
+        for (shard, loaded) in loaded.await {
+            let beginnings = beginnings(loaded?);
             for seen in unknown.iter().filter(|seen| seen.shard == shard) {
                 let beginning = beginnings
                     .get(&seen.stream)
@@ -207,23 +241,6 @@ impl Holding {
         let held = self.held.get(&seen.shard);
         held.and_then(|held| held.known.streams.get(&seen.stream))
             .is_some_and(|state| state.generation == seen.generation)
-    }
-
-    async fn beginnings(&self, shard: Shard) -> Result<BTreeMap<StreamRef, Beginning>, Error> {
-        let edges = Arc::clone(&self.edges);
-        let read = tokio::task::spawn_blocking(move || {
-            let topic = checkpoint::topic(&edges.migration);
-            checkpoint::load(&edges.kafka, &topic, shard, KAFKA_TIMEOUT)
-        });
-        let loaded = passed_on(read.await)?;
-        let beginnings = loaded.checkpoints.into_iter().map(|(stream, checkpoint)| {
-            let beginning = Beginning {
-                began: checkpoint.began,
-                generation: checkpoint.generation,
-            };
-            (stream, beginning)
-        });
-        Ok(beginnings.collect())
     }
 
     /// Every stream that has a state, as it is seen; one that is not seen just now, or in another generation, stands where it
@@ -358,4 +375,15 @@ impl Holding {
         }
         written
     }
+}
+
+fn beginnings(loaded: checkpoint::Loaded) -> BTreeMap<StreamRef, Beginning> {
+    let beginnings = loaded.checkpoints.into_iter().map(|(stream, checkpoint)| {
+        let beginning = Beginning {
+            began: checkpoint.began,
+            generation: checkpoint.generation,
+        };
+        (stream, beginning)
+    });
+    beginnings.collect()
 }
