@@ -1,8 +1,9 @@
-//! Streams and routes that come later: found while running, or taken up by a restart; topics of captures made on the way.
+//! Streams and routes that come later: found while running, or taken up by a restart; topics of captures made on the way;
+//! and looking for them when that breaks off.
 
 use std::time::Duration;
 
-use crate::harness::{Class, Daemon, Entry, Expected, Ledger, eventually};
+use crate::harness::{Class, Cut, Daemon, Entry, Expected, Fault, Ledger, Way, eventually};
 use crate::rig::{LONG, Rig, assert_level_in_the_end, running_streams};
 
 const TASKS: i32 = 4;
@@ -120,4 +121,103 @@ fn a_route_needs_a_restart_and_a_stream_that_matches_needs_nothing() {
     report.assert_level();
     assert_eq!(report.entries, 100);
     assert_level_in_the_end(&rig, load);
+}
+
+const QUEUES: u32 = 300;
+
+/// Queues that are mirrored from the moment on at which their route begins.
+fn queues_route(rig: &Rig) -> String {
+    format!(
+        r#"
+[[routes]]
+name = "queues"
+streams = ["queue:*"]
+topic = "{}.queues"
+partitions = 1
+start = "latest"
+value = {{ field = "data" }}
+"#,
+        rig.name
+    )
+}
+
+fn queues(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|n| format!("queue:{n}")).collect()
+}
+
+/// An entry to each; what says `before` was there when the route began.
+fn add_to_all(rig: &Rig, streams: &[String], data: &str) {
+    let mut pipe = redis::pipe();
+    for stream in streams {
+        pipe.cmd("XADD").arg(stream).arg("*").arg("data").arg(data);
+    }
+    let mut connection = rig.redis.connection(rig.database);
+    pipe.query::<Vec<String>>(&mut connection).unwrap();
+}
+
+/// Breaks off after so many bytes of answers, one after another; looking for streams is most of what a daemon asks at first.
+fn break_off(cut: &Cut) {
+    for bytes in [6_000, 4_000, 5_000, 3_000, 7_000, 4_500, 5_500] {
+        cut.after(Way::Answering, bytes, Fault::Close);
+        eventually(LONG, "a connection breaks off", || !cut.is_armed());
+    }
+}
+
+#[test]
+fn a_scan_that_breaks_off_forgets_no_stream_and_takes_no_old_one_for_new() {
+    let plain = Rig::new("torn-scan");
+    let cut = Cut::to_port(plain.redis.port);
+    let rig = Rig {
+        redis_url: format!("redis://127.0.0.1:{}/{}", cut.port(), plain.database),
+        routes: queues_route(&plain),
+        ..plain
+    };
+    let topic = format!("{}.queues", rig.name);
+    rig.kafka.create_topic(&topic, 1, &[]);
+    // Keys that are no streams make the scan long.
+    let fill = "for n = 1, 30000 do redis.call('SET', 'key:' .. n, '') end return 'OK'";
+    let mut connection = rig.redis.connection(rig.database);
+    let filled: redis::RedisResult<String> =
+        redis::cmd("EVAL").arg(fill).arg(0).query(&mut connection);
+    filled.unwrap();
+    let old = queues(0..QUEUES);
+    add_to_all(&rig, &old, "before");
+
+    let mut daemon = Daemon::start(&rig.config());
+    break_off(&cut);
+    daemon.wait_ready();
+    for stream in &old {
+        runs(&daemon, stream);
+    }
+    add_to_all(&rig, &old, "after");
+
+    daemon.kill9();
+    let new = queues(QUEUES..2 * QUEUES);
+    add_to_all(&rig, &new, "after");
+    daemon.restart();
+    break_off(&cut);
+    daemon.wait_ready();
+    let to = topic.clone();
+    let expected = move |entry: &Entry| {
+        let data = &entry.fields[0].1;
+        (data.as_slice() == b"after").then(|| Expected {
+            topic: to.clone(),
+            partition: 0,
+            key: None,
+            value: Some(data.clone()),
+            headers: Vec::new(),
+            timestamp_ms: Some(entry.id.0.try_into().unwrap()),
+        })
+    };
+    let mut ledger = Ledger::new(
+        &rig.redis.url(rig.database),
+        &queues(0..2 * QUEUES),
+        &rig.kafka.bootstrap(),
+        &[&topic],
+        expected,
+    );
+    let report = ledger.settle(LONG);
+    report.assert_level();
+    let queues = usize::try_from(QUEUES).unwrap();
+    assert_eq!((report.entries, report.records), (3 * queues, 2 * queues));
 }
