@@ -39,16 +39,19 @@ pub enum Denied {
     Role,
     /// Another site sends it, or it calls this API by a name that is none of its own.
     Origin,
+    /// Too many requests from one address.
+    Pace,
 }
 
 impl Denied {
-    const ALL: [Self; 3] = [Self::Auth, Self::Role, Self::Origin];
+    const ALL: [Self; 4] = [Self::Auth, Self::Role, Self::Origin, Self::Pace];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Auth => "auth",
             Self::Role => "role",
             Self::Origin => "origin",
+            Self::Pace => "pace",
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::RedisServer;
 
-const AT_ONCE: u64 = 2_000;
+const AT_ONCE: u64 = 1_000;
 
 /// The fields of the n-th entry, in order.
 pub fn fields(n: u64) -> [(&'static str, String); 8] {
@@ -36,44 +36,42 @@ pub fn fill(redis: &RedisServer, database: u32, streams: u64, entries: u64) {
     fill_at(redis, database, streams, entries, f64::INFINITY);
 }
 
-/// The same at a pace.
+/// The same at a pace. Answers are read on a thread of their own: waiting for them would make a busy machine set the pace.
 pub fn fill_at(redis: &RedisServer, database: u32, streams: u64, entries: u64, per_second: f64) {
     let begun = Instant::now();
     let mut socket = TcpStream::connect(("127.0.0.1", redis.port)).unwrap();
-    let mut answer = [0_u8; 65_536];
+    let answers = socket.try_clone().unwrap();
+    let answered = thread::spawn(move || await_answers(answers, entries));
     write!(
         socket,
         "*2\r\n$6\r\nSELECT\r\n${}\r\n{database}\r\n",
         database.to_string().len()
     )
     .unwrap();
-    let mut pending = 1;
     let mut buffer = Vec::new();
     for n in 0..entries {
         add(&mut buffer, &stream(database, n % streams), n);
-        pending += 1;
         if (n + 1) % AT_ONCE == 0 || n + 1 == entries {
             let due = Duration::from_secs_f64((n + 1) as f64 / per_second);
             thread::sleep(due.saturating_sub(begun.elapsed()));
             socket.write_all(&buffer).unwrap();
             buffer.clear();
-            // An id is two lines, SELECT's OK one: count line ends that close a bulk string or a status.
-            let mut lines = 0;
-            let wanted = if n < AT_ONCE {
-                1 + 2 * (pending - 1)
-            } else {
-                2 * pending
-            };
-            while lines < wanted {
-                let read = socket.read(&mut answer).unwrap();
-                assert!(
-                    read > 0 && !answer[..read].contains(&b'-') || answer[..read].contains(&b'$'),
-                    "redis refuses"
-                );
-                lines += answer[..read].iter().filter(|byte| **byte == b'\n').count();
-            }
-            pending = 0;
         }
+    }
+    answered.join().unwrap();
+}
+
+/// An id is two lines, the OK before them one.
+fn await_answers(mut socket: TcpStream, entries: u64) {
+    let mut answer = [0_u8; 65_536];
+    let mut left = 1 + 2 * usize::try_from(entries).unwrap();
+    while left > 0 {
+        let read = socket.read(&mut answer).unwrap();
+        assert!(
+            read > 0 && !answer[..read].contains(&b'-') || answer[..read].contains(&b'$'),
+            "redis refuses"
+        );
+        left -= answer[..read].iter().filter(|byte| **byte == b'\n').count();
     }
 }
 

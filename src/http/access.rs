@@ -79,16 +79,15 @@ impl FromRequestParts<Api> for Caller {
 
 /// Why somebody was turned away.
 struct Turned {
-    /// What it is counted as; `None`: too many requests, which are no attempt at anything.
-    counted: Option<Denied>,
+    reason: Denied,
     who: String,
     problem: Problem,
 }
 
 impl Turned {
-    fn new(counted: Denied, who: &str, problem: Problem) -> Self {
+    fn new(reason: Denied, who: &str, problem: Problem) -> Self {
         Self {
-            counted: Some(counted),
+            reason,
             who: who.to_owned(),
             problem,
         }
@@ -101,6 +100,7 @@ pub struct Access {
     hosts: Vec<String>,
     local: bool,
     pace: DefaultKeyedRateLimiter<IpAddr>,
+    tidying: DefaultDirectRateLimiter,
     notes: DefaultDirectRateLimiter,
     /// Refusals since the last one that was noted.
     left_out: AtomicU64,
@@ -114,6 +114,7 @@ impl Access {
             hosts: config.hosts.clone(),
             local: config.listen.ip().is_loopback(),
             pace: RateLimiter::keyed(Quota::per_second(config.requests_per_second)),
+            tidying: RateLimiter::direct(Quota::per_second(NonZeroU32::MIN)),
             notes: RateLimiter::direct(Quota::per_minute(NonZeroU32::MIN).allow_burst(BURST)),
             left_out: AtomicU64::new(0),
         }
@@ -149,14 +150,13 @@ impl Access {
     }
 
     fn keep_pace(&self, from: IpAddr) -> Result<(), Turned> {
-        if self.pace.len() > ADDRESSES {
+        // Walking the table is not for every request, however many addresses are fresh.
+        if self.pace.len() > ADDRESSES && self.tidying.check().is_ok() {
             self.pace.retain_recent();
         }
-        self.pace.check_key(&from).map_err(|_| Turned {
-            counted: None,
-            who: NOBODY.to_owned(),
-            problem: Problem::too_many_requests(),
-        })
+        self.pace
+            .check_key(&from)
+            .map_err(|_| Turned::new(Denied::Pace, NOBODY, Problem::too_many_requests()))
     }
 
     fn known(&self, need: Need, headers: &HeaderMap) -> Result<Option<(String, Role)>, Turned> {
@@ -253,15 +253,14 @@ pub async fn guard(
 }
 
 fn turn_away(api: &Api, door: &Door, from: IpAddr, turned: Turned) -> Response {
-    if let Some(reason) = turned.counted {
-        api.metrics.denied(reason);
-        if door.noted != Noted::Never {
-            let who = Who {
-                name: turned.who,
-                origin: from.to_string(),
-            };
-            note_refusal(api, door, who, turned.problem.title());
-        }
+    api.metrics.denied(turned.reason);
+    // Who only asks too often has not attempted anything.
+    if door.noted != Noted::Never && turned.reason != Denied::Pace {
+        let who = Who {
+            name: turned.who,
+            origin: from.to_string(),
+        };
+        note_refusal(api, door, who, turned.problem.title());
     }
     turned.problem.into_response()
 }

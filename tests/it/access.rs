@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::harness::{
     Daemon, DaemonOptions, Role, Scratch, eventually, lockgate, lockgate_with, make_certificates,
 };
-use crate::rig::Rig;
+use crate::rig::{LONG, Rig};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -609,6 +609,10 @@ fn one_who_asks_too_often_is_told_to_wait_and_probes_are_not() {
         "{}",
         refused[0].head
     );
+    let counted = eventually(LONG, "a scrape is answered", || {
+        daemon.metric("lockgate_http_denied_total", &[("reason", "pace")])
+    });
+    assert!(counted as usize >= refused.len(), "{counted}");
     for _ in 0..50 {
         assert_eq!(ask(&daemon, "GET", "/livez", &[], "").status, 200);
     }
