@@ -2,11 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
-
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -105,7 +101,8 @@ impl ApiArgs {
             client.token = Some(token(file).map_err(usage)?);
         }
         if client.base.starts_with("https://") {
-            client.tls = Some(tls(self.ca_file.as_deref()).map_err(usage)?);
+            let tls = config::client_tls(self.ca_file.as_deref(), "--ca-file");
+            client.tls = Some(tls.map_err(usage)?);
         }
         client.agent = client.agent(TIMEOUT);
         Ok(client)
@@ -133,36 +130,6 @@ fn token(file: &Path) -> Result<Secret, String> {
         ));
     }
     Ok(Secret::new(text))
-}
-
-fn tls(authority: Option<&Path>) -> Result<ureq::tls::TlsConfig, String> {
-    let certificates = match authority {
-        Some(file) => {
-            let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-            let read: Vec<CertificateDer<'static>> = read.map_err(|error| {
-                format!(
-                    "--ca-file {} cannot be read: {error}; give a PEM file",
-                    file.display()
-                )
-            })?;
-            read
-        }
-        None => rustls_native_certs::load_native_certs().certs,
-    };
-    if certificates.is_empty() {
-        return Err(
-            "there is no authority to believe the daemon's certificate by; name one with --ca-file"
-                .to_owned(),
-        );
-    }
-    let certificates: Vec<_> = certificates
-        .iter()
-        .map(|certificate| ureq::tls::Certificate::from_der(certificate).to_owned())
-        .collect();
-    Ok(ureq::tls::TlsConfig::builder()
-        .root_certs(ureq::tls::RootCerts::new_with_certs(&certificates))
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .build())
 }
 
 /// An address that is listened on everywhere is asked on loopback.

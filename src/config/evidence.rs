@@ -6,16 +6,32 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema;
 use super::text::exact_duration;
+use super::{Secret, schema};
 
 /// A Prometheus that is asked for what only applications and brokers know.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Prometheus {
-    /// Its address, `http://host:port` and a path if it has one; absent: nothing is asked.
+    /// Its address, `http://host:port` or `https://host:port` and a path if it has one; absent: nothing is asked. No password here.
     #[schemars(length(min = 1))]
     pub url: Option<String>,
+    /// PEM file of certificate authorities that sign the certificate of an `https` address; absent: the system's.
+    #[schemars(schema_with = "schema::optional_path")]
+    pub tls_ca_file: Option<PathBuf>,
+    /// User of basic authentication.
+    #[schemars(length(min = 1))]
+    pub username: Option<String>,
+    /// Its password; better `password_file` or the environment.
+    pub password: Option<Secret>,
+    /// File that holds the password; one trailing newline is dropped.
+    #[schemars(schema_with = "schema::optional_path")]
+    pub password_file: Option<PathBuf>,
+    /// Bearer token, in place of a user; better `token_file` or the environment.
+    pub token: Option<Secret>,
+    /// File that holds the token; one trailing newline is dropped.
+    #[schemars(schema_with = "schema::optional_path")]
+    pub token_file: Option<PathBuf>,
     /// How often each query is asked.
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "100ms", "x-max" = "1h"))]
@@ -111,6 +127,12 @@ impl Default for Prometheus {
     fn default() -> Self {
         Self {
             url: None,
+            tls_ca_file: None,
+            username: None,
+            password: None,
+            password_file: None,
+            token: None,
+            token_file: None,
             every: Duration::from_secs(5),
             freshness: Duration::from_secs(60),
             timeout: Duration::from_secs(3),
@@ -131,13 +153,45 @@ pub struct Flags {
 }
 
 impl Prometheus {
+    /// Settings of who asks that do not go together.
+    fn unfit_credentials(&self) -> Vec<(String, &'static str)> {
+        let mut problems = Vec::new();
+        let mut problem = |key: &str, message| problems.push((key.to_owned(), message));
+        let password = self.password.is_some() || self.password_file.is_some();
+        if self.username.is_some() != password {
+            problem(
+                "username",
+                "and the password go together; give both, or neither",
+            );
+        }
+        if self.password.is_some() && self.password_file.is_some() {
+            problem(
+                "password",
+                "is set beside prometheus.password_file; keep one of them",
+            );
+        }
+        if self.token.is_some() && self.token_file.is_some() {
+            problem(
+                "token",
+                "is set beside prometheus.token_file; keep one of them",
+            );
+        }
+        if self.username.is_some() && (self.token.is_some() || self.token_file.is_some()) {
+            problem(
+                "token",
+                "is set beside prometheus.username; a request carries one of them",
+            );
+        }
+        problems
+    }
+
     /// Problems of sense, each by the key below `prometheus`.
     pub(super) fn problems(&self) -> Vec<(String, &'static str)> {
         let mut problems = Vec::new();
         match &self.url {
             Some(url) if !is_plain(url) => problems.push((
                 "url".to_owned(),
-                "is no address that can be asked; write http://host:port without a name or password in it (TLS is not spoken)",
+                "is no address that can be asked; write http://host:port or https://host:port without a name or password in it (prometheus.username is for that)",
             )),
             None if !self.queries.is_empty() => problems.push((
                 "url".to_owned(),
@@ -145,6 +199,7 @@ impl Prometheus {
             )),
             _ => {}
         }
+        problems.extend(self.unfit_credentials());
         let mut seen = std::collections::BTreeSet::new();
         for (index, query) in self.queries.iter().enumerate() {
             let fits = matches!(
@@ -168,9 +223,12 @@ impl Prometheus {
     }
 }
 
-/// `http://host[:port][/path]`: nothing secret can be in it.
+/// `http[s]://host[:port][/path]`: nothing secret can be in it.
 fn is_plain(url: &str) -> bool {
-    url.strip_prefix("http://").is_some_and(|rest| {
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
         let host = rest.split('/').next().unwrap_or_default();
         !host.is_empty() && !rest.contains(['@', '?', '#', ' '])
     })
@@ -217,7 +275,46 @@ mod tests {
         };
         let keys: Vec<_> = wrong.problems().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["url", "queries[1].measure", "queries[2]"]);
-        assert!(is_plain("http://prometheus:9090/prefix"));
+        for plain in ["http://prometheus:9090/prefix", "https://prometheus"] {
+            assert!(is_plain(plain), "{plain}");
+        }
         assert!(!is_plain("http://") && !is_plain("prometheus:9090"));
+    }
+
+    #[test]
+    fn who_asks_is_said_in_one_way() {
+        let secret = || Some(Secret::new("s"));
+        let file = || Some(PathBuf::from("f"));
+        let keys = |settings: Prometheus| {
+            let problems = settings.problems().into_iter();
+            problems.map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        let ana = || Prometheus {
+            username: Some("ana".to_owned()),
+            password: secret(),
+            ..Prometheus::default()
+        };
+        assert_eq!(keys(ana()), [""; 0]);
+        let alone = Prometheus {
+            password: None,
+            ..ana()
+        };
+        assert_eq!(keys(alone), ["username"]);
+        let twice = Prometheus {
+            password_file: file(),
+            ..ana()
+        };
+        assert_eq!(keys(twice), ["password"]);
+        let both = Prometheus {
+            token: secret(),
+            ..ana()
+        };
+        assert_eq!(keys(both), ["token"]);
+        let tokens = Prometheus {
+            token: secret(),
+            token_file: file(),
+            ..Prometheus::default()
+        };
+        assert_eq!(keys(tokens), ["token"]);
     }
 }

@@ -13,7 +13,9 @@ use super::origin::{Origin, Origins, nearest};
 use super::path::is_within;
 use super::setting::{self, Setting};
 use super::shape::{self, Fault};
-use super::{Config, Http, Problem, Properties, Secret, access, schema, secret, validate};
+use super::{
+    Config, Http, Problem, Prometheus, Properties, Secret, access, schema, secret, validate,
+};
 
 /// Where a configuration comes from; later sources win. No `Debug`: variables hold secrets.
 #[derive(Clone, Default)]
@@ -217,6 +219,39 @@ fn resolve(config: &mut Config, origins: &mut Origins) -> Vec<Problem> {
     }
     config.kafka.properties.append(&mut read);
     problems.extend(resolve_http(&mut config.http));
+    problems.extend(resolve_prometheus(&mut config.prometheus, origins));
+    problems
+}
+
+fn resolve_prometheus(prometheus: &mut Prometheus, origins: &mut Origins) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, path, secret) in [
+        (
+            "password",
+            &prometheus.password_file,
+            &mut prometheus.password,
+        ),
+        ("token", &prometheus.token_file, &mut prometheus.token),
+    ] {
+        let Some(path) = path else { continue };
+        match secret::read(path) {
+            Ok(text) => {
+                *secret = Some(Secret::new(text));
+                origins.insert(
+                    format!("prometheus.{name}"),
+                    Origin::SecretFile(path.clone()),
+                );
+            }
+            Err(message) => {
+                problems.push(Problem::new(format!("prometheus.{name}_file"), message));
+            }
+        }
+    }
+    if let Some(path) = &prometheus.tls_ca_file
+        && let Err(message) = secret::read(path)
+    {
+        problems.push(Problem::new("prometheus.tls_ca_file", message));
+    }
     problems
 }
 

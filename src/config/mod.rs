@@ -28,6 +28,7 @@ pub use self::route::{
 pub use self::secret::Secret;
 pub use self::service::{Http, Log, LogFormat, Parity, Shards, Shutdown, Throttle};
 pub use self::show::{show_json, show_toml};
+pub use self::trust::client_tls;
 pub use self::value::{Form, Member, MemberRule, Value, ValueAll, ValueField, ValueJson};
 
 mod access;
@@ -51,6 +52,7 @@ mod shape;
 mod show;
 mod stand_in;
 mod text;
+mod trust;
 mod validate;
 mod value;
 

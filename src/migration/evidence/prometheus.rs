@@ -6,10 +6,12 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as STANDARD;
 use serde_json::Value;
 
 use super::sample;
-use crate::config::{self, Query};
+use crate::config::{self, Query, Secret};
 use crate::migration::driver::{Handle, now_ms};
 use crate::migration::gate::{Measure, Reading, Sample, millis};
 
@@ -18,17 +20,13 @@ const WORDS: usize = 200;
 
 pub struct Queries {
     config: config::Prometheus,
-    agent: ureq::Agent,
+    /// Or why there is none.
+    agent: Result<ureq::Agent, String>,
 }
 
 impl Queries {
     pub fn new(config: config::Prometheus) -> Self {
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(config.timeout))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .build()
-            .new_agent();
+        let agent = agent(&config);
         Self { config, agent }
     }
 
@@ -44,6 +42,7 @@ impl Queries {
             let asked = Asked {
                 agent: self.agent.clone(),
                 endpoint: endpoint.clone(),
+                authorization: authorization(&self.config),
                 lookback: format!("{}ms", self.config.freshness.as_millis()),
             };
             let of_query = query.clone();
@@ -55,9 +54,36 @@ impl Queries {
     }
 }
 
+fn agent(config: &config::Prometheus) -> Result<ureq::Agent, String> {
+    let mut settings = ureq::Agent::config_builder()
+        .timeout_global(Some(config.timeout))
+        .http_status_as_error(false)
+        .max_redirects(0);
+    if config
+        .url
+        .as_ref()
+        .is_some_and(|url| url.starts_with("https://"))
+    {
+        let authorities = config.tls_ca_file.as_deref();
+        settings = settings.tls_config(config::client_tls(authorities, "prometheus.tls_ca_file")?);
+    }
+    Ok(settings.build().new_agent())
+}
+
+/// Who asks.
+fn authorization(config: &config::Prometheus) -> Option<Secret> {
+    let secret = |secret: &Option<Secret>| secret.as_ref().map(|one| one.expose().to_owned());
+    if let (Some(user), Some(password)) = (&config.username, secret(&config.password)) {
+        let both = STANDARD.encode(format!("{user}:{password}"));
+        return Some(Secret::new(format!("Basic {both}")));
+    }
+    secret(&config.token).map(|token| Secret::new(format!("Bearer {token}")))
+}
+
 struct Asked {
-    agent: ureq::Agent,
+    agent: Result<ureq::Agent, String>,
     endpoint: String,
+    authorization: Option<Secret>,
     lookback: String,
 }
 
@@ -95,11 +121,23 @@ impl Asked {
             ("query", expression),
             ("lookback_delta", self.lookback.as_str()),
         ];
-        let mut answer = self
+        let mut request = self
             .agent
-            .post(&self.endpoint)
+            .as_ref()
+            .map_err(Clone::clone)?
+            .post(&self.endpoint);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization.expose());
+        }
+        let mut answer = request
             .send_form(form)
             .map_err(|error| format!("Prometheus: {error}"))?;
+        if matches!(answer.status().as_u16(), 401 | 403) {
+            return Err(format!(
+                "Prometheus refuses who asks ({}); see prometheus.username and prometheus.token",
+                answer.status().as_u16()
+            ));
+        }
         let text = answer
             .body_mut()
             .read_to_string()
@@ -192,6 +230,25 @@ mod tests {
             let why = number(&body).expect_err("no evidence");
             assert!(why.contains(says), "{why}");
         }
+    }
+
+    #[test]
+    fn who_asks_is_said_as_configured() {
+        let said = |config: config::Prometheus| {
+            authorization(&config).map(|secret| secret.expose().to_owned())
+        };
+        let ana = config::Prometheus {
+            username: Some("ana".to_owned()),
+            password: Some(Secret::new("a secret")),
+            ..config::Prometheus::default()
+        };
+        assert_eq!(said(ana).as_deref(), Some("Basic YW5hOmEgc2VjcmV0"));
+        let token = config::Prometheus {
+            token: Some(Secret::new("t0ken")),
+            ..config::Prometheus::default()
+        };
+        assert_eq!(said(token).as_deref(), Some("Bearer t0ken"));
+        assert_eq!(said(config::Prometheus::default()), None);
     }
 
     #[test]
