@@ -133,7 +133,7 @@ pub async fn run(
         log_level,
         migration: Migration::new(handle, told.clone()),
     };
-    let mut tasks = Tasks::new(board, stop.clone());
+    let mut tasks = Tasks::new(Arc::clone(&board), stop.clone());
     // All tasks are on the board before the first scrape is answered.
     tasks.start("mirror", mirror.run(stop.clone()));
     tasks.start("driver", driver.run(stop.clone()));
@@ -146,7 +146,7 @@ pub async fn run(
     let http_stop = CancellationToken::new();
     let serving = tokio::spawn(http::serve(listener, tls, api, http_stop.clone()));
 
-    let ended = until_drained(tasks, &stop, config.shutdown.grace).await;
+    let ended = until_drained(tasks, &board, &stop, config.shutdown.grace).await;
     http_stop.cancel();
     // Connections that stay open do not hold the process.
     let _ = tokio::time::timeout(Duration::from_secs(1), serving).await;
@@ -155,6 +155,7 @@ pub async fn run(
 
 async fn until_drained(
     tasks: Tasks,
+    board: &Board,
     stop: &CancellationToken,
     grace: Duration,
 ) -> anyhow::Result<Ended> {
@@ -173,6 +174,10 @@ async fn until_drained(
     tokio::select! {
         joined = &mut joined => {
             joined?;
+            if board.has_left_something() {
+                warn!("left the group, and not all was committed; the next owner mirrors it");
+                return Ok(Ended::LeftSomething);
+            }
             info!("drained and left the group");
             Ok(Ended::Drained)
         }

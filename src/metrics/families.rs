@@ -179,9 +179,11 @@ fn routes(status: &Status) -> Vec<Family> {
         let forward = [("direction", "forward"), ("route", name)];
         entries.add(&forward, float(route.mirrored_entries));
         bytes.add(&forward, float(route.mirrored_bytes));
-        headroom.add(
+        // Without a limit only where that is known: whose lag is not, nobody knows how long it has.
+        let unlimited = route.lag_entries.map(|_| f64::INFINITY);
+        headroom.add_known(
             &[("route", name)],
-            route.trim_headroom_seconds.unwrap_or(f64::INFINITY),
+            route.trim_headroom_seconds.or(unlimited),
         );
         for (cause, count) in &route.gaps {
             gaps.add(&[("route", name), ("cause", cause)], float(*count));

@@ -231,10 +231,17 @@ fn conclude(
         .into_iter()
         .filter(|entry| missing.contains(&entry.id))
         .collect();
+    // How many were trimmed nobody can say any more; that some were must not go uncounted.
     let gap = hidden.then_some(Gap {
         cause: GapCause::Failover,
-        entries: 0,
+        entries: 1,
     });
+    if hidden {
+        warn!(
+            stream = %slot.stream.name, database = %slot.stream.database, after = %position.id, accepted_by_operator = slot.forgiven,
+            "what came in place of lost history is trimmed in part; counted as one entry, whatever their number, going on"
+        );
+    }
     let part = Part {
         slot: Arc::clone(slot),
         entries: again,

@@ -23,6 +23,16 @@ pub struct Mark {
     pub added: Option<u64>,
     /// The last id at which a look was exact: what is missing went missing after it.
     pub exact: EntryId,
+    /// It is where the mirror was told to begin, and nothing behind it has been read: the stream may not have come there yet.
+    pub start: bool,
+}
+
+impl Mark {
+    /// Nothing of the stream has ever counted: whatever it holds up to here is left out as it was told.
+    #[must_use]
+    pub const fn awaits_start(&self) -> bool {
+        self.start && self.added.is_none()
+    }
 }
 
 /// What one look says.
@@ -37,6 +47,8 @@ pub enum Finding {
     },
     /// Deleted and made anew: ids and counts began again.
     Recreated,
+    /// The stream has not come to where its mirror begins.
+    Ahead,
     /// This look cannot tell; the next may.
     Undetermined,
 }
@@ -45,7 +57,11 @@ pub enum Finding {
 #[must_use]
 pub fn assess(state: &StreamState, mark: &Mark, unread: Option<u64>) -> Finding {
     if state.last_generated_id < mark.id {
-        return Finding::Recreated;
+        return if mark.awaits_start() {
+            Finding::Ahead
+        } else {
+            Finding::Recreated
+        };
     }
     let Some(total) = state.entries_added else {
         return Finding::Undetermined;
@@ -153,7 +169,7 @@ mod tests {
         #[test]
         fn what_is_found_missing_is_what_was_lost(acts in prop::collection::vec(act(), 0..120)) {
             let mut model = Model::default();
-            let mut mark = Mark { id: EntryId::ZERO, added: Some(0), exact: EntryId::ZERO };
+            let mut mark = Mark { id: EntryId::ZERO, added: Some(0), exact: EntryId::ZERO, start: false };
             let mut found = 0;
             for act in acts {
                 match act {
@@ -214,6 +230,7 @@ mod tests {
             id: EntryId::new(id, 0),
             added: Some(added),
             exact: EntryId::new(id, 0),
+            start: false,
         }
     }
 
@@ -233,6 +250,33 @@ mod tests {
             assess(&state(50, 90, 50, Some(11)), &mark(9, 9), None),
             Finding::Recreated,
             "all of them unread"
+        );
+    }
+
+    #[test]
+    fn a_stream_that_has_not_come_to_its_start_is_not_made_anew() {
+        let start = Mark {
+            added: None,
+            start: true,
+            ..mark(9, 0)
+        };
+        assert_eq!(
+            assess(&state(3, 5, 7, Some(2)), &start, None),
+            Finding::Ahead
+        );
+        assert_eq!(
+            assess(&state(1, 11, 8, Some(11)), &start, None),
+            Finding::Level { added: 7 },
+            "what was left out is counted once it has come there"
+        );
+        let counted = Mark {
+            added: Some(7),
+            ..start
+        };
+        assert_eq!(
+            assess(&state(3, 5, 7, Some(2)), &counted, None),
+            Finding::Recreated,
+            "it had been there before"
         );
     }
 

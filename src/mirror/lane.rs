@@ -57,6 +57,7 @@ impl Lane {
                 id: position.id,
                 added: position.entries_added,
                 exact: position.id,
+                start: position.id == position.began && position.id != EntryId::ZERO,
             },
             generation: position.generation,
             began: position.began,
@@ -112,6 +113,7 @@ impl Lane {
     pub fn advance(&mut self, entries: &[Entry]) {
         if let Some(last) = entries.last() {
             self.mark.id = last.id;
+            self.mark.start = false;
             self.mark.added = self.mark.added.map(|added| added + entries.len() as u64);
         }
     }
@@ -234,6 +236,10 @@ impl Lane {
                 self.settle();
                 Verdict::Go(Some(gap))
             }
+            Finding::Ahead => {
+                self.show_ahead(shared, state.entries_added);
+                Verdict::Go(None)
+            }
             Finding::Recreated => {
                 let history = state
                     .entries_added
@@ -249,13 +255,27 @@ impl Lane {
     }
 
     fn is_untouched(&self) -> bool {
-        self.mark.id == EntryId::ZERO && self.mark.added.unwrap_or(0) == 0
+        let at_zero = self.mark.id == EntryId::ZERO && self.mark.added.unwrap_or(0) == 0;
+        at_zero || self.mark.awaits_start()
+    }
+
+    /// Nothing of it is to be mirrored yet.
+    fn show_ahead(&mut self, shared: &Shared, entries_added: Option<u64>) {
+        shared.board.stream(&self.slot.stream, |cell| {
+            cell.added_at_checkpoint = entries_added;
+        });
+        self.settle();
     }
 
     fn judge_absent(&mut self, shared: &Shared) -> Verdict {
         if self.absent || self.is_untouched() {
             self.absent = true;
-            let added = *self.mark.added.get_or_insert(0);
+            if self.mark.awaits_start() {
+                self.show_ahead(shared, Some(0));
+            } else {
+                self.mark.added.get_or_insert(0);
+            }
+            let added = self.mark.added.unwrap_or(0);
             let seen = Observation {
                 at_ms: super::shared::now_ms(),
                 entries_added: added,
@@ -305,6 +325,7 @@ impl Lane {
             id: EntryId::ZERO,
             added: history,
             exact: EntryId::ZERO,
+            start: false,
         };
         self.seen_added = None;
         self.settle();

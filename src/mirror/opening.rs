@@ -196,9 +196,9 @@ fn candidates(
             Candidate {
                 slot,
                 while_running: found.while_running,
+                began: position.as_ref().map(|position| began(position.began)),
                 checkpoint,
                 position,
-                began: None,
             }
         })
         .collect()
@@ -330,9 +330,23 @@ impl Candidate {
             cell.checkpoint = Some(position.id);
             cell.generation = position.generation;
             cell.added_at_checkpoint = position.entries_added;
-            cell.began = self.began.clone().or(cell.began.take());
+            // How it was told in this process says more than the id that came of it.
+            let told = cell.began.take();
+            cell.began = match &self.checkpoint {
+                Some(_) => told.or_else(|| self.began.clone()),
+                None => self.began.clone().or(told),
+            };
         });
         Lane::new(Arc::clone(&self.slot), &position)
+    }
+}
+
+/// Where a mirror began, as a checkpoint tells it.
+fn began(after: EntryId) -> String {
+    if after == EntryId::ZERO {
+        Start::Earliest.to_string()
+    } else {
+        Start::After(after).to_string()
     }
 }
 

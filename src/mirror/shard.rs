@@ -76,14 +76,28 @@ impl ShardWorker {
             .board
             .shard(self.shard, StateName::Waiting, Some(Reason::Starting), None);
         self.shared.board.takeover("assigned");
+        let mut failing = false;
         while !stop.is_cancelled() {
             let begun = tokio::time::Instant::now();
             let ended = term::run(&mut self, &stop).await;
             if begun.elapsed() > Duration::from_secs(10) {
                 backoff.reset();
             }
+            match &ended {
+                // Who fences this one mirrors what it leaves.
+                TermEnd::Writer(writer::Ended::Failed(topics::Error::Fenced)) => failing = false,
+                TermEnd::Writer(_) => failing = true,
+                TermEnd::Changed | TermEnd::Lifted(_) => failing = false,
+                _ => {}
+            }
             match ended {
-                TermEnd::Stopped => break,
+                TermEnd::Stopped => {
+                    // The term before it failed, and this one did not come to run.
+                    if failing && !self.shared.board.shard_runs(self.shard) {
+                        self.shared.board.leaves_something();
+                    }
+                    break;
+                }
                 TermEnd::Changed => backoff.reset(),
                 TermEnd::Lifted(lift) => self.lift(lift),
                 TermEnd::Resizing => {

@@ -110,7 +110,11 @@ impl Survey {
         let mut due: Vec<Due> = Vec::new();
         self.shared.board.streams(|stream, cell| {
             let seen_at_ms = cell.seen.map_or(0, |seen| seen.at_ms);
-            if now_ms - seen_at_ms > FRESH_MS {
+            // A halted stream is looked at by its reader, which does not read it: how old its oldest entry is, only this asks.
+            let unread = cell.halt().is_some()
+                && cell.oldest_unmirrored_ms.is_none()
+                && cell.lag_entries(now_ms).is_some_and(|lag| lag > 0);
+            if unread || now_ms - seen_at_ms > FRESH_MS {
                 due.push(Due {
                     stream: stream.clone(),
                     after: cell.checkpoint,

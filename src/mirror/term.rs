@@ -116,6 +116,7 @@ async fn mirror(
         (Ended::Drained, None) => TermEnd::Changed,
         (failed, _) if stop.is_cancelled() => {
             tracing::warn!(shard = %worker.shard, ended = ?failed, "what was open at the stop is not committed; the next owner mirrors it");
+            shared.board.leaves_something();
             TermEnd::Stopped
         }
         (failed, why) => {

@@ -175,6 +175,8 @@ pub(super) struct Inner {
     pub(super) takeovers: BTreeMap<&'static str, u64>,
     pub(super) tasks: BTreeMap<String, bool>,
     pub(super) rate: Rate,
+    /// A shard stopped with something read and not committed, or while it could not commit.
+    left_something: bool,
 }
 
 /// Entries a second, between two looks at least a second apart.
@@ -252,6 +254,7 @@ impl Board {
             parity: ParityCell::starting(names, SystemTime::now(), "the auditor has not begun"),
             driver: DriverStatus::default(),
             journal_errors: 0,
+            left_something: false,
             groups: Vec::new(),
             kafka: None,
             growth: Growth::default(),
@@ -468,6 +471,23 @@ impl Board {
         cell.opened |= name == StateName::Running;
         enter(&mut cell.state, name, reason);
         cell.last_error = error;
+    }
+
+    #[must_use]
+    pub fn shard_runs(&self, shard: Shard) -> bool {
+        let inner = self.lock();
+        let cell = inner.shards.get(&shard);
+        cell.is_some_and(|cell| cell.state.0 == StateName::Running)
+    }
+
+    /// A shard does not end its work in good order: the process is to say so when it leaves.
+    pub fn leaves_something(&self) {
+        self.lock().left_something = true;
+    }
+
+    #[must_use]
+    pub fn has_left_something(&self) -> bool {
+        self.lock().left_something
     }
 
     pub fn shard_committed(&self, shard: Shard) {

@@ -368,6 +368,9 @@ fn trim(streams: &[StreamStatus], trims: bool, memory_seconds: Option<f64>) -> T
             stream.stream,
             about(seconds)
         ),
+        (None, _) if streams.iter().any(|stream| stream.lag_entries.is_none()) => {
+            "not known while streams cannot be looked at".to_owned()
+        }
         (None, _) => "nothing trims".to_owned(),
     };
     TrimStatus {

@@ -221,3 +221,108 @@ fn a_scan_that_breaks_off_forgets_no_stream_and_takes_no_old_one_for_new() {
     let queues = usize::try_from(QUEUES).unwrap();
     assert_eq!((report.entries, report.records), (3 * queues, 2 * queues));
 }
+
+/// The id that the mirror is told to begin behind.
+const START: (u64, u64) = (1_750_000_000_000, 5);
+
+fn add_with_id(rig: &Rig, stream: &str, ms: u64, seq: u64) {
+    let id = format!("{ms}-{seq}");
+    let mut connection = rig.redis.connection(rig.database);
+    let added: redis::RedisResult<String> = redis::cmd("XADD")
+        .arg(stream)
+        .arg(&id)
+        .arg("data")
+        .arg(format!("{stream} {id}"))
+        .query(&mut connection);
+    added.unwrap();
+}
+
+/// All four run, and status says where each began.
+fn begun_at_start(daemon: &Daemon) {
+    eventually(LONG, "the four streams run, begun where they were told", || {
+        let status = daemon.status().ok_or("no status")?;
+        let streams = status["streams"].as_array().ok_or("no streams")?;
+        let of_route = streams.iter().filter(|one| one["route"] == "begun");
+        let ready = of_route.filter(|one| {
+            one["state"]["name"] == "running"
+                && one["began"] == format!("{}-{}", START.0, START.1)
+                && one["lag_entries"] == 0
+        });
+        (ready.count() == 4).then_some(()).ok_or(status.to_string())
+    });
+}
+
+#[test]
+fn a_mirror_begins_behind_the_id_that_it_is_told_whatever_the_stream_holds() {
+    let plain = Rig::new("start-id");
+    let topic = format!("{}.begun", plain.name);
+    let rig = Rig {
+        routes: format!(
+            r#"
+[[routes]]
+name = "begun"
+streams = ["begun:{{0..3}}"]
+topic = "{topic}"
+partitions = 1
+start = "{}-{}"
+on_gap = "record"
+value = {{ field = "data" }}
+"#,
+            START.0, START.1
+        ),
+        ..plain
+    };
+    rig.kafka.create_topic(&topic, 1, &[]);
+    let (ms, seq) = START;
+    // One has not come there, one lies across it, one is not there, one began later.
+    for n in 1..=3 {
+        add_with_id(&rig, "begun:0", ms - 10, n);
+        add_with_id(&rig, "begun:1", ms, seq - 2 + n);
+        add_with_id(&rig, "begun:3", ms + 10, n);
+    }
+    let mut daemon = rig.daemon();
+    begun_at_start(&daemon);
+    // Still before it, then behind it.
+    add_with_id(&rig, "begun:0", ms, 1);
+    add_with_id(&rig, "begun:2", ms, seq);
+    begun_at_start(&daemon);
+    for stream in ["begun:0", "begun:1", "begun:2"] {
+        add_with_id(&rig, stream, ms + 20, 1);
+    }
+    let to = topic.clone();
+    let expected = move |entry: &Entry| {
+        (entry.id > START).then(|| Expected {
+            topic: to.clone(),
+            partition: 0,
+            key: None,
+            value: Some(entry.fields[0].1.clone()),
+            headers: Vec::new(),
+            timestamp_ms: Some(entry.id.0.try_into().unwrap()),
+        })
+    };
+    let streams: Vec<String> = (0..4).map(|n| format!("begun:{n}")).collect();
+    let mut ledger = Ledger::new(
+        &rig.redis.url(rig.database),
+        &streams,
+        &rig.kafka.bootstrap(),
+        &[&topic],
+        expected,
+    );
+    let report = ledger.settle(LONG);
+    report.assert_level();
+    assert_eq!((report.entries, report.records), (14, 7));
+
+    daemon.kill9();
+    add_with_id(&rig, "begun:3", ms + 30, 1);
+    daemon.restart();
+    daemon.wait_ready();
+    begun_at_start(&daemon);
+    let report = ledger.settle(LONG);
+    report.assert_level();
+    assert_eq!(report.records, 8);
+    let gaps = daemon.metric(
+        "lockgate_mirror_gap_entries_total",
+        &[("route", "begun"), ("cause", "recreated")],
+    );
+    assert_eq!(gaps, Some(0.0));
+}

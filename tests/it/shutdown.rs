@@ -193,3 +193,31 @@ fn what_cannot_be_drained_ends_with_another_code_in_time_and_is_mirrored_later()
     daemon.restart();
     assert_level_in_the_end(&rig, load);
 }
+
+/// A broker that refuses connections fails the commit within the grace: that is no draining either.
+#[test]
+fn a_commit_that_fails_while_it_stops_is_not_called_drained() {
+    let cluster = KafkaCluster::start(1);
+    let rig = Rig {
+        grace: "60s",
+        session: "6s",
+        ..Rig::on("failed-drain", redis(), &cluster)
+    };
+    let load = rig.load(500);
+    let witness = rig.witness();
+    let mut daemon = rig.daemon();
+    witness.goes_on(LONG);
+    cluster.kill(0);
+    pass(&load, 300);
+    daemon.term();
+    let ended = daemon.wait(Duration::from_secs(55));
+    assert!(
+        ended.code().is_some_and(|code| code != 0),
+        "{ended}: {}",
+        daemon.log()
+    );
+    assert!(!daemon.log().contains("drained and left the group"));
+    cluster.restart(0);
+    daemon.restart();
+    assert_level_in_the_end(&rig, load);
+}
