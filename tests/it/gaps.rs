@@ -155,6 +155,12 @@ fn trimmed_and_deleted_entries_are_counted_exactly() {
         "halted"
     );
 
+    // What is halted ages, and does not hide how late its shard is.
+    eventually(SOON, "the lag in seconds is known", || {
+        let status = daemon.status()?;
+        status["shards"][0]["lag_seconds"].as_f64()
+    });
+
     // Lifted one after another; after a restart a gap once passed is not found again.
     for (fate, reason) in halts {
         await_state(&daemon, &format!("h:{fate}"), "halted", reason);

@@ -239,17 +239,21 @@ fn add_with_id(rig: &Rig, stream: &str, ms: u64, seq: u64) {
 
 /// All four run, and status says where each began.
 fn begun_at_start(daemon: &Daemon) {
-    eventually(LONG, "the four streams run, begun where they were told", || {
-        let status = daemon.status().ok_or("no status")?;
-        let streams = status["streams"].as_array().ok_or("no streams")?;
-        let of_route = streams.iter().filter(|one| one["route"] == "begun");
-        let ready = of_route.filter(|one| {
-            one["state"]["name"] == "running"
-                && one["began"] == format!("{}-{}", START.0, START.1)
-                && one["lag_entries"] == 0
-        });
-        (ready.count() == 4).then_some(()).ok_or(status.to_string())
-    });
+    eventually(
+        LONG,
+        "the four streams run, begun where they were told",
+        || {
+            let status = daemon.status().ok_or("no status")?;
+            let streams = status["streams"].as_array().ok_or("no streams")?;
+            let of_route = streams.iter().filter(|one| one["route"] == "begun");
+            let ready = of_route.filter(|one| {
+                one["state"]["name"] == "running"
+                    && one["began"] == format!("{}-{}", START.0, START.1)
+                    && one["lag_entries"] == 0
+            });
+            (ready.count() == 4).then_some(()).ok_or(status.to_string())
+        },
+    );
 }
 
 #[test]

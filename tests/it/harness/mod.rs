@@ -42,7 +42,7 @@ pub use logs::log_file;
 pub use monitor::{Asked, Monitor};
 pub use ports::free_port;
 pub use process::{Process, Scratch};
-pub use prometheus::{Prometheus, Rules};
+pub use prometheus::{Prometheus, Rules, USER as PROMETHEUS_USER};
 pub use tokens::Role;
 pub use wait::{Outcome, eventually, eventually_async};
 pub use workload::{Added, Running, Sent, Workload};

@@ -5,6 +5,7 @@
 //! an alert that is about to fire.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +17,12 @@ use super::process::{Process, Scratch};
 use super::tokens::Role;
 use super::wait::eventually;
 
+/// Whom a guarded server lets in: name, password, and what its file has in place of it.
+pub const USER: (&str, &str, &str) = (
+    "ana",
+    "a secret",
+    "$2b$04$gFSWzgXRkfrI6DkJUfitVekmiXiL4Uw282U9y0Qw89OOOyYaQ7nQe",
+);
 const START: Duration = Duration::from_secs(30);
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/prometheus/alerts.yml");
 
@@ -30,6 +37,7 @@ pub enum Rules {
 /// A server that scrapes daemons on loopback; killed when dropped.
 pub struct Prometheus {
     port: u16,
+    guarded: bool,
     _folder: Scratch,
     process: Process,
 }
@@ -38,6 +46,17 @@ impl Prometheus {
     /// Scrapes the daemons on these ports every second, and waits until it answers.
     #[track_caller]
     pub fn watching(ports: &[u16], rules: Rules) -> Self {
+        Self::start(ports, rules, None)
+    }
+
+    /// Watches nothing, and speaks TLS to [`USER`] alone; `certificates`: a folder made by `make_certificates`.
+    #[track_caller]
+    pub fn guarded(certificates: &Path) -> Self {
+        Self::start(&[], Rules::AsTheyAre, Some(certificates))
+    }
+
+    #[track_caller]
+    fn start(ports: &[u16], rules: Rules, certificates: Option<&Path>) -> Self {
         let folder = Scratch::new("prometheus");
         let text = fs::read_to_string(RULES).expect("the alert rules");
         let text = match rules {
@@ -67,9 +86,21 @@ impl Prometheus {
             ))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .arg("--log.level=warn");
+        if let Some(certificates) = certificates {
+            let (user, _, digest) = USER;
+            let web = format!(
+                "tls_server_config: {{ cert_file: {:?}, key_file: {:?} }}\nbasic_auth_users: {{ {user}: {digest:?} }}\n",
+                certificates.join("server.pem"),
+                certificates.join("server.key"),
+            );
+            let file = folder.path().join("web.yml");
+            fs::write(&file, web).expect("web.yml");
+            command.arg(format!("--web.config.file={}", file.display()));
+        }
         let process = Process::start("prometheus", &command, &logs::log_file("prometheus"));
         let mut server = Self {
             port,
+            guarded: certificates.is_some(),
             _folder: folder,
             process,
         };
@@ -78,7 +109,8 @@ impl Prometheus {
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.guarded { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     #[track_caller]
@@ -86,6 +118,11 @@ impl Prometheus {
         eventually(START, "Prometheus is ready", || {
             if let Some(status) = self.process.exited() {
                 panic!("{}", self.process.explain_end(status));
+            }
+            if self.guarded {
+                // It listens once it is ready to answer, and what it answers is for the one who is let in.
+                let stands = std::net::TcpStream::connect(("127.0.0.1", self.port));
+                return stands.map(|_| ()).map_err(|error| error.to_string());
             }
             self.get("/-/ready").map(|_| ())
         });

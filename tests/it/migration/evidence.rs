@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockgate::config::{Asked, Prometheus as Asking, Query};
+use lockgate::config::{Asked, Prometheus as Asking, Query, Secret};
 use lockgate::migration::driver::now_ms;
 use lockgate::migration::gate::{Answer, Measure, Reading, Sample};
 use lockgate::migration::phase::Step;
@@ -13,7 +13,9 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::site::{LONG, Site, runtime, who};
-use crate::harness::{Prometheus, Rules, eventually_async, kafka, unique};
+use crate::harness::{
+    PROMETHEUS_USER, Prometheus, Rules, Scratch, eventually_async, kafka, make_certificates, unique,
+};
 
 /// Writes so many records into a partition, in transactions of so many.
 pub fn write(client: &Kafka, topic: &str, partition: i32, records: usize, together: usize) {
@@ -173,6 +175,55 @@ fn query(measure: Asked, value: &str) -> Query {
         total: None,
         window: Duration::from_millis(1),
     }
+}
+
+#[test]
+fn a_guarded_prometheus_is_asked_by_tls_and_by_name() {
+    runtime().block_on(async {
+        let folder = Scratch::new("guarded");
+        make_certificates(folder.path());
+        let server = Prometheus::guarded(folder.path());
+        let (user, password, _) = PROMETHEUS_USER;
+        let known = Asking {
+            url: Some(server.url()),
+            tls_ca_file: Some(folder.path().join("ca.pem")),
+            username: Some(user.to_owned()),
+            password: Some(Secret::new(password)),
+            every: Duration::from_millis(100),
+            timeout: Duration::from_secs(10),
+            queries: vec![query(Asked::Throughput, "vector(812)")],
+            ..Asking::default()
+        };
+        let stranger = Asking {
+            password: Some(Secret::new("another")),
+            ..known.clone()
+        };
+        let elsewhere = Asking {
+            tls_ca_file: Some(folder.path().join("client.pem")),
+            ..known.clone()
+        };
+        for (name, asking, expected) in [
+            ("known", known, Ok(812.0)),
+            ("stranger", stranger, Err("refuses who asks (401)")),
+            ("elsewhere", elsewhere, Err("certificate")),
+        ] {
+            let mut site = Site::new(&format!("promtls{name}"));
+            site.real = &[Measure::Throughput];
+            site.prometheus = asking;
+            let running = site.start("one");
+            eventually_async(LONG, name, async || {
+                let all = running.handle.measurements.all();
+                let found = all.iter().find(|one| one.measure == Measure::Throughput);
+                match (found.map(|sample| &sample.reading), &expected) {
+                    (Some(Reading::Value(value)), Ok(expected)) if value == expected => Ok(()),
+                    (Some(Reading::Unknown(why)), Err(word)) if why.contains(word) => Ok(()),
+                    (other, _) => Err(format!("{other:?}")),
+                }
+            })
+            .await;
+            running.stop().await;
+        }
+    });
 }
 
 #[test]
