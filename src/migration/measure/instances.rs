@@ -160,11 +160,11 @@ impl Look<'_> {
                 by.entry(shard).or_default().push(voice.name);
             }
         }
-        if let Some((shard, names)) = by.iter().find(|(_, names)| names.len() > 1) {
-            let names = names.join(" and ");
-            return Err(format!(
-                "more than one instance {does} shard {shard}: {names}"
-            ));
+        let twice = || by.iter().filter(|(_, names)| names.len() > 1);
+        if let Some((_, names)) = twice().next() {
+            let shards: Vec<u32> = twice().map(|(shard, _)| *shard).collect();
+            let (shards, names) = (listed(&shards), names.join(" and "));
+            return Err(format!("more than one instance {does} {shards}: {names}"));
         }
         if let Some((shard, names)) = by.iter().find(|(shard, _)| **shard >= self.shards) {
             let (names, all) = (names.join(", "), self.shards);
