@@ -12,8 +12,8 @@ use crate::rig::{LONG, running_shards, shared_out};
 /// A gate of the next step, as the one who steers shows it.
 fn gate(api: &Api, name: &str) -> Option<Value> {
     let shown = api.shown()?;
-    let found = shown["gates"].as_array()?.iter();
-    found.filter(|gate| gate["name"] == name).last().cloned()
+    let mut gates = shown["gates"].as_array()?.iter();
+    gates.find(|gate| gate["name"] == name).cloned()
 }
 
 #[track_caller]

@@ -163,6 +163,41 @@ fn what_one_does_not_know_nobody_knows_and_a_fault_is_one_all_the_same() {
 }
 
 #[test]
+fn findings_are_added_up_by_the_shards_that_they_speak_of() {
+    let audits = |boot, owned: &[u32], audited: &[u32]| Summary {
+        audited: audited.iter().copied().collect(),
+        ..said(boot, owned, NOW)
+    };
+    let sight = |own: Summary, other: Summary| {
+        let others = BTreeMap::from([("b".to_owned(), other)]);
+        let (name, limit, now_ms) = ("me", LIMIT, NOW);
+        let look = Look {
+            name,
+            own: &own,
+            others: &others,
+            shards: SHARDS,
+            limit,
+            now_ms,
+        };
+        look.together()
+    };
+    // Two shards have just moved here, and the other's last round still speaks of them: once each.
+    let moved = sight(audits(ME, &[0, 1, 2, 3], &[0, 2]), audits(2, &[], &[1, 3]));
+    assert!(moved.lag.is_ok() && moved.counts.parity.is_ok());
+    // Both have: what was found in one shard would count twice.
+    let twice = sight(
+        audits(ME, &[0, 1, 2, 3], &[0, 1, 2, 3]),
+        audits(2, &[], &[1, 3]),
+    );
+    assert!(twice.lag.is_ok());
+    assert_eq!(
+        twice.counts.parity,
+        Err("more than one instance audits shards 1, 3: me and b".to_owned())
+    );
+    assert!(matches!(twice.inconsistency, Reading::Unknown(_)));
+}
+
+#[test]
 fn who_began_under_this_one_is_told_apart() {
     let mut young = said(2, &[1, 3], NOW);
     young.began = Some(Heard { boot: ME, at_ms: 5 });
