@@ -25,8 +25,10 @@ pub(super) struct Table {
     others: BTreeMap<String, Summary>,
     /// What each said last, by its stamp, and since when it has said nothing new.
     silent: BTreeMap<String, (i64, i64)>,
-    /// It could not be read or written at the last look.
-    cut_off: bool,
+    /// It could be read and written at the last look.
+    reached: bool,
+    /// It was said that it cannot be.
+    warned: bool,
     /// What all of it came to at the last look.
     pub(super) sight: Option<Sight>,
 }
@@ -48,7 +50,8 @@ impl Default for Table {
             began: Began::Nothing,
             others: BTreeMap::new(),
             silent: BTreeMap::new(),
-            cut_off: false,
+            reached: false,
+            warned: false,
             sight: None,
         }
     }
@@ -57,21 +60,20 @@ impl Default for Table {
 impl Driver {
     /// Says what this instance sees and hears what the others do. `answers`: Redis did, just now.
     pub(super) async fn confer(&mut self, answers: bool) -> (Status, Sight) {
-        let read = match answers {
-            true => self.store.summaries().await,
-            false => Ok(std::mem::take(&mut self.table.others)),
-        };
-        let read = read.map(|others| self.table.others = others);
+        let mut heard = Ok(());
+        if answers {
+            let read = self.store.summaries().await;
+            heard = read.map(|others| self.table.others = others);
+        }
         // Only now, so that all it shows was seen after the stamps were read.
         let status = self.parts.board.snapshot();
         let own = self.own(&status);
         let gone = self.table.gone(own.at_ms);
-        let said = match (answers, read) {
-            (false, _) => Ok(()),
-            (true, Ok(())) => self.store.say(&told(&own), &gone).await,
-            (true, Err(error)) => Err(error),
-        };
-        self.mind(said.err());
+        if answers && heard.is_ok() {
+            heard = self.store.say(&told(&own), &gone).await;
+        }
+        self.table.reached = answers && heard.is_ok();
+        self.mind(heard.err());
         let look = Look {
             name: &self.parts.instance,
             own: &own,
@@ -100,15 +102,18 @@ impl Driver {
 
     fn mind(&mut self, trouble: Option<Error>) {
         if let Some(error) = &trouble
-            && !self.table.cut_off
+            && !self.table.warned
         {
             warn!(%error, "what the instances see cannot be exchanged");
         }
-        self.table.cut_off = trouble.is_some();
+        self.table.warned = trouble.is_some();
     }
 
-    /// The last word: it has no shards any more, and has counted so much.
+    /// The last word: it has no shards any more, and has counted so much. Where Redis does not answer nothing is waited for.
     pub(super) async fn take_leave(&mut self) {
+        if !self.table.reached {
+            return;
+        }
         let own = self.own(&self.parts.board.snapshot());
         let last = Summary {
             shards: BTreeMap::new(),
