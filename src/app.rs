@@ -81,7 +81,6 @@ pub async fn run(
     let measuring = evidence::Parts {
         config: config.migration.clone(),
         prometheus: config.prometheus.clone(),
-        shards: config.shards.count,
         kafka: kafka.clone(),
         board: Arc::clone(&board),
     };

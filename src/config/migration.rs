@@ -32,7 +32,8 @@ pub struct Migration {
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "1s", "x-max" = "1h"))]
     pub plan_lifetime: Duration,
-    /// How long the instance that steers may be silent before another takes over.
+    /// How long the instance that steers may be silent before another takes over, and any instance before its shards count as
+    /// unseen.
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "100ms", "x-max" = "10m"))]
     pub lease: Duration,

@@ -15,6 +15,7 @@ mod acts;
 mod asked;
 mod copying;
 mod handle;
+mod instances;
 mod observe;
 
 use std::sync::Arc;
@@ -36,6 +37,8 @@ use crate::flags::{Flags, FlagsWriter};
 use crate::status::Board;
 use crate::streams::{DriverSaved, Redis};
 use crate::topics::{Admin, Kafka};
+
+use instances::Table;
 
 pub use handle::{Handle, Records, Reply, Request, View};
 
@@ -75,6 +78,7 @@ pub struct Driver {
     unread: bool,
     /// Acknowledgements in Redis could not be read at the last look.
     deaf: bool,
+    table: Table,
     now: View,
     seen: Seen,
 }
@@ -105,6 +109,7 @@ impl Driver {
             machine: None,
             unread: false,
             deaf: false,
+            table: Table::default(),
             now: View::default(),
             seen: Seen::default(),
             parts,
@@ -138,6 +143,7 @@ impl Driver {
             }
             self.show();
         }
+        self.take_leave().await;
         if self.machine.is_some()
             && let Err(error) = self.store.release().await
         {
@@ -148,7 +154,9 @@ impl Driver {
     }
 
     async fn on_tick(&mut self) {
-        match self.store.lease(self.parts.config.lease).await {
+        let lease = self.store.lease(self.parts.config.lease).await;
+        let answers = lease.is_ok();
+        match lease {
             Ok(None) => {
                 self.now.holder = None;
                 if self.machine.is_none() {
@@ -168,9 +176,10 @@ impl Driver {
         if self.unread || trouble {
             self.reload().await;
         }
+        let (status, sight) = self.confer(answers).await;
         if self.machine.is_some() {
             self.hear().await;
-            let observation = self.observe();
+            let observation = self.observe(&status, sight);
             self.take(Event::Observed(observation)).await;
             self.take(Event::Tick).await;
         }

@@ -26,8 +26,6 @@ use crate::topics::{self, Kafka};
 pub struct Parts {
     pub config: config::Migration,
     pub prometheus: config::Prometheus,
-    /// How many shards there are in all.
-    pub shards: u32,
     pub kafka: Kafka,
     pub board: Arc<Board>,
 }
@@ -48,7 +46,12 @@ impl Gatherer {
         let every = parts.config.evaluate_every / 2;
         Ok(Self {
             prometheus: prometheus::Queries::new(parts.prometheus),
-            kafka: kafka::Looks::new(parts.config, parts.shards, &parts.kafka, parts.board)?,
+            kafka: kafka::Looks::new(
+                parts.config,
+                handle.measurements.clone(),
+                &parts.kafka,
+                parts.board,
+            )?,
             handle,
             every,
         })

@@ -1,6 +1,7 @@
-//! What is measured, collected from whoever measures it: the driver itself, what it asks of Kafka and Prometheus, and the
+//! What is measured, collected from whoever measures it: all instances, what the driver asks of Kafka and Prometheus, and the
 //! applications that follow the flags. (Evidence that applications push is in the driver's state, which survives a restart.)
 
+mod instances;
 mod status;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,8 @@ use super::gate::{Measure, Sample};
 use crate::flags::{Clients, Following};
 use crate::streams::Acknowledged;
 
-pub use status::{counts, from_status, routed, wellness};
+pub use instances::{Heard, Look, Sight, Summary, Topics, VERSION};
+pub use status::{is_captured, summary, wellness};
 
 /// How long an application is known that left an acknowledgement nobody can read.
 const UNREADABLE_MS: i64 = 10_000;
@@ -22,6 +24,7 @@ pub struct Measurements(Arc<Mutex<Inner>>);
 #[derive(Default)]
 struct Inner {
     samples: BTreeMap<Measure, Sample>,
+    topics: Option<Result<Topics, String>>,
     clients: Clients,
 }
 
@@ -75,6 +78,18 @@ impl Measurements {
     #[must_use]
     pub fn all(&self) -> Vec<Sample> {
         self.lock().samples.values().cloned().collect()
+    }
+
+    /// Where captured routes lead, as all instances see it; or why that is not known.
+    pub fn route(&self, topics: Result<Topics, String>) {
+        self.lock().topics = Some(topics);
+    }
+
+    /// # Errors
+    /// It is not known, and why.
+    pub fn routed(&self) -> Result<Topics, String> {
+        let unasked = || Err("the instances were not asked yet".to_owned());
+        self.lock().topics.clone().unwrap_or_else(unasked)
     }
 
     /// An application says which version of the flags it has. `false`: too many are known.

@@ -62,7 +62,7 @@ pub use refusal::Refusal;
 pub use state::{
     Action, Baseline, Direction, Motion, Name, Rehearsal, Settings, State, Stop, Told, Verb,
 };
-pub use tally::{Compared, Counts, Tally, Wellness};
+pub use tally::{Compared, Counts, Process, Reached, Tally, Wellness};
 pub use watch::Observation;
 
 /// What happens to the driver.
@@ -158,10 +158,12 @@ pub struct Machine {
     waiting: Option<String>,
     trouble: Option<Trouble>,
     samples: BTreeMap<Measure, Sample>,
-    /// The counters at the last look.
-    counted: Option<Counts>,
-    /// The counters that belong to what is stored.
-    counted_saved: Option<Counts>,
+    /// Parity's counts at the last look.
+    compared: Option<Compared>,
+    /// Those that belong to what is stored.
+    compared_saved: Option<Compared>,
+    /// Why what is counted is not all there is.
+    partial: Option<String>,
     converge_ms: Option<i64>,
     drain_ms: Option<i64>,
     saved_at_ms: i64,
@@ -192,8 +194,9 @@ impl Machine {
             waiting: None,
             trouble: None,
             samples: BTreeMap::new(),
-            counted: None,
-            counted_saved: None,
+            compared: None,
+            compared_saved: None,
+            partial: None,
             converge_ms: None,
             drain_ms: None,
             saved_at_ms: 0,
@@ -233,7 +236,7 @@ impl Machine {
         self.stored = self.state.version;
         self.saved = Some(self.state.clone());
         self.saved_at_ms = now_ms;
-        self.counted_saved.clone_from(&self.counted);
+        self.compared_saved = self.compared;
         self.records.clear();
         out.append(&mut self.deferred);
         self.act(out);
@@ -246,7 +249,7 @@ impl Machine {
         self.acting = None;
         if let Some(saved) = &self.saved {
             self.state = saved.clone();
-            self.counted.clone_from(&self.counted_saved);
+            self.compared = self.compared_saved;
         }
         let unanswered = self
             .deferred

@@ -5,10 +5,12 @@
 //! writer fences older drivers, so whoever passed that look can no longer write once a newer one has opened. Of several
 //! records the greatest (epoch, version) counts, whatever their order.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tracing::info;
 
+use super::measure::{Summary, VERSION};
 use super::step::{Record, State};
 use crate::placement::{Partition, Topic};
 use crate::streams::{self, Connection, DriverSaved, Redis};
@@ -38,6 +40,7 @@ pub struct Store {
     connection: Option<Connection>,
     key: Vec<u8>,
     lease: Vec<u8>,
+    instances: Vec<u8>,
     holder: String,
 }
 
@@ -49,6 +52,7 @@ impl Store {
             connection: None,
             key: format!("lockgate:{migration}:driver").into_bytes(),
             lease: format!("lockgate:{migration}:driver-lease").into_bytes(),
+            instances: format!("lockgate:{migration}:instances").into_bytes(),
             holder: holder.to_owned(),
         }
     }
@@ -108,6 +112,25 @@ impl Store {
             .await?
             .lease_release(&key, &holder)
             .await?)
+    }
+
+    /// What every instance said last of its shards, by its name; in a form of another version it is nothing.
+    pub async fn summaries(&mut self) -> Result<BTreeMap<String, Summary>, Error> {
+        let key = self.instances.clone();
+        let fields = self.connection().await?.own_fields(&key).await?;
+        let summaries = fields.into_iter().filter_map(|(name, said)| {
+            let said: Summary = serde_json::from_str(&said).ok()?;
+            (said.v == VERSION).then_some((name, said))
+        });
+        Ok(summaries.collect())
+    }
+
+    /// Says what this instance sees, and strikes out those who are gone.
+    pub async fn say(&mut self, summary: &Summary, gone: &[String]) -> Result<(), Error> {
+        let (key, name) = (self.instances.clone(), self.holder.clone());
+        let said = json(summary);
+        let connection = self.connection().await?;
+        Ok(connection.say(&key, &name, &said, gone).await?)
     }
 
     /// Journal records by their numbers.

@@ -311,6 +311,7 @@ impl Auditor {
         let lacking = lacking.map(|shard| format!("shard {shard} is not audited here yet"));
         let held: Vec<&Held> = self.holding.all().collect();
         let knowledge = Knowledge {
+            shards: self.holding.in_hand(),
             cursors: held
                 .iter()
                 .filter_map(|held| held.known.cursor.as_ref())

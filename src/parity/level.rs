@@ -7,10 +7,11 @@
 //! Level since T means that from T on nothing was found that differs. T outlives a restart and a takeover, because no window
 //! is skipped by them: what was mirrored meanwhile is compared before the word `level` is said again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use crate::bound::lower_bound;
+use crate::placement::Shard;
 use crate::status::parity::{OpenDifference, RouteCell, open};
 use crate::status::{ParityCell, ParityState};
 
@@ -23,6 +24,7 @@ const NAMED: usize = 20;
 /// What is known of all owned shards.
 #[derive(Clone, Debug, Default)]
 pub struct Knowledge<'a> {
+    pub shards: BTreeSet<Shard>,
     pub cursors: Vec<&'a Cursor>,
     pub streams: Vec<&'a StreamState>,
     /// Entries that are not mirrored yet, by route.
@@ -34,6 +36,7 @@ pub struct Knowledge<'a> {
 
 /// Puts what is known into the cell. What was counted since the process started stays as it is.
 pub fn tell(cell: &mut ParityCell, knowledge: &Knowledge<'_>, now: SystemTime) {
+    cell.shards.clone_from(&knowledge.shards);
     let mut counts = Counts::default();
     for (name, route) in &mut cell.routes {
         let of_route = Route::of(name, knowledge);
@@ -263,6 +266,7 @@ mod tests {
     fn told(cursors: &[Cursor], streams: &[StreamState], obstacle: Option<&str>) -> ParityCell {
         let mut cell = ParityCell::starting(["r", "other"], time(0), "starting");
         let knowledge = Knowledge {
+            shards: BTreeSet::from([Shard(2)]),
             cursors: cursors.iter().collect(),
             streams: streams.iter().collect(),
             unmirrored: BTreeMap::from([("r".to_owned(), 3)]),
@@ -301,6 +305,7 @@ mod tests {
         );
         assert_eq!(cell.state, ParityState::Level);
         assert_eq!(cell.since, time(20_000));
+        assert_eq!(cell.shards, BTreeSet::from([Shard(2)]));
         assert_eq!(cell.verified_through, Some(time(80_000)));
         let route = &cell.routes["r"].found;
         assert_eq!((route.classes["match"], route.open["pending"]), (12, 3));

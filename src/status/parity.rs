@@ -4,13 +4,13 @@
 //! the time up to which it was verified, so a finding that grows old without being renewed is no longer the state: it becomes
 //! `unknown` by itself, even if the auditor says nothing more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::entry::{Database, EntryId};
-use crate::placement::{Offset, Partition};
+use crate::placement::{Offset, Partition, Shard};
 
 /// The classes of parity by name. What parity itself calls them is held against this by a test there.
 pub const CLASSES: [&str; 10] = [
@@ -91,6 +91,9 @@ pub struct ParityStatus {
     /// Age of `verified_through`.
     pub behind_seconds: Option<f64>,
     pub routes: BTreeMap<String, RouteParity>,
+    /// The shards that all of this speaks of: those that were audited in the last round, whoever owns them now.
+    #[serde(default)]
+    pub shards: Vec<u32>,
 }
 
 /// Parity of one route.
@@ -163,6 +166,8 @@ pub struct ParityCell {
     /// Everything older is compared, of all streams.
     pub verified_through: Option<SystemTime>,
     pub routes: BTreeMap<String, RouteCell>,
+    /// The shards that this speaks of.
+    pub shards: BTreeSet<Shard>,
 }
 
 /// What the auditor found of one route.
@@ -192,6 +197,7 @@ impl ParityCell {
             lower_bound: None,
             verified_through: None,
             routes: routes.collect(),
+            shards: BTreeSet::new(),
         }
     }
 
@@ -288,6 +294,7 @@ pub(super) fn view(cell: &ParityCell, now: SystemTime) -> ParityStatus {
         open_differences: cell.open_differences,
         behind_seconds: behind.map(|behind| behind.as_secs_f64()),
         routes,
+        shards: cell.shards.iter().map(|shard| shard.0).collect(),
     }
 }
 

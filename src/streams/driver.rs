@@ -1,5 +1,5 @@
-//! What the migration driver keeps in Redis: its state with the journal, its lease, and the flags, each under a key of
-//! Lockgate's own and each changed by one script, so that no two writers can interleave.
+//! What the migration driver keeps in Redis: its state with the journal, its lease, the flags, and what each instance says,
+//! each under a key of Lockgate's own and each changed by one script, so that no two writers can interleave.
 //!
 //! * [`driver_save`](Connection::driver_save) compares the version first: of two drivers that loaded the same state one
 //!   saves, and the other learns that it did not. The journal's records are fields of the same key, never overwritten.
@@ -41,6 +41,19 @@ if found > new then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'version', ARGV[1], unpack(ARGV, 2))
 if found < new then redis.call('PUBLISH', KEYS[1], ARGV[1]) end
+return 1";
+
+/// Fields are taken out without HDEL, which the user need not be permitted.
+const SAY: &str = "\
+if #ARGV > 2 then
+  local all, gone = redis.call('HGETALL', KEYS[1]), {}
+  for i = 3, #ARGV do gone[ARGV[i]] = true end
+  redis.call('DEL', KEYS[1])
+  for i = 1, #all, 2 do
+    if not gone[all[i]] then redis.call('HSET', KEYS[1], all[i], all[i + 1]) end
+  end
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return 1";
 
 /// Names and what they left; a key of another type is as good as one that cannot be read.
@@ -239,6 +252,21 @@ impl Connection {
                 })
             })
         })
+    }
+
+    /// Puts what `name` says in place of what it said before, and takes out what those said who are gone.
+    pub async fn say(
+        &mut self,
+        key: &[u8],
+        name: &str,
+        said: &[u8],
+        gone: &[String],
+    ) -> Result<(), Error> {
+        check_own("EVAL", key)?;
+        let mut words: Vec<&[u8]> = vec![b"EVAL", SAY.as_bytes(), b"1", key, name.as_bytes(), said];
+        words.extend(gone.iter().map(String::as_bytes));
+        let answer = self.ask("EVAL", &words).await?;
+        self.look(&answer, |cursor| cursor.integer().map(drop))
     }
 
     /// The fields of a hash of Lockgate's own.

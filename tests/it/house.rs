@@ -40,7 +40,7 @@ const SERVICES: [&str; 7] = [
     "archive",
 ];
 /// Pure files: a whole part, or files within a service.
-const PURE: [&[&str]; 11] = [
+const PURE: [&[&str]; 12] = [
     &["routing"],
     &["bound"],
     &["mirror", "mend", "decide"],
@@ -51,6 +51,7 @@ const PURE: [&[&str]; 11] = [
     &["migration", "gate"],
     &["migration", "tripwire"],
     &["migration", "step"],
+    &["migration", "measure", "instances"],
     &["groups", "translate"],
 ];
 /// Crates that only these parts may name.

@@ -1,7 +1,8 @@
 //! The migration with a real daemon: killed at each thing it writes down and at random, thrown back by what goes wrong in the
-//! stores, and read by an OpenFeature SDK off the shelf.
+//! stores, shared by two instances, and read by an OpenFeature SDK off the shelf.
 
 mod live;
+mod several;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -17,8 +17,8 @@ const FRAME: [&str; 8] = [
 ];
 const OWN: [&str; 5] = ["SMISMEMBER", "SADD", "SREM", "HMGET", "HGETALL"];
 /// What the migration driver's scripts do, each to a key of Lockgate's own, its first word.
-const SCRIPTED: [&str; 9] = [
-    "GET", "SET", "DEL", "HGET", "HSET", "HSETNX", "PUBLISH", "SMEMBERS", "PTTL",
+const SCRIPTED: [&str; 10] = [
+    "GET", "SET", "DEL", "HGET", "HGETALL", "HSET", "HSETNX", "PUBLISH", "SMEMBERS", "PTTL",
 ];
 
 #[test]

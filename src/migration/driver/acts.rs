@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Driver, as_flags, now_ms};
 use crate::failpoint;
 use crate::flags::Flags;
-use crate::migration::gate::{Measure, Reading, millis};
+use crate::migration::gate::millis;
 use crate::migration::step::{Acted, Action, Event};
 
 impl Driver {
@@ -79,33 +79,29 @@ impl Driver {
     fn drained(&self) -> Acted {
         let now = now_ms();
         let config = &self.parts.config;
-        let undrained = self
-            .measurements
-            .all()
-            .into_iter()
-            .find(|sample| sample.measure == Measure::Undrained)
-            .filter(|sample| now.saturating_sub(sample.at_ms) <= millis(config.evidence_freshness));
-        let left = match undrained.map(|sample| sample.reading) {
-            Some(Reading::Value(left)) if left <= 0.0 => return Acted::Done,
-            Some(Reading::Value(left)) => left,
-            Some(Reading::Unknown(why)) => {
-                return Acted::NotYet(format!("the mirror's lag: {why}"));
-            }
-            Some(Reading::Counted { .. }) | None => {
-                return Acted::NotYet("the mirror's lag, which is not known".to_owned());
-            }
+        let sight = self.table.sight.as_ref();
+        let fresh = sight
+            .filter(|sight| now.saturating_sub(sight.at_ms) <= millis(config.evidence_freshness));
+        let Some(sight) = fresh else {
+            return Acted::NotYet("the mirror's lag, which is not known".to_owned());
+        };
+        let left = match &sight.lag {
+            Ok(left) => *left,
+            Err(why) => return Acted::NotYet(format!("the mirror's lag: {why}")),
         };
         let followed = self.measurements.following(0, now).last_ms;
-        let since = followed.map(|at_ms| at_ms.saturating_add(millis(config.settle)));
-        let oldest = self.parts.board.snapshot().mirror.forward.lag_seconds;
-        match oldest.zip(since) {
-            Some((oldest_s, since_ms)) if oldest_s * 1_000.0 < as_ms(now - since_ms) => Acted::Done,
+        let Some(followed_ms) = followed else {
+            return match left {
+                0 => Acted::Done,
+                _ => Acted::NotYet(format!("{left} entries to be mirrored")),
+            };
+        };
+        // What another instance saw before applications followed shows nothing of what they wrote last.
+        let since_ms = followed_ms.saturating_add(millis(config.settle));
+        match sight.carried_ms {
+            Some(carried_ms) if carried_ms > since_ms => Acted::Done,
+            _ if left == 0 => Acted::NotYet("every instance to look again".to_owned()),
             _ => Acted::NotYet(format!("{left} entries to be mirrored")),
         }
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-const fn as_ms(ms: i64) -> f64 {
-    ms as f64
 }

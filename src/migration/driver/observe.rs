@@ -1,19 +1,19 @@
-//! What the driver sees at each look: the instance's own snapshot, what others measured, and which applications follow.
+//! What the driver sees at each look: what all instances see together, what others measured, and which applications follow.
 
 use tracing::warn;
 
 use super::{Driver, flags, now_ms};
 use crate::flags::{acknowledgements, clients};
 use crate::migration::gate::{Measure, Reading, Sample, millis};
-use crate::migration::measure::{counts, from_status, wellness};
+use crate::migration::measure::{Sight, wellness};
 use crate::migration::step::{Machine, Observation};
+use crate::status::Status;
 
 impl Driver {
     /// What is measured now, with what was pushed.
-    pub(super) fn observe(&mut self) -> Observation {
+    pub(super) fn observe(&mut self, status: &Status, sight: Sight) -> Observation {
         let now = now_ms();
-        let (status, shards) = (self.parts.board.snapshot(), self.parts.shards);
-        for sample in from_status(&status, shards, now) {
+        for sample in samples(&sight, now) {
             self.measurements.put(sample);
         }
         let stored = self.machine.as_ref().and_then(Machine::stored);
@@ -30,16 +30,12 @@ impl Driver {
         });
         let settle = millis(self.parts.config.settle);
         #[expect(clippy::cast_possible_truncation, reason = "saturates")]
-        let drain_ms = status
-            .mirror
-            .forward
-            .lag_seconds
-            .map(|seconds| (seconds * 1_000.0) as i64);
+        let drain_ms = sight.lag_seconds.map(|seconds| (seconds * 1_000.0) as i64);
         let samples = self.measurements.all();
         let freshness = millis(self.parts.config.evidence_freshness);
         Observation {
-            wellness: Some(wellness(&status, &samples, freshness, now)),
-            counts: Some(counts(&status, shards)),
+            wellness: Some(wellness(status, &samples, freshness, now)),
+            counts: Some(sight.counts),
             samples,
             converge_ms: following
                 .period_ms
@@ -76,4 +72,26 @@ impl Driver {
             Err(_) => {}
         }
     }
+}
+
+/// What all instances see of the mirror and of what differs. A lag is as old as the oldest part of it.
+fn samples(sight: &Sight, now_ms: i64) -> [Sample; 3] {
+    let sample = |measure, reading, at_ms| Sample {
+        measure,
+        reading,
+        at_ms,
+    };
+    let (lag, at_ms) = match &sight.lag {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "compared with thresholds far below 2^53"
+        )]
+        Ok(entries) => (Reading::Value(*entries as f64), sight.at_ms),
+        Err(why) => (Reading::Unknown(why.clone()), now_ms),
+    };
+    [
+        sample(Measure::MirrorLag, lag.clone(), at_ms),
+        sample(Measure::Undrained, lag, at_ms),
+        sample(Measure::Inconsistency, sight.inconsistency.clone(), now_ms),
+    ]
 }

@@ -9,7 +9,7 @@ use crate::config;
 use crate::flags::below;
 use crate::migration::driver::Handle;
 use crate::migration::gate::{Measure, Reading};
-use crate::migration::measure::routed;
+use crate::migration::measure::{Measurements, is_captured};
 use crate::placement::{Partition, Topic};
 use crate::status::{Board, GroupStatus, KafkaStatus, Status};
 use crate::topics::{self, Admin, Group, GroupLag, Kafka, TopicState};
@@ -27,14 +27,14 @@ pub struct Looks {
     groups: Vec<(Group, Vec<String>)>,
     /// Above this a group is behind too far whatever is not known.
     too_far: u64,
-    shards: u32,
+    measurements: Measurements,
     board: Arc<Board>,
 }
 
 impl Looks {
     pub fn new(
         config: config::Migration,
-        shards: u32,
+        measurements: Measurements,
         kafka: &Kafka,
         board: Arc<Board>,
     ) -> Result<Self, topics::Error> {
@@ -46,7 +46,7 @@ impl Looks {
             admin: Admin::new(kafka)?,
             groups: groups.collect::<Result<_, topics::Error>>()?,
             too_far: config.gates.group_lag,
-            shards,
+            measurements,
             board,
         })
     }
@@ -117,10 +117,16 @@ impl Looks {
     /// The topics of these routes; of all, where none is named.
     fn topics(&self, status: &Status, routes: &[String]) -> Result<Vec<Topic>, String> {
         let wanted = |name: &str| routes.is_empty() || routes.iter().any(|route| route == name);
-        routed(status, self.shards, wanted).ok_or_else(|| {
-            "this instance mirrors only some of the shards, and so does not know all topics"
-                .to_owned()
-        })
+        let mut topics = BTreeSet::new();
+        for route in status.routes.iter().filter(|route| wanted(&route.name)) {
+            if is_captured(&route.topic) {
+                let mut all = self.measurements.routed()?;
+                topics.extend(all.remove(&route.name).unwrap_or_default());
+            } else {
+                topics.insert(route.topic.clone());
+            }
+        }
+        Ok(topics.into_iter().map(Topic::from).collect())
     }
 
     /// The greatest lag of all groups over the partitions that are Kafka's; not known where that of one is not.

@@ -1,70 +1,97 @@
-//! What the snapshot of this instance shows. An instance that mirrors only some of the shards does not know the whole, and
-//! says so.
+//! What the snapshot of this instance shows: a summary of its own shards, and how Kafka is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::gate::{Measure, Reading, Sample};
-use super::super::step::{Compared, Counts, Wellness};
-use crate::placement::Topic;
+use super::super::step::{Compared, Wellness};
+use super::instances::{Heard, Summary, Topics, VERSION};
 use crate::status::parity::FAULTS;
-use crate::status::{ParityState, ParityStatus, Status};
+use crate::status::{ParityState, ParityStatus, Reason, ShardStatus, Status};
 
-/// The mirror's lag and what differs now. `shards`: how many there are in all.
+/// What this instance sees of its shards. `began`: see [`Summary`].
 #[must_use]
-pub fn from_status(status: &Status, shards: u32, at_ms: i64) -> Vec<Sample> {
-    let own = status.shards.len();
-    let lag = match status.mirror.forward.lag_entries {
-        _ if !is_whole(status, shards) => {
-            Reading::Unknown(format!("this instance mirrors {own} of {shards} shards"))
-        }
-        None => Reading::Unknown("the mirror does not know its lag now".to_owned()),
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "compared with thresholds far below 2^53"
-        )]
-        Some(entries) => Reading::Value(entries as f64),
-    };
-    let sample = |measure, reading| Sample {
-        measure,
-        reading,
-        at_ms,
-    };
-    let inconsistent = inconsistency(&status.parity, is_whole(status, shards));
-    vec![
-        sample(Measure::MirrorLag, lag.clone()),
-        sample(Measure::Undrained, lag),
-        sample(Measure::Inconsistency, inconsistent),
-    ]
-}
-
-fn is_whole(status: &Status, shards: u32) -> bool {
-    u32::try_from(status.shards.len()).is_ok_and(|own| own == shards)
-}
-
-/// The counters of this instance.
-#[must_use]
-pub fn counts(status: &Status, shards: u32) -> Counts {
+pub fn summary(status: &Status, boot: u64, heard: Option<Heard>, at_ms: i64) -> Summary {
+    let own: Vec<&ShardStatus> = status.shards.iter().filter(|shard| is_own(shard)).collect();
+    let ages: Option<Vec<f64>> = own.iter().map(|shard| shard.lag_seconds).collect();
     let parity = &status.parity;
-    let why = |text: Option<&str>| text.unwrap_or("parity is not known").to_owned();
-    let compared = match parity.state {
-        ParityState::Unknown => Err(why(parity.reason.as_deref())),
-        _ if !is_whole(status, shards) => {
-            Err("this instance audits only some of the shards".to_owned())
-        }
-        ParityState::Level | ParityState::Apart => Ok(Compared {
-            verified: sum(parity, |class| !SILENT.contains(&class)),
-            differ: sum(parity, |class| FAULTS.contains(&class)),
-        }),
-    };
-    Counts {
+    Summary {
+        v: VERSION,
+        boot,
+        at_ms,
+        heard,
+        began: None,
+        lag_seconds: ages.map(|ages| ages.into_iter().fold(0.0, f64::max)),
+        shards: own
+            .iter()
+            .map(|shard| (shard.shard, shard.lag_entries))
+            .collect(),
         entries: status
             .routes
             .iter()
             .map(|route| route.mirrored_entries)
             .sum(),
         dead: status.mirror.forward.dead_letters,
-        parity: compared,
+        audited: parity.shards.iter().copied().collect(),
+        open: ["missing", "extra", "duplicate"]
+            .iter()
+            .filter_map(|class| parity.open.get(*class))
+            .sum(),
+        parity: compared(parity),
+        topics: Some(captured(status)),
     }
+}
+
+/// A shard that another took, or whose owner is being found out, is spoken for by whoever has it.
+fn is_own(shard: &ShardStatus) -> bool {
+    !matches!(
+        shard.state.reason,
+        Some(Reason::Fenced | Reason::Unassigned | Reason::Resizing)
+    )
+}
+
+/// The classes that tell of nothing.
+const SILENT: [&str; 2] = ["pending", "unverifiable"];
+
+fn compared(parity: &ParityStatus) -> Result<Compared, String> {
+    match parity.state {
+        ParityState::Unknown => Err(parity
+            .reason
+            .clone()
+            .unwrap_or_else(|| "parity is not known".to_owned())),
+        ParityState::Level | ParityState::Apart => Ok(Compared {
+            verified: sum(parity, |class| !SILENT.contains(&class)),
+            differ: sum(parity, |class| FAULTS.contains(&class)),
+        }),
+    }
+}
+
+fn sum(parity: &ParityStatus, of: impl Fn(&str) -> bool) -> u64 {
+    parity
+        .classes
+        .iter()
+        .filter(|(class, _)| of(class))
+        .map(|(_, count)| count)
+        .sum()
+}
+
+/// Whether a route's topics depend on its streams: a topic's name has no `$`, a capture has.
+#[must_use]
+pub fn is_captured(topic: &str) -> bool {
+    topic.contains('$')
+}
+
+fn captured(status: &Status) -> Topics {
+    let routes = status.routes.iter();
+    let routes = routes.filter(|route| is_captured(&route.topic));
+    let mut topics: BTreeMap<String, BTreeSet<String>> = routes
+        .map(|route| (route.name.clone(), BTreeSet::new()))
+        .collect();
+    for stream in &status.streams {
+        if let Some(topics) = topics.get_mut(&stream.route) {
+            topics.insert(stream.topic.clone());
+        }
+    }
+    topics
 }
 
 /// Whether Kafka answers and every routed partition has its replicas; `freshness_ms` as for every evidence.
@@ -85,63 +112,4 @@ pub fn wellness(status: &Status, samples: &[Sample], freshness_ms: i64, now_ms: 
             Wellness::Unknown("the routed partitions were not looked at yet".to_owned())
         }
     }
-}
-
-/// The topics that the routes lead to; `None`: a route's topics depend on its streams, and this instance does not have all of
-/// them.
-#[must_use]
-pub fn routed<'a>(
-    status: &'a Status,
-    shards: u32,
-    routes: impl Fn(&str) -> bool + 'a,
-) -> Option<Vec<Topic>> {
-    let mut topics = BTreeSet::new();
-    for route in status.routes.iter().filter(|route| routes(&route.name)) {
-        // A topic's name has no `$`; a capture has.
-        if !route.topic.contains('$') {
-            topics.insert(route.topic.clone());
-        } else if is_whole(status, shards) {
-            let of_route = status.streams.iter().filter(|one| one.route == route.name);
-            topics.extend(of_route.map(|stream| stream.topic.clone()));
-        } else {
-            return None;
-        }
-    }
-    Some(topics.into_iter().map(Topic::from).collect())
-}
-
-/// The classes that tell of nothing.
-const SILENT: [&str; 2] = ["pending", "unverifiable"];
-
-/// What differs now. A difference that is seen counts, whoever does not see the whole; none seen counts only where all is seen.
-fn inconsistency(parity: &ParityStatus, whole: bool) -> Reading {
-    let open: u64 = ["missing", "extra", "duplicate"]
-        .iter()
-        .filter_map(|class| parity.open.get(*class))
-        .sum();
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "compared with thresholds far below 2^53"
-    )]
-    let found = Reading::Value(open as f64);
-    match parity.state {
-        _ if open > 0 => found,
-        ParityState::Unknown => {
-            let why = parity.reason.as_deref().unwrap_or("parity is not known");
-            Reading::Unknown(why.to_owned())
-        }
-        ParityState::Level | ParityState::Apart if !whole => {
-            Reading::Unknown("this instance audits only some of the shards".to_owned())
-        }
-        ParityState::Level | ParityState::Apart => found,
-    }
-}
-
-fn sum(parity: &ParityStatus, of: impl Fn(&str) -> bool) -> u64 {
-    parity
-        .classes
-        .iter()
-        .filter(|(class, _)| of(class))
-        .map(|(_, count)| count)
-        .sum()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::lineage::Lineage;
-use super::tally::Tally;
+use super::tally::{Reached, Tally};
 use crate::migration::gate::{GateName, Held, Measure, Sample};
 use crate::migration::phase::{Share, Step};
 use crate::migration::tripwire::Trip;
@@ -40,6 +40,9 @@ pub struct State {
     pub pushed: BTreeMap<Measure, Sample>,
     #[serde(default)]
     pub tally: Tally,
+    /// How far the counters of each process are in the sums.
+    #[serde(default)]
+    pub processes: BTreeMap<u64, Reached>,
     /// Since when Kafka has been out of reach, or a routed partition without one of its replicas.
     #[serde(default)]
     pub unwell_since_ms: Option<i64>,
@@ -274,6 +277,7 @@ impl State {
             trips: BTreeMap::new(),
             pushed: BTreeMap::new(),
             tally: Tally::default(),
+            processes: BTreeMap::new(),
             unwell_since_ms: None,
             journal: 0,
         }

@@ -1,8 +1,12 @@
 //! What was counted at the present step, and since when Kafka is not well: part of the state, so that no fault is forgotten
 //! with the process that saw it.
 //!
-//! The counters of a process begin anew with it. So what is kept are sums of their differences: a restart adds nothing and
-//! takes nothing away.
+//! The counters of a process begin anew with it, and there are as many processes as instances. So what is kept are sums of
+//! differences, and how far each process was counted stands beside them in the state: whoever steers next goes on there. A
+//! process that is met for the first time adds nothing, unless it is known to have begun under the one who steers; none ever
+//! takes anything away.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,16 +22,38 @@ pub struct Tally {
     pub verified: u64,
 }
 
-/// Counters of this process as they stand; they only grow while it lives.
+/// What is counted now, of all instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
-    pub entries: u64,
-    pub dead: u64,
+    /// By the number that a process gave itself when it started.
+    pub processes: BTreeMap<u64, Process>,
+    /// Whether these are all that count now, or who is missing.
+    pub whole: Result<(), String>,
     /// Compared entries and those of them that are at fault, or why parity is not known.
     pub parity: Result<Compared, String>,
 }
 
+/// The counters of a process as they stand; they only grow while it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub entries: u64,
+    pub dead: u64,
+    /// They stood at 0 when it first heard of the one who steers now.
+    pub began_here: bool,
+}
+
+/// How far a process was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    pub entries: u64,
+    pub dead: u64,
+    pub seen_ms: i64,
+}
+
+/// A process that was not heard of for so long does not come back.
+const GONE_MS: i64 = 3_600_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compared {
     pub verified: u64,
     pub differ: u64,
@@ -52,19 +78,14 @@ impl Machine {
                 ..Tally::default()
             };
         }
-        let tally = &mut self.state.tally;
-        if let Some(before) = &self.counted {
-            let dead = counts.dead.saturating_sub(before.dead);
-            tally.entries += counts.entries.saturating_sub(before.entries);
-            tally.dead += dead;
-            if let (Ok(before), Ok(now)) = (&before.parity, &counts.parity) {
-                tally.verified += now.verified.saturating_sub(before.verified);
-            }
-            self.touched |= *before != counts;
-            if dead > 0 {
-                self.save_soon();
-            }
+        self.count_processes(&counts.processes, now_ms);
+        // Parity's counts are the shards' own and not a process's: the sum over all shards is the same whoever audits them.
+        let compared = counts.parity.as_ref().ok().copied();
+        if let (Some(before), Some(now)) = (self.compared, compared) {
+            self.state.tally.verified += now.verified.saturating_sub(before.verified);
+            self.touched |= before != now;
         }
+        self.compared = compared;
         let tally = self.state.tally;
         let counted = |measure, faults, total| Sample {
             measure,
@@ -89,9 +110,52 @@ impl Machine {
                 at_ms: now_ms,
             },
         };
-        self.counted = Some(counts);
+        self.partial = counts.whole.err();
         for sample in [dead, parity] {
             self.samples.insert(sample.measure, sample);
+        }
+    }
+
+    fn count_processes(&mut self, processes: &BTreeMap<u64, Process>, now_ms: i64) {
+        let reached = &mut self.state.processes;
+        reached.retain(|boot, process| {
+            processes.contains_key(boot) || now_ms.saturating_sub(process.seen_ms) < GONE_MS
+        });
+        let (mut dead, mut met) = (0, false);
+        for (boot, process) in processes {
+            let now = Reached {
+                entries: process.entries,
+                dead: process.dead,
+                seen_ms: now_ms,
+            };
+            let begin = if process.began_here {
+                Reached {
+                    entries: 0,
+                    dead: 0,
+                    ..now
+                }
+            } else {
+                now
+            };
+            let known = reached.get(boot).copied();
+            let before = known.unwrap_or(begin);
+            let more = now.entries.saturating_sub(before.entries);
+            self.state.tally.entries += more;
+            dead += now.dead.saturating_sub(before.dead);
+            self.touched |= more > 0;
+            met |= known.is_none();
+            // What is read late, behind something newer, does not make it count twice.
+            let now = Reached {
+                entries: now.entries.max(before.entries),
+                dead: now.dead.max(before.dead),
+                ..now
+            };
+            reached.insert(*boot, now);
+        }
+        self.state.tally.dead += dead;
+        // Where a process was met is stored at once: whoever steers next counts it from there.
+        if dead > 0 || met {
+            self.save_soon();
         }
     }
 

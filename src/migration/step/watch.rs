@@ -193,6 +193,10 @@ impl Machine {
                 Evidence::value(there as f64 / 1_000.0, now_ms)
             }
             GateName::Rehearsal => self.rehearsal(state, now_ms),
+            // A fault that anybody saw sets off its tripwire; that there are no more takes all who count.
+            GateName::DeadLetters if self.partial.is_some() => {
+                Evidence::unknown(self.partial.clone().unwrap_or_default())
+            }
             name => {
                 let Some(measure) = name.measure() else {
                     return Evidence::unknown("it is not measured");

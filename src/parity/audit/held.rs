@@ -54,6 +54,10 @@ impl Holding {
         self.held.values()
     }
 
+    pub fn in_hand(&self) -> BTreeSet<Shard> {
+        self.held.keys().copied().collect()
+    }
+
     pub fn holds(&self, shard: Shard) -> bool {
         self.held.contains_key(&shard)
     }

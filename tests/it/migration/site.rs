@@ -152,7 +152,6 @@ impl Site {
             let parts = evidence::Parts {
                 config: self.config.clone(),
                 prometheus: self.prometheus.clone(),
-                shards: 1,
                 kafka: self.kafka(),
                 board: Arc::clone(&board),
             };
@@ -185,18 +184,22 @@ impl Site {
 
 /// Everything is well: the mirror is level, measurements are good, one application follows the flags.
 async fn well(real: &'static [Measure], handle: Handle, board: Arc<Board>, flags: FlagsReader) {
-    board.shard(
-        lockgate::placement::Shard(0),
-        lockgate::status::StateName::Running,
-        None,
-        None,
-    );
+    let shard = lockgate::placement::Shard(0);
     loop {
+        // Of several, the one that steers has the shard.
+        let steers = handle.view().holder.is_none();
+        if steers {
+            let running = lockgate::status::StateName::Running;
+            board.shard(shard, running, None, None);
+        } else {
+            board.disown_shard(shard);
+        }
         board.edge_up("kafka");
         board.route("r", |route| route.mirrored_entries += 3_000);
         board.parity(|cell| {
             cell.state = ParityState::Level;
             cell.reason = None;
+            cell.shards = steers.then_some(shard).into_iter().collect();
             for route in cell.routes.values_mut() {
                 *route.found.classes.entry("match".to_owned()).or_default() += 3_000;
             }

@@ -181,8 +181,9 @@ fn commit_all(consumer: &BaseConsumer, topic: &str) {
 }
 
 pub struct Live {
-    // Dropped first: its threads ask the daemon.
-    _outside: Outside,
+    // Dropped first: its threads ask the daemons.
+    outside: Vec<Outside>,
+    group: String,
     pub load: Running,
     pub rig: Rig<'static>,
     pub daemon: Daemon,
@@ -196,9 +197,21 @@ impl Live {
     }
 
     pub fn start_with(what: &str, more: &str) -> Self {
+        Self::start_as(what, &format!("{HURRIED}{more}"))
+    }
+
+    /// With time for instances to hear of each other on a busy machine.
+    pub fn start_unhurried(what: &str) -> Self {
+        let unhurried = HURRIED
+            .replace("evaluate_every = \"50ms\"", "evaluate_every = \"200ms\"")
+            .replace("lease = \"300ms\"", "lease = \"2s\"");
+        Self::start_as(what, &unhurried)
+    }
+
+    fn start_as(what: &str, settings: &str) -> Self {
         let group = unique("workers");
         let rig = Rig {
-            routes: format!("{HURRIED}{more}\n[[migration.groups]]\nname = \"{group}\"\n"),
+            routes: format!("{settings}\n[[migration.groups]]\nname = \"{group}\"\n"),
             ..Rig::new(what)
         };
         let load = rig.load(200);
@@ -206,7 +219,8 @@ impl Live {
         let api = Api::new(&daemon);
         let outside = Outside::start(&api, &rig, &group);
         let live = Self {
-            _outside: outside,
+            outside: vec![outside],
+            group,
             load,
             rig,
             daemon,
@@ -217,6 +231,20 @@ impl Live {
             answer.is_some_and(|(status, _)| status == 202)
         });
         live
+    }
+
+    /// Another instance, with which applications speak as well.
+    pub fn another(&mut self) -> Daemon {
+        let daemon = self.rig.daemon();
+        let outside = Outside::start(&Api::new(&daemon), &self.rig, &self.group);
+        self.outside.push(outside);
+        daemon
+    }
+
+    /// From now on it is the other that is asked; the one before is answered.
+    pub fn turn_to(&mut self, other: Daemon) -> Daemon {
+        self.api = Api::new(&other);
+        std::mem::replace(&mut self.daemon, other)
     }
 
     /// Promotes when the gates open; `None`: the daemon died over it.

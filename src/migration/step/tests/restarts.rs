@@ -1,5 +1,9 @@
 //! What was seen before a crash counts after it: sums, lengths of time, worst values, and what was pushed.
 
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
 use super::super::*;
 use super::calm;
 use super::world::{Weather, World};
@@ -7,9 +11,18 @@ use crate::migration::gate::{Answer as Verdict, GateName, Reading};
 use crate::migration::phase::Step;
 
 fn counts(entries: u64, dead: u64) -> Counts {
-    Counts {
+    counts_of(1, entries, dead)
+}
+
+fn counts_of(boot: u64, entries: u64, dead: u64) -> Counts {
+    let process = Process {
         entries,
         dead,
+        began_here: false,
+    };
+    Counts {
+        processes: BTreeMap::from([(boot, process)]),
+        whole: Ok(()),
         parity: Ok(Compared {
             verified: entries,
             differ: 0,
@@ -34,11 +47,68 @@ fn no_fault_is_forgotten_with_the_process_that_counted_it() {
     assert_eq!((before.verdict, before.samples), (Verdict::Fail, 1_050));
 
     let other = world.start();
-    world.look(other, counts(0, 0), Wellness::Well);
+    world.look(other, counts_of(2, 0, 0), Wellness::Well);
     world.pass(1_000);
-    world.look(other, counts(2_000, 0), Wellness::Well);
+    world.look(other, counts_of(2, 2_000, 0), Wellness::Well);
     let after = verdict(&world, other, GateName::DeadLetters);
     assert_eq!((after.verdict, after.samples), (Verdict::Fail, 3_050));
+}
+
+#[test]
+fn who_steers_next_goes_on_where_each_process_was_counted() {
+    let mut world = calm(Step::consumers(5));
+    let of = |one: (u64, u64), two: (u64, u64), whole: Result<(), String>| {
+        let mut counts = counts_of(1, one.0, one.1);
+        counts
+            .processes
+            .extend(counts_of(2, two.0, two.1).processes);
+        Counts { whole, ..counts }
+    };
+    world.look(0, of((0, 0), (5_000, 500), Ok(())), Wellness::Well);
+    world.look(0, of((100, 1), (5_100, 502), Ok(())), Wellness::Well);
+    // The second took over while nobody steered, and what it counted meanwhile is not lost; nor is what a third counted
+    // that began under it. Of a fourth nobody knows when it began.
+    let other = world.start();
+    let mut counts = of((100, 1), (5_400, 507), Ok(()));
+    counts.processes.extend(counts_of(3, 10, 4).processes);
+    counts.processes.get_mut(&3).expect("the third").began_here = true;
+    counts
+        .processes
+        .extend(counts_of(4, 10_000, 10_000).processes);
+    world.look(other, counts.clone(), Wellness::Well);
+    let tally = world.drivers[other].machine.state.tally;
+    assert_eq!((tally.entries, tally.dead), (100 + 400 + 10, 1 + 7 + 4));
+    // An older word, read late, neither adds nor takes away.
+    counts.processes.extend(counts_of(2, 5_200, 503).processes);
+    world.look(other, counts.clone(), Wellness::Well);
+    counts.processes.extend(counts_of(2, 5_400, 507).processes);
+    world.look(other, counts, Wellness::Well);
+    assert_eq!(world.drivers[other].machine.state.tally, tally);
+}
+
+#[test]
+fn who_does_not_see_all_opens_nothing_and_still_counts_faults() {
+    let mut world = calm(Step::consumers(5));
+    let partial = |counts: Counts| Counts {
+        whole: Err("nobody tells of shard 3".to_owned()),
+        parity: Err("nobody audits shard 3".to_owned()),
+        ..counts
+    };
+    world.look(0, counts(0, 0), Wellness::Well);
+    world.look(0, counts(1_000_000, 0), Wellness::Well);
+    let whole = verdict(&world, 0, GateName::DeadLetters);
+    assert_eq!(whole.verdict, Verdict::Pass);
+    world.look(0, partial(counts(2_000_000, 7)), Wellness::Well);
+    for name in [GateName::DeadLetters, GateName::Parity] {
+        let seen = verdict(&world, 0, name);
+        assert_eq!(seen.verdict, Verdict::Inconclusive);
+        assert!(seen.reason.contains("shard 3"), "{}", seen.reason);
+    }
+    let tally = world.drivers[0].machine.state.tally;
+    assert_eq!((tally.dead, tally.verified), (7, 1_000_000));
+    // What was compared while the whole was not seen is not counted in one leap.
+    world.look(0, counts(9_000_000, 7), Wellness::Well);
+    assert_eq!(world.drivers[0].machine.state.tally.verified, 1_000_000);
 }
 
 #[test]
@@ -179,4 +249,75 @@ fn what_is_pushed_is_stored_before_it_is_answered_and_makes_no_record() {
         verdict(&world, other, GateName::Duplicates).value,
         Some(3.0)
     );
+}
+
+#[derive(Clone, Debug)]
+enum Happens {
+    /// A process counts entries and dead letters.
+    Counts(usize, u64, u64),
+    /// Another process takes its place; whether it began under the one who steers is known of some.
+    Restarts(usize, bool),
+    /// Some are heard of, each as it is or as it was at an earlier look.
+    Looks([bool; 3], [bool; 3]),
+    /// Another steers.
+    TakesOver,
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    let one = 0..3_usize;
+    prop_oneof![
+        4 => (one.clone(), 0..100_u64, 0..3_u64).prop_map(|(i, entries, dead)| Happens::Counts(i, entries, dead)),
+        1 => (one, any::<bool>()).prop_map(|(i, here)| Happens::Restarts(i, here)),
+        4 => (any::<[bool; 3]>(), any::<[bool; 3]>()).prop_map(|(heard, late)| Happens::Looks(heard, late)),
+        1 => Just(Happens::TakesOver),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn sums_never_fall_and_lose_nothing_that_was_seen(events in prop::collection::vec(happens(), 1..60)) {
+        // In shadow no tripwire watches dead letters: the step, and with it the sum, stays.
+        let mut world = calm(Step::SHADOW);
+        let mut number = 0;
+        let zero = |began_here| Process { entries: 0, dead: 0, began_here };
+        let mut now: Vec<(u64, Process)> = (1..=3).map(|boot| (boot, zero(false))).collect();
+        let mut before = now.clone();
+        let mut boots = 3;
+        // From where each process counts, once it was met, and how far it was seen.
+        let mut from: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+        for event in events {
+            match event {
+                Happens::Counts(i, entries, dead) => {
+                    now[i].1.entries += entries;
+                    now[i].1.dead += dead;
+                }
+                Happens::Restarts(i, began_here) => {
+                    boots += 1;
+                    now[i] = (boots, zero(began_here));
+                    before[i] = now[i];
+                }
+                Happens::TakesOver => number = world.start(),
+                Happens::Looks(heard, late) => {
+                    let mut processes = BTreeMap::new();
+                    for i in (0..3).filter(|i| heard[*i]) {
+                        let (boot, process) = if late[i] { before[i] } else { now[i] };
+                        before[i] = now[i];
+                        let begin = if process.began_here { 0 } else { process.dead };
+                        let (_, seen) = from.entry(boot).or_insert((begin, begin));
+                        *seen = process.dead.max(*seen);
+                        processes.insert(boot, process);
+                    }
+                    let tally = world.drivers[number].machine.state.tally;
+                    let seen = Counts { processes, whole: Ok(()), parity: Err("none".to_owned()) };
+                    world.look(number, seen, Wellness::Well);
+                    let after = world.drivers[number].machine.state.tally;
+                    prop_assert!(after.dead >= tally.dead && after.entries >= tally.entries);
+                    let expected: u64 = from.values().map(|(begin, seen)| seen - begin).sum();
+                    prop_assert_eq!(after.dead, expected);
+                }
+            }
+        }
+    }
 }

@@ -1,0 +1,173 @@
+//! What instances say to each other: each leaves its summary in Redis at every look, and who steers puts them together.
+//!
+//! A summary is made after the stamp of who steers was read, and carries it. Where Redis does not answer, what was read last
+//! grows old by its stamps, and who mirrors everything still sees everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracing::{info, warn};
+
+use super::{Driver, now_ms};
+use crate::migration::measure::{Heard, Look, Sight, Summary, Topics, summary};
+use crate::migration::store::Error;
+use crate::status::Status;
+
+/// What was said by an instance that says nothing new for so long is struck out.
+const GONE_MS: i64 = 60_000;
+/// More topics than this are not told to another instance at every look.
+const TOPICS: usize = 2_000;
+
+/// What is on the table.
+pub(super) struct Table {
+    /// This process's own number.
+    boot: u64,
+    began: Began,
+    others: BTreeMap<String, Summary>,
+    /// What each said last, by its stamp, and since when it has said nothing new.
+    silent: BTreeMap<String, (i64, i64)>,
+    /// It could be read and written at the last look.
+    reached: bool,
+    /// It was said that it cannot be.
+    warned: bool,
+    /// What all of it came to at the last look.
+    pub(super) sight: Option<Sight>,
+}
+
+/// What this process heard first.
+#[derive(Clone, Copy)]
+enum Began {
+    Nothing,
+    /// While its counters stood at 0.
+    At(Heard),
+    /// Later.
+    Late,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            boot: rand::random(),
+            began: Began::Nothing,
+            others: BTreeMap::new(),
+            silent: BTreeMap::new(),
+            reached: false,
+            warned: false,
+            sight: None,
+        }
+    }
+}
+
+impl Driver {
+    /// Says what this instance sees and hears what the others do. `answers`: Redis did, just now.
+    pub(super) async fn confer(&mut self, answers: bool) -> (Status, Sight) {
+        let mut heard = Ok(());
+        if answers {
+            let read = self.store.summaries().await;
+            heard = read.map(|others| self.table.others = others);
+        }
+        // Only now, so that all it shows was seen after the stamps were read.
+        let status = self.parts.board.snapshot();
+        let own = self.own(&status);
+        let gone = self.table.gone(own.at_ms);
+        if answers && heard.is_ok() {
+            heard = self.store.say(&told(&own), &gone).await;
+        }
+        self.table.reached = answers && heard.is_ok();
+        self.mind(heard.err());
+        let look = Look {
+            name: &self.parts.instance,
+            own: &own,
+            others: &self.table.others,
+            shards: self.parts.shards,
+            limit: self.parts.config.lease,
+            now_ms: own.at_ms,
+        };
+        let sight = look.together();
+        self.measurements.route(sight.topics.clone());
+        self.table.sight = Some(sight.clone());
+        (status, sight)
+    }
+
+    fn own(&mut self, status: &Status) -> Summary {
+        let holder = self.now.holder.as_ref();
+        let steers = holder.and_then(|holder| self.table.others.get(holder));
+        let heard = steers.map(|said| Heard {
+            boot: said.boot,
+            at_ms: said.at_ms,
+        });
+        let own = summary(status, self.table.boot, heard, now_ms());
+        let began = self.table.began(&own);
+        Summary { began, ..own }
+    }
+
+    fn mind(&mut self, trouble: Option<Error>) {
+        if let Some(error) = &trouble
+            && !self.table.warned
+        {
+            warn!(%error, "what the instances see cannot be exchanged");
+        }
+        self.table.warned = trouble.is_some();
+    }
+
+    /// The last word: it has no shards any more, and has counted so much. Where Redis does not answer nothing is waited for.
+    pub(super) async fn take_leave(&mut self) {
+        if !self.table.reached {
+            return;
+        }
+        let own = self.own(&self.parts.board.snapshot());
+        let last = Summary {
+            shards: BTreeMap::new(),
+            audited: BTreeSet::new(),
+            topics: Some(BTreeMap::new()),
+            parity: Err("it has stopped".to_owned()),
+            open: 0,
+            ..own
+        };
+        if let Err(error) = self.store.say(&last, &[]).await {
+            info!(%error, "what this instance said grows old by itself");
+        }
+    }
+}
+
+impl Table {
+    fn began(&mut self, own: &Summary) -> Option<Heard> {
+        if let (Began::Nothing, Some(heard)) = (self.began, own.heard) {
+            let unmoved = own.entries == 0 && own.dead == 0;
+            self.began = if unmoved {
+                Began::At(heard)
+            } else {
+                Began::Late
+            };
+        }
+        match self.began {
+            Began::At(heard) => Some(heard),
+            Began::Nothing | Began::Late => None,
+        }
+    }
+
+    /// Those who have said nothing new for long.
+    fn gone(&mut self, now_ms: i64) -> Vec<String> {
+        self.silent.retain(|name, _| self.others.contains_key(name));
+        for (name, said) in &self.others {
+            let stamp = self
+                .silent
+                .entry(name.clone())
+                .or_insert((said.at_ms, now_ms));
+            if stamp.0 != said.at_ms {
+                *stamp = (said.at_ms, now_ms);
+            }
+        }
+        let silent = self.silent.iter();
+        let gone = silent.filter(|(_, (_, since))| now_ms.saturating_sub(*since) > GONE_MS);
+        gone.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// What is told of it to the others.
+fn told(own: &Summary) -> Summary {
+    let few = |topics: &Topics| topics.values().map(BTreeSet::len).sum::<usize>() <= TOPICS;
+    Summary {
+        topics: own.topics.clone().filter(few),
+        ..own.clone()
+    }
+}
