@@ -290,6 +290,19 @@ impl TopicPass {
     fn is_read(&self) -> bool {
         self.extents.iter().all(|extent| extent.next >= extent.end)
     }
+
+    /// Whether it begins where the log does.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.extents.iter().all(|extent| extent.start <= extent.low)
+    }
+
+    /// Lets it begin where the log does.
+    pub fn widen(&mut self) {
+        for extent in &mut self.extents {
+            (extent.start, extent.next) = (extent.low, extent.low);
+        }
+    }
 }
 
 /// Records that are no entry's: extra, whatever else is compared.

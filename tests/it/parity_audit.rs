@@ -194,14 +194,23 @@ fn a_copy_and_a_stranger_are_found_and_named() {
     assert_counts_are_verifys(&[&daemon]);
 }
 
-/// Moves a stream's checkpoint past entries that are added now, as a defect of a mirror would, and names them.
+/// Moves each stream's checkpoint past entries that are added now, as a defect of a mirror would, and names them.
 fn lose(rig: &Rig<'_>, count: u64) -> Vec<(String, String)> {
-    let before = rig.checkpoints();
     let name = |entry: &Entry| (entry.stream.clone(), entry.id);
     let old: BTreeSet<_> = rig.ledger().entries().iter().map(name).collect();
     rig.add(1_000_000, count);
     let mut entries = rig.ledger().entries();
     entries.retain(|entry| !old.contains(&name(entry)));
+    pass_over(rig, &entries);
+    let named = entries.iter();
+    named
+        .map(|entry| (entry.stream.clone(), text(entry.id)))
+        .collect()
+}
+
+/// Moves each stream's checkpoint past those of these entries that are the stream's.
+fn pass_over(rig: &Rig<'_>, entries: &[Entry]) {
+    let before = rig.checkpoints();
     let mut moved: Vec<Outgoing> = Vec::new();
     for ((partition, key), checkpoint) in &before {
         let stream = key.split_once('/').map(|(_, stream)| stream);
@@ -226,10 +235,45 @@ fn lose(rig: &Rig<'_>, count: u64) -> Vec<(String, String)> {
         });
     }
     Hand::new(rig.kafka).commit(&moved);
-    let named = entries.iter();
-    named
-        .map(|entry| (entry.stream.clone(), text(entry.id)))
-        .collect()
+}
+
+#[test]
+fn a_repair_finds_a_record_that_is_dated_long_before_its_entry() {
+    let rig = rig("dated-before");
+    let added = rig.add(0, 200).count;
+    let mut daemon = rig.daemon();
+    await_level(&daemon, added);
+    daemon.term();
+    assert!(daemon.wait(LONG).success());
+    // Half an hour ahead by its id, and its record dated now: so it stands where no search by the id's time looks.
+    let last = rig.ledger().entries().pop().unwrap();
+    let ahead = Entry {
+        id: (now_ms() + 1_800_000, 0),
+        ..last
+    };
+    let mut connection = rig.redis.connection(rig.database);
+    let mut command = redis::cmd("XADD");
+    command.arg(&ahead.stream).arg(text(ahead.id));
+    for (name, value) in &ahead.fields {
+        command.arg(name).arg(value);
+    }
+    command.query::<()>(&mut connection).unwrap();
+    let mut record = twin(&rig, &ahead);
+    record.timestamp_ms = i64::try_from(now_ms()).unwrap();
+    Hand::new(rig.kafka).commit([&record]);
+    pass_over(&rig, std::slice::from_ref(&ahead));
+    daemon.restart();
+    daemon.wait_ready();
+    await_level(&daemon, added + 1);
+    let target = json!({ "database": rig.database, "stream": ahead.stream, "id": text(ahead.id) });
+    let body = json!({ "entries": [target], "reason": "not lost at all" });
+    let (code, answer) = daemon.post("/v1/parity/repair", &body).unwrap();
+    assert_eq!(code, 200, "{answer}");
+    assert_eq!(
+        serde_json::from_str::<Value>(&answer).unwrap(),
+        json!({ "repaired": 0, "already_there": 1, "refused": [] })
+    );
+    assert_eq!(marked(&rig), 0, "nothing was produced again");
 }
 
 #[test]
