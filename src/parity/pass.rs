@@ -54,11 +54,22 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Whether the stream can never have had this id.
+    /// Whether the stream cannot have come to this id.
     fn never_had(&self, id: EntryId) -> bool {
         let beyond = id > self.last && id > self.committed;
         let asked = id > self.after && self.limit.is_none_or(|limit| id <= limit);
-        asked && !self.absent && (beyond || self.whole && self.first.is_none_or(|first| id < first))
+        asked && !self.absent && beyond
+    }
+
+    /// Why Redis does not have an entry from below its first one.
+    fn why_below(&self, id: EntryId, generation: u32) -> Why {
+        if self.whole && !self.absent && generation >= self.generation {
+            Why::UnknownId
+        } else if self.absent || self.max_deleted.is_none_or(|deleted| id <= deleted) {
+            Why::RedisDeleted
+        } else {
+            Why::RedisTrimmed
+        }
     }
 
     /// The lowest id that Redis can still be asked for.
@@ -121,7 +132,7 @@ pub struct StreamPass {
     cursor: EntryId,
     /// The greatest id seen in each partition, in the order of the log.
     pub order: BTreeMap<i32, EntryId>,
-    /// Records whose entries Redis has trimmed or deleted from the stream's beginning.
+    /// Records from below the first entry that Redis has: trimmed, deleted, or never there.
     pub below: BTreeMap<Why, u64>,
     /// The first few of them.
     pub below_examples: Vec<(Why, Beside)>,
@@ -207,8 +218,9 @@ impl StreamPass {
         } else {
             Class::Unverifiable
         };
-        let below = self.below.values().sum();
-        counts.add(&Counts::kafka_alone(Class::Unverifiable, below));
+        for (&why, &below) in &self.below {
+            counts.add(&Counts::kafka_alone(class_below(why), below));
+        }
         counts.add(&Counts::kafka_alone(orphans, self.orphans));
         counts
     }
@@ -223,7 +235,7 @@ impl StreamPass {
                 &self.topic
             };
             Difference {
-                class: Class::Unverifiable,
+                class: class_below(*why),
                 ..stray(&self.route, topic, *why, of(), Some(one.id), one.at)
             }
         });
@@ -460,6 +472,14 @@ impl StreamPass {
         let to = scope.through.ms.clamp(first.ms, last.ms);
         let part = u128::from(to.saturating_sub(from)) + 1;
         u64::try_from(u128::from(scope.length) * part / whole).unwrap_or(u64::MAX)
+    }
+}
+
+/// What a record from below the first entry is.
+const fn class_below(why: Why) -> Class {
+    match why {
+        Why::UnknownId => Class::Extra,
+        _ => Class::Unverifiable,
     }
 }
 

@@ -194,6 +194,25 @@ fn a_copy_and_a_stranger_are_found_and_named() {
     assert_counts_are_verifys(&[&daemon]);
 }
 
+#[test]
+fn a_record_below_the_first_entry_of_an_untrimmed_stream_is_extra_to_both() {
+    let rig = rig("below-the-first");
+    let added = rig.add(0, 200).count;
+    let entries = rig.ledger().entries();
+    let mut foreign = twin(&rig, &entries[0]);
+    foreign.set_header("redis-id", b"1-1");
+    let place = Hand::new(rig.kafka).commit([&foreign])[0];
+    let daemon = rig.daemon();
+    let seen = await_parity(&daemon, "the foreign record is found", |seen| {
+        seen["compared"].as_u64() > Some(added) && seen["state"] == "apart"
+    });
+    assert_eq!(seen["open"]["extra"], 1);
+    let open = &seen["open_differences"][0];
+    assert_eq!((&open["id"], &open["why"]), (&json!("1-1"), &json!("unknown-id")));
+    assert_eq!(open["records"][0]["offset"], place.1);
+    assert_counts_are_verifys(&[&daemon]);
+}
+
 /// Moves each stream's checkpoint past entries that are added now, as a defect of a mirror would, and names them.
 fn lose(rig: &Rig<'_>, count: u64) -> Vec<(String, String)> {
     let name = |entry: &Entry| (entry.stream.clone(), entry.id);

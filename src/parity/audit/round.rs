@@ -198,6 +198,7 @@ impl Round<'_> {
                 scope.last = state.last_generated_id;
                 scope.max_deleted = state.max_deleted_entry_id;
                 scope.length = state.length;
+                scope.whole = state.entries_added == Some(state.length);
             }
             Inspected::Absent | Inspected::NotAStream(_) => {
                 scope.absent = true;

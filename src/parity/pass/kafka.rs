@@ -16,7 +16,7 @@ use super::super::edges::{Edges, KAFKA_TIMEOUT};
 use super::super::error::Error;
 use super::super::pace::{CHUNK, Pace};
 use super::super::sides::{Identity, KafkaSide};
-use super::{Beside, Pass, StreamPass, TopicPass, Unlisted, stray};
+use super::{Beside, EXAMPLES, Pass, StreamPass, TopicPass, Unlisted, stray};
 
 /// Records of a stream that Redis no longer has, kept as examples for each reason.
 const BELOW: u64 = 10;
@@ -315,18 +315,14 @@ impl StreamPass {
         }
         let in_order = self.ascends(record);
         if record.id < self.scope.floor() {
-            let deleted = self.scope.absent
-                || self
-                    .scope
-                    .max_deleted
-                    .is_none_or(|deleted| record.id <= deleted);
-            let why = if deleted {
-                Why::RedisDeleted
-            } else {
-                Why::RedisTrimmed
-            };
+            let why = self.scope.why_below(record.id, record.at.generation);
             let before = self.below.entry(why).or_default();
-            if *before < BELOW {
+            // Of what is gone a few are enough; a fault is to be named.
+            let most = match why {
+                Why::UnknownId => EXAMPLES as u64,
+                _ => BELOW,
+            };
+            if *before < most {
                 self.below_examples.push((why, record.clone()));
             }
             *before += 1;

@@ -53,10 +53,28 @@ fn what_redis_still_has_begins_at_its_first_entry_and_behind_the_scope() {
 fn an_id_is_unknown_only_where_nothing_can_have_gone() {
     let mut seen = scope(0, 9, Some(3), 9);
     assert!(seen.never_had(id(10)) && !seen.never_had(id(2)) && !seen.never_had(id(5)));
-    seen.whole = true;
-    assert!(seen.never_had(id(2)) && !seen.never_had(id(5)));
     seen.absent = true;
     assert!(!seen.never_had(id(2)) && !seen.never_had(id(10)));
+}
+
+#[test]
+fn below_the_first_entry_a_record_is_extra_where_nothing_was_ever_taken_away() {
+    let mut seen = scope(0, 9, Some(3), 9);
+    assert_eq!(seen.why_below(id(2), 0), Why::RedisTrimmed);
+    seen.max_deleted = Some(id(2));
+    assert_eq!(seen.why_below(id(2), 0), Why::RedisDeleted);
+    seen.whole = true;
+    assert_eq!(seen.why_below(id(2), 0), Why::UnknownId);
+    seen.generation = 1;
+    assert_eq!(seen.why_below(id(2), 0), Why::RedisDeleted, "an older life");
+    let mut pass = stream_pass(seen);
+    pass.below = BTreeMap::from([(Why::UnknownId, 2), (Why::RedisTrimmed, 5)]);
+    let counts = pass.counts();
+    assert_eq!(
+        (counts.of(Class::Extra), counts.of(Class::Unverifiable)),
+        (2, 5)
+    );
+    assert!(counts.adds_up());
 }
 
 #[test]
