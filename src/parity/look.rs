@@ -5,7 +5,8 @@
 //! paid where the stores differ, and nowhere else.
 //!
 //! Redis is read first and asked for its first entry and its deletions afterwards: what was trimmed or deleted in between is
-//! then known to be so. The logs are read up to ends that the caller asked for after the checkpoints.
+//! then known to be so. The logs are read up to ends that the caller asked for after the checkpoints. Where the caller's logs
+//! begin later than what Kafka holds, whatever is missing there is looked for once more in all of it.
 
 mod logs;
 mod subject;
@@ -22,7 +23,7 @@ use crate::streams::Inspected;
 
 use self::logs::LogFacts;
 use self::subject::Subject;
-use super::class::{Counts, Difference};
+use super::class::{Class, Counts, Difference, Read};
 use super::compare::{Facts, Finding, compare};
 use super::edges::Edges;
 use super::error::Error;
@@ -56,6 +57,7 @@ pub struct Wanted {
 #[derive(Clone, Debug, Default)]
 pub struct Looked {
     pub counts: Counts,
+    pub read: Read,
     /// All that are no match.
     pub differences: Vec<Difference>,
     /// Some entry that Redis still holds was mirrored in an older generation: the history broke and was not begun anew.
@@ -149,29 +151,43 @@ impl Looking<'_> {
             subjects.push(subject);
         }
         let facts = facts_of(self.edges, group).await?;
-        let mut log_facts = BTreeMap::new();
-        for log in self.view.logs {
-            let named = |wanted: &&Wanted| {
-                let topic = if log.letters {
-                    wanted.binding.route().dead_letters()
-                } else {
-                    wanted.binding.topic()
-                };
-                topic.as_str() == log.topic
-            };
-            if group.iter().any(|wanted| named(&wanted)) {
-                let read =
-                    tokio::task::block_in_place(|| self.read_log(log, group, &mut subjects))?;
-                if !read {
-                    return Ok(None);
-                }
-                log_facts.insert(log.topic.clone(), LogFacts::of(self.edges, log).await?);
-            }
+        let mut logs: Vec<TopicPass> = (self.view.logs.iter())
+            .filter(|log| group.iter().any(|wanted| is_of(log, wanted)))
+            .cloned()
+            .collect();
+        let mut looked = self.read_logs(&logs, group, &mut subjects, &facts).await?;
+        // An id's time says where its record should stand. It stands before that where its clock ran so far ahead that the
+        // mirror dated it otherwise: nothing is called missing before all that is there was read.
+        let misses = |looked: &Vec<Looked>| {
+            (looked.iter()).any(|window| window.counts.of(Class::Missing) > 0)
+        };
+        if looked.as_ref().is_some_and(misses) && !logs.iter().all(TopicPass::is_whole) {
+            logs.iter_mut().for_each(TopicPass::widen);
+            subjects.iter_mut().for_each(Subject::forget_logs);
+            looked = self.read_logs(&logs, group, &mut subjects, &facts).await?;
         }
-        let looked = group.iter().zip(subjects).zip(facts);
+        Ok(looked)
+    }
+
+    /// Reads the logs into the subjects, and concludes. `None`: stopped.
+    async fn read_logs(
+        &mut self,
+        logs: &[TopicPass],
+        group: &[Wanted],
+        subjects: &mut [Subject],
+        facts: &[Facts],
+    ) -> Result<Option<Vec<Looked>>, Error> {
+        let mut log_facts = BTreeMap::new();
+        for log in logs {
+            if !tokio::task::block_in_place(|| self.read_log(log, group, subjects))? {
+                return Ok(None);
+            }
+            log_facts.insert(log.topic.clone(), LogFacts::of(self.edges, log).await?);
+        }
+        let looked = group.iter().zip(&*subjects).zip(facts);
         Ok(Some(
             looked
-                .map(|((wanted, subject), facts)| conclude(wanted, subject, &facts, &log_facts))
+                .map(|((wanted, subject), facts)| conclude(wanted, subject, facts, &log_facts))
                 .collect(),
         ))
     }
@@ -211,6 +227,16 @@ impl Looking<'_> {
             }
         }
     }
+}
+
+/// Whether the window's records, or its dead letters, are in the log.
+fn is_of(log: &TopicPass, wanted: &Wanted) -> bool {
+    let topic = if log.letters {
+        wanted.binding.route().dead_letters()
+    } else {
+        wanted.binding.topic()
+    };
+    topic.as_str() == log.topic
 }
 
 /// What the streams look like after they were read.
@@ -257,7 +283,7 @@ fn facts(wanted: &Wanted, look: Option<&Inspected>) -> Facts {
 
 fn conclude(
     wanted: &Wanted,
-    subject: Subject,
+    subject: &Subject,
     facts: &Facts,
     logs: &BTreeMap<String, LogFacts>,
 ) -> Looked {
@@ -266,6 +292,10 @@ fn conclude(
     let mut facts = *facts;
     facts.shared_history |= subject.shares_history(facts.generation);
     let (held, found) = subject.sides();
+    let read = Read {
+        redis: held.len() as u64,
+        kafka: found.len() as u64,
+    };
     let found = &mut found.clone();
     let (counts, findings) = compare(&facts, held, found, |entry| {
         let log = match entry.record {
@@ -273,13 +303,14 @@ fn conclude(
             None => letters,
         };
         logs.get(log.as_str())
-            .and_then(|log| log.lost(entry, &subject))
+            .and_then(|log| log.lost(entry, subject))
     });
     let differences = findings
         .into_iter()
         .map(|finding| difference(wanted, finding));
     Looked {
         counts,
+        read,
         differences: differences.collect(),
         shares_history: facts.shared_history,
     }

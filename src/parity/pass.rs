@@ -22,7 +22,7 @@ use crate::entry::{Database, EntryId, StreamRef};
 use crate::placement::{Offset, Partition, Topic};
 use crate::routing::{Binding, Routes};
 
-use super::class::{Class, Counts, Difference, Location, Why};
+use super::class::{Class, Counts, Difference, Location, Read, Why};
 use super::digest::Sum;
 use super::error::Error;
 
@@ -54,11 +54,22 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Whether the stream can never have had this id.
+    /// Whether the stream cannot have come to this id.
     fn never_had(&self, id: EntryId) -> bool {
         let beyond = id > self.last && id > self.committed;
         let asked = id > self.after && self.limit.is_none_or(|limit| id <= limit);
-        asked && !self.absent && (beyond || self.whole && self.first.is_none_or(|first| id < first))
+        asked && !self.absent && beyond
+    }
+
+    /// Why Redis does not have an entry from below its first one.
+    fn why_below(&self, id: EntryId, generation: u32) -> Why {
+        if self.whole && !self.absent && generation >= self.generation {
+            Why::UnknownId
+        } else if self.absent || self.max_deleted.is_none_or(|deleted| id <= deleted) {
+            Why::RedisDeleted
+        } else {
+            Why::RedisTrimmed
+        }
     }
 
     /// The lowest id that Redis can still be asked for.
@@ -117,11 +128,14 @@ pub struct StreamPass {
     pub windows: Vec<Window>,
     /// Entries read from Redis.
     pub read: u64,
+    /// Those of them that are not in the sample.
+    #[serde(default)]
+    passed_over: u64,
     /// The last id read from Redis.
     cursor: EntryId,
     /// The greatest id seen in each partition, in the order of the log.
     pub order: BTreeMap<i32, EntryId>,
-    /// Records whose entries Redis has trimmed or deleted from the stream's beginning.
+    /// Records from below the first entry that Redis has: trimmed, deleted, or never there.
     pub below: BTreeMap<Why, u64>,
     /// The first few of them.
     pub below_examples: Vec<(Why, Beside)>,
@@ -148,6 +162,7 @@ impl StreamPass {
             letters: binding.route().dead_letters().as_str().to_owned(),
             windows: Vec::new(),
             read: 0,
+            passed_over: 0,
             cursor,
             order: BTreeMap::new(),
             below: BTreeMap::new(),
@@ -207,8 +222,9 @@ impl StreamPass {
         } else {
             Class::Unverifiable
         };
-        let below = self.below.values().sum();
-        counts.add(&Counts::kafka_alone(Class::Unverifiable, below));
+        for (&why, &below) in &self.below {
+            counts.add(&Counts::kafka_alone(class_below(why), below));
+        }
         counts.add(&Counts::kafka_alone(orphans, self.orphans));
         counts
     }
@@ -223,7 +239,7 @@ impl StreamPass {
                 &self.topic
             };
             Difference {
-                class: Class::Unverifiable,
+                class: class_below(*why),
                 ..stray(&self.route, topic, *why, of(), Some(one.id), one.at)
             }
         });
@@ -290,6 +306,19 @@ impl TopicPass {
     fn is_read(&self) -> bool {
         self.extents.iter().all(|extent| extent.next >= extent.end)
     }
+
+    /// Whether it begins where the log does.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.extents.iter().all(|extent| extent.start <= extent.low)
+    }
+
+    /// Lets it begin where the log does.
+    pub fn widen(&mut self) {
+        for extent in &mut self.extents {
+            (extent.start, extent.next) = (extent.low, extent.low);
+        }
+    }
 }
 
 /// Records that are no entry's: extra, whatever else is compared.
@@ -312,6 +341,11 @@ impl Strays {
         if self.examples.len() < EXAMPLES {
             self.examples.push(difference);
         }
+    }
+
+    fn total(&self) -> u64 {
+        let by_route = self.counts.values();
+        by_route.flat_map(BTreeMap::values).sum()
     }
 
     /// As counts of a route.
@@ -348,7 +382,11 @@ pub struct Pass {
     pub streams: Vec<StreamPass>,
     pub topics: Vec<TopicPass>,
     pub strays: Strays,
+    /// Records read from Kafka.
     pub kafka_records: u64,
+    /// Those of them that are none of the pass's: of other passes' streams, out of its range or its sample.
+    #[serde(default)]
+    passed_over: u64,
 }
 
 impl Pass {
@@ -368,10 +406,46 @@ impl Pass {
     /// next pass's business.
     pub fn settle_unlisted(&mut self, known: impl Fn(&StreamRef) -> bool) {
         for unlisted in std::mem::take(&mut self.unlisted) {
-            if !known(&unlisted.stream) {
+            if known(&unlisted.stream) {
+                self.passed_over += 1;
+            } else {
                 self.strays.add(unlisted.difference);
             }
         }
+    }
+
+    /// What was read of that which is the pass's.
+    #[must_use]
+    pub fn read(&self) -> Read {
+        let entries = self.streams.iter().map(|one| one.read - one.passed_over);
+        Read {
+            redis: entries.sum(),
+            kafka: self.kafka_records.saturating_sub(self.passed_over),
+        }
+    }
+
+    /// Why what was read is not what is in the windows and beside them, in words; `None`: it is.
+    #[must_use]
+    pub fn unaccounted(&self) -> Option<String> {
+        let mut kept = Read {
+            redis: 0,
+            kafka: self.strays.total() + self.unlisted.len() as u64,
+        };
+        for stream in &self.streams {
+            for window in &stream.windows {
+                kept.redis += window.redis.count;
+                kept.kafka += window.kafka.count;
+            }
+            let beside = stream.behind.len() + stream.ahead.len();
+            kept.kafka += stream.below.values().sum::<u64>() + stream.orphans + beside as u64;
+        }
+        let read = self.read();
+        (kept != read).then(|| {
+            format!(
+                "{} entries and {} records were read, {} and {} are kept of them",
+                read.redis, read.kafka, kept.redis, kept.kafka
+            )
+        })
     }
 
     /// Gives the streams their routes, after a pass was read back.
@@ -447,6 +521,14 @@ impl StreamPass {
         let to = scope.through.ms.clamp(first.ms, last.ms);
         let part = u128::from(to.saturating_sub(from)) + 1;
         u64::try_from(u128::from(scope.length) * part / whole).unwrap_or(u64::MAX)
+    }
+}
+
+/// What a record from below the first entry is.
+const fn class_below(why: Why) -> Class {
+    match why {
+        Why::UnknownId => Class::Extra,
+        _ => Class::Unverifiable,
     }
 }
 

@@ -194,14 +194,45 @@ fn a_copy_and_a_stranger_are_found_and_named() {
     assert_counts_are_verifys(&[&daemon]);
 }
 
-/// Moves a stream's checkpoint past entries that are added now, as a defect of a mirror would, and names them.
+#[test]
+fn a_record_below_the_first_entry_of_an_untrimmed_stream_is_extra_to_both() {
+    let rig = rig("below-the-first");
+    let added = rig.add(0, 200).count;
+    let entries = rig.ledger().entries();
+    let mut foreign = twin(&rig, &entries[0]);
+    foreign.set_header("redis-id", b"1-1");
+    let place = Hand::new(rig.kafka).commit([&foreign])[0];
+    let daemon = rig.daemon();
+    let seen = await_parity(&daemon, "the foreign record is found", |seen| {
+        seen["compared"].as_u64() > Some(added) && seen["state"] == "apart"
+    });
+    assert_eq!(seen["open"]["extra"], 1);
+    let open = &seen["open_differences"][0];
+    assert_eq!(
+        (&open["id"], &open["why"]),
+        (&json!("1-1"), &json!("unknown-id"))
+    );
+    assert_eq!(open["records"][0]["offset"], place.1);
+    assert_counts_are_verifys(&[&daemon]);
+}
+
+/// Moves each stream's checkpoint past entries that are added now, as a defect of a mirror would, and names them.
 fn lose(rig: &Rig<'_>, count: u64) -> Vec<(String, String)> {
-    let before = rig.checkpoints();
     let name = |entry: &Entry| (entry.stream.clone(), entry.id);
     let old: BTreeSet<_> = rig.ledger().entries().iter().map(name).collect();
     rig.add(1_000_000, count);
     let mut entries = rig.ledger().entries();
     entries.retain(|entry| !old.contains(&name(entry)));
+    pass_over(rig, &entries);
+    let named = entries.iter();
+    named
+        .map(|entry| (entry.stream.clone(), text(entry.id)))
+        .collect()
+}
+
+/// Moves each stream's checkpoint past those of these entries that are the stream's.
+fn pass_over(rig: &Rig<'_>, entries: &[Entry]) {
+    let before = rig.checkpoints();
     let mut moved: Vec<Outgoing> = Vec::new();
     for ((partition, key), checkpoint) in &before {
         let stream = key.split_once('/').map(|(_, stream)| stream);
@@ -226,10 +257,45 @@ fn lose(rig: &Rig<'_>, count: u64) -> Vec<(String, String)> {
         });
     }
     Hand::new(rig.kafka).commit(&moved);
-    let named = entries.iter();
-    named
-        .map(|entry| (entry.stream.clone(), text(entry.id)))
-        .collect()
+}
+
+#[test]
+fn a_repair_finds_a_record_that_is_dated_long_before_its_entry() {
+    let rig = rig("dated-before");
+    let added = rig.add(0, 200).count;
+    let mut daemon = rig.daemon();
+    await_level(&daemon, added);
+    daemon.term();
+    assert!(daemon.wait(LONG).success());
+    // Half an hour ahead by its id, and its record dated now: so it stands where no search by the id's time looks.
+    let last = rig.ledger().entries().pop().unwrap();
+    let ahead = Entry {
+        id: (now_ms() + 1_800_000, 0),
+        ..last
+    };
+    let mut connection = rig.redis.connection(rig.database);
+    let mut command = redis::cmd("XADD");
+    command.arg(&ahead.stream).arg(text(ahead.id));
+    for (name, value) in &ahead.fields {
+        command.arg(name).arg(value);
+    }
+    command.query::<()>(&mut connection).unwrap();
+    let mut record = twin(&rig, &ahead);
+    record.timestamp_ms = i64::try_from(now_ms()).unwrap();
+    Hand::new(rig.kafka).commit([&record]);
+    pass_over(&rig, std::slice::from_ref(&ahead));
+    daemon.restart();
+    daemon.wait_ready();
+    await_level(&daemon, added + 1);
+    let target = json!({ "database": rig.database, "stream": ahead.stream, "id": text(ahead.id) });
+    let body = json!({ "entries": [target], "reason": "not lost at all" });
+    let (code, answer) = daemon.post("/v1/parity/repair", &body).unwrap();
+    assert_eq!(code, 200, "{answer}");
+    assert_eq!(
+        serde_json::from_str::<Value>(&answer).unwrap(),
+        json!({ "repaired": 0, "already_there": 1, "refused": [] })
+    );
+    assert_eq!(marked(&rig), 0, "nothing was produced again");
 }
 
 #[test]

@@ -28,7 +28,8 @@ const CLOCKS_MS: i64 = 600_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
     All,
-    /// From where the record of this entry can stand at the earliest.
+    /// From where the record of this entry stands at the earliest, if it is dated as the entry is. It is not where the id was
+    /// too far ahead to be a time when it was mirrored: what is not found from here on may stand before.
     Since(EntryId),
 }
 

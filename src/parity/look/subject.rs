@@ -92,6 +92,13 @@ impl Subject {
         self.found.push(found);
     }
 
+    /// As it was before any log was read.
+    pub(super) fn forget_logs(&mut self) {
+        self.found.clear();
+        self.earliest.clear();
+        self.latest.values_mut().for_each(HashMap::clear);
+    }
+
     pub(super) fn sides(&self) -> (&[Held], &Vec<Found>) {
         (&self.held, &self.found)
     }

@@ -119,3 +119,26 @@ fn streams_under_any_clock_are_compared_and_their_faults_found() {
     assert_eq!(expected.faults(), 7 * 6);
     stage.verify(&[]).assert_is(&expected);
 }
+
+#[test]
+fn a_record_that_is_dated_long_before_its_entry_is_found_from_the_entry_on() {
+    let stage = Stage::with_route("dated-before", 12, route);
+    let (begin, hour) = (now_ms() - 60_000, 3_600_000);
+    let entries: Vec<Entry> = (0..EACH)
+        .map(|n| entry("clock:ahead", (begin + n, 0), n))
+        .collect();
+    stage.add(&entries);
+    let mut twins: Vec<_> = entries
+        .iter()
+        .map(|entry| twin(&stage.topic, entry))
+        .collect();
+    // So the mirror dates them while the clock of Redis is more than an hour ahead of its own.
+    for twin in &mut twins[..40] {
+        twin.record.timestamp_ms = i64::try_from(now_ms() - 3 * hour).unwrap();
+    }
+    let mut script = Script::new(&stage, &twins);
+    script.missing(7);
+    script.missing(50);
+    let expected = script.play(&Hand::new(kafka()), &BTreeSet::new());
+    stage.verify(&["--from", "1h"]).assert_is(&expected);
+}
