@@ -1,6 +1,6 @@
-//! Consumer groups that fall behind or commit nothing.
+//! Consumer groups that fall behind or commit nothing, and partitions that lack a replica or a leader.
 
-use crate::harness::{Prometheus, Rules, kafka, redis};
+use crate::harness::{KafkaCluster, Prometheus, Rules, kafka, redis};
 use crate::migration::evidence::{commit, end};
 use crate::operator::walk::Walk;
 use crate::plan::{Plan, add, await_level, drain};
@@ -53,6 +53,49 @@ pub fn high(book: &str) {
 
 pub fn not_committing(book: &str) {
     behind(book, "warning", 10, None);
+}
+
+/// A broker goes and comes back.
+pub fn under_replicated(book: &str) {
+    let cluster = KafkaCluster::start(3);
+    let plan = Plan::on("book-replica", redis(), redis().own_database(), &cluster);
+    let plan = plan.route("r", &["a"], "");
+    cluster.create_topic(&plan.topic("r"), 1, &[]);
+    broker_gone(book, &cluster, plan, &["First minute", "Repair"]);
+}
+
+/// The only replica's broker goes and comes back.
+pub fn offline(book: &str) {
+    let cluster = KafkaCluster::start(3);
+    let plan = Plan::on("book-leader", redis(), redis().own_database(), &cluster);
+    let plan = plan.route("r", &["a"], "");
+    let topic = plan.topic("r");
+    let last = "3";
+    cluster.tool(
+        "TopicCommand",
+        &["--create", "--topic", &topic, "--replica-assignment", last],
+    );
+    broker_gone(book, &cluster, plan, &["First minute"]);
+}
+
+fn broker_gone(book: &str, cluster: &KafkaCluster, mut plan: Plan, sections: &[&str]) {
+    // The one that stays names the others.
+    let all = cluster.bootstrap();
+    plan.bootstrap = all.split(',').next().unwrap_or_default().to_owned();
+    add(redis(), plan.database, "a", "x", 10);
+    let daemon = plan.daemon();
+    await_step(&daemon, "shadow", "steady");
+    await_level(&daemon, "a");
+    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
+    cluster.kill(2);
+    prometheus.await_firing(book, "critical");
+    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    for section in sections {
+        walk.until(section);
+    }
+    cluster.restart(2);
+    walk.until("Verify");
+    walk.finish();
 }
 
 /// A group that has committed the beginning of these topics.

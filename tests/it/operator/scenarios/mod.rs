@@ -33,6 +33,8 @@ scenarios! { EVERY_DAY:
     lockgate_absent "LockgateAbsent" => procedures::absent;
     lockgate_stores_apart "LockgateStoresApart" => parity::apart;
     lockgate_group_lag_explosion "LockgateGroupLagExplosion" => groups::explosion;
+    lockgate_kafka_under_replicated "LockgateKafkaUnderReplicated" => groups::under_replicated;
+    lockgate_kafka_offline "LockgateKafkaOffline" => groups::offline;
     lockgate_frozen "LockgateFrozen" => steered::frozen;
     lockgate_rollback_stuck "LockgateRollbackStuck" => steered::rollback_stuck;
     lockgate_rollback_not_ready "LockgateRollbackNotReady" => steered::not_ready;
