@@ -8,6 +8,7 @@
 //! nothing is guessed, and an old answer is never given a new date.
 
 mod kafka;
+mod minimums;
 mod prometheus;
 
 use std::convert::Infallible;
@@ -35,6 +36,7 @@ pub struct Parts {
 /// The task.
 pub struct Gatherer {
     kafka: kafka::Looks,
+    minimums: minimums::Asking,
     prometheus: prometheus::Queries,
     handle: Handle,
     every: Duration,
@@ -46,9 +48,12 @@ impl Gatherer {
     pub fn new(parts: Parts, handle: Handle) -> Result<Self, topics::Error> {
         // Twice an evaluation, so that what crosses a threshold is acted on within two of them.
         let every = parts.config.evaluate_every / 2;
+        let board = Arc::clone(&parts.board);
+        let (minimums, known) = minimums::Asking::new(&parts.kafka, parts.shards, board)?;
         Ok(Self {
             prometheus: prometheus::Queries::new(parts.prometheus),
-            kafka: kafka::Looks::new(parts.config, parts.shards, &parts.kafka, parts.board)?,
+            kafka: kafka::Looks::new(parts.config, parts.shards, &parts.kafka, parts.board, known)?,
+            minimums,
             handle,
             every,
         })
@@ -60,10 +65,12 @@ impl Gatherer {
     /// None: what cannot be measured is said in its sample.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Infallible> {
         let asking = kafka(self.kafka, self.handle.clone(), self.every);
+        let learning = self.minimums.run(self.handle.clone());
         let querying = prometheus(self.prometheus, self.handle);
         tokio::select! {
             () = stop.cancelled() => {}
             () = asking => {}
+            () = learning => {}
             () = querying => {}
         }
         Ok(())

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
+use super::minimums::Minimums;
 use super::sample;
 use crate::config;
 use crate::flags::below;
-use crate::migration::driver::Handle;
+use crate::migration::driver::{Handle, now_ms};
 use crate::migration::gate::{Measure, Reading};
 use crate::migration::measure::routed;
 use crate::placement::{Partition, Topic};
@@ -29,6 +32,7 @@ pub struct Looks {
     too_far: u64,
     shards: u32,
     board: Arc<Board>,
+    minimums: watch::Receiver<Minimums>,
 }
 
 impl Looks {
@@ -37,6 +41,7 @@ impl Looks {
         shards: u32,
         kafka: &Kafka,
         board: Arc<Board>,
+        minimums: watch::Receiver<Minimums>,
     ) -> Result<Self, topics::Error> {
         let groups = config.groups.into_iter().map(|group| {
             let looks = Group::new(kafka, &group.name, TIMEOUT)?;
@@ -48,6 +53,7 @@ impl Looks {
             too_far: config.gates.group_lag,
             shards,
             board,
+            minimums,
         })
     }
 
@@ -104,6 +110,7 @@ impl Looks {
             brokers_up: Some(up.len() as u64),
             under_replicated_partitions: known.then(|| lacks(layouts)),
             offline_partitions: known.then_some(offline),
+            under_min_isr_partitions: starved(layouts, &self.minimums.borrow()),
             ..KafkaStatus::default()
         })
     }
@@ -189,9 +196,22 @@ fn told(group: &Group, lag: Option<&GroupLag>) -> GroupStatus {
         store: "kafka".to_owned(),
         group: group.name().to_owned(),
         lag_entries: known.map(|lag| lag.entries),
+        lag_seconds: known.and_then(|lag| late(lag, now_ms())),
         uncommitted_partitions: lag.map(|lag| lag.uncommitted.len() as u64),
         ..GroupStatus::default()
     }
+}
+
+/// The age of the oldest entry that the group has not done, 0 if there is none.
+fn late(lag: &GroupLag, now_ms: i64) -> Option<f64> {
+    if lag.entries == 0 {
+        return Some(0.0);
+    }
+    // A producer's clock may be ahead of ours.
+    let age = now_ms.saturating_sub(lag.oldest_ms?).max(0);
+    #[expect(clippy::cast_precision_loss, reason = "ages lie far below 2^53 ms")]
+    let seconds = age as f64 / 1_000.0;
+    Some(seconds)
 }
 
 /// Why a group's lag is not known.
@@ -238,6 +258,21 @@ fn lacking(layouts: &Layouts) -> Reading {
     Reading::Value(lacking)
 }
 
+/// How many partitions have fewer replicas in sync than their topic wants before it takes a record; not known where that of one
+/// topic is not. Kafka wants no more than there are replicas at all.
+fn starved(layouts: &Layouts, minimums: &Minimums) -> Option<u64> {
+    let mut starved = 0;
+    for (topic, state) in layouts {
+        let wanted = *minimums.get(topic)?;
+        let below = state.partitions.iter().filter(|partition| {
+            partition.in_sync.len() < wanted.min(partition.replicas.len())
+                || partition.leader.is_none()
+        });
+        starved += below.count() as u64;
+    }
+    (!layouts.is_empty()).then_some(starved)
+}
+
 fn lacks(layouts: &Layouts) -> u64 {
     let partitions = layouts.values().flat_map(|topic| &topic.partitions);
     let lacking = partitions.filter(|partition| {
@@ -269,6 +304,33 @@ mod tests {
         let layouts = Layouts::from([topic("a", &[3, 2, 3]), topic("b", &[0])]);
         assert_eq!(lacking(&layouts), Reading::Value(2.0));
         assert!(matches!(lacking(&Layouts::new()), Reading::Unknown(_)));
+    }
+
+    #[test]
+    fn partitions_that_take_no_records_are_counted_where_all_settings_are_known() {
+        let layouts = Layouts::from([topic("a", &[3, 2, 1]), topic("b", &[0, 3])]);
+        let wanting = |minimums: &[(&str, usize)]| {
+            let known = minimums.iter();
+            let known = known.map(|(topic, wanted)| (Topic::from(*topic), *wanted));
+            starved(&layouts, &known.collect())
+        };
+        assert_eq!(wanting(&[("a", 2), ("b", 1)]), Some(2));
+        assert_eq!(wanting(&[("a", 5), ("b", 1)]), Some(3), "3 of 3 are enough");
+        assert_eq!(wanting(&[("a", 2)]), None);
+        assert_eq!(starved(&Layouts::new(), &Minimums::new()), None);
+    }
+
+    #[test]
+    fn a_lag_in_seconds_is_the_oldest_entrys_age() {
+        let lag = |entries, oldest_ms| GroupLag {
+            entries,
+            oldest_ms,
+            ..GroupLag::default()
+        };
+        assert_eq!(late(&lag(0, None), 9_000), Some(0.0));
+        assert_eq!(late(&lag(3, Some(1_500)), 9_000), Some(7.5));
+        assert_eq!(late(&lag(3, Some(9_500)), 9_000), Some(0.0));
+        assert_eq!(late(&lag(3, None), 9_000), None, "not known is not 0");
     }
 
     #[test]

@@ -33,6 +33,7 @@ scenarios! { EVERY_DAY:
     lockgate_absent "LockgateAbsent" => procedures::absent;
     lockgate_stores_apart "LockgateStoresApart" => parity::apart;
     lockgate_group_lag_explosion "LockgateGroupLagExplosion" => groups::explosion;
+    lockgate_group_throughput_low "LockgateGroupThroughputLow" => groups::throughput_low;
     lockgate_kafka_under_replicated "LockgateKafkaUnderReplicated" => groups::under_replicated;
     lockgate_kafka_offline "LockgateKafkaOffline" => groups::offline;
     lockgate_frozen "LockgateFrozen" => steered::frozen;
