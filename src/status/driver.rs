@@ -238,6 +238,10 @@ pub struct KafkaStatus {
     pub disk_used_ratio: Option<f64>,
     pub replication_lag_seconds: Option<f64>,
     pub next_try_seconds: Option<f64>,
+    /// Why Kafka did not tell what it was asked, by question (`metadata`, `groups`); null: it did.
+    pub probes: BTreeMap<String, Option<String>>,
+    /// When it last did.
+    pub probes_answered_at: BTreeMap<String, String>,
 }
 
 /// The write path that Lockgate offers to producers.

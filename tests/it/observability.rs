@@ -164,6 +164,8 @@ const SOON_AFTER: &[&str] = &[
     "lockgate_kafka_under_replicated_partitions",
     "lockgate_kafka_offline_partitions",
     "lockgate_kafka_under_min_isr_partitions",
+    "lockgate_kafka_probe_success",
+    "lockgate_kafka_probe_timestamp_seconds",
     "lockgate_mirror_lag_entries",
     "lockgate_mirror_lag_seconds",
     "lockgate_mirror_checkpoint_timestamp_seconds",

@@ -196,13 +196,27 @@ fn replicas(status: &Status) -> Vec<Family> {
         "lockgate_kafka_under_min_isr_partitions",
         "Partitions with fewer replicas in sync than their topic's min.insync.replicas, which take no records; absent where a setting is not known",
     );
+    let mut probes = gauge(
+        "lockgate_kafka_probe_success",
+        "1 while Kafka tells what it is asked, 0 where it refuses or does not answer; absent where there is no cause to ask",
+    );
+    let mut answered = gauge(
+        "lockgate_kafka_probe_timestamp_seconds",
+        "When Kafka last told what it was asked",
+    );
     if let Some(kafka) = &status.kafka {
+        for (probe, failed) in &kafka.probes {
+            let at = kafka.probes_answered_at.get(probe);
+            let at = at.map(String::as_str).and_then(unix_seconds);
+            probes.add(&[("probe", probe)], flag(failed.is_none()));
+            answered.add_known(&[("probe", probe)], at);
+        }
         let routed = [("scope", "routed")];
         under.add_known(&routed, kafka.under_replicated_partitions.map(float));
         offline.add_known(&routed, kafka.offline_partitions.map(float));
         starved.add_known(&routed, kafka.under_min_isr_partitions.map(float));
     }
-    vec![under, offline, starved]
+    vec![under, offline, starved, probes, answered]
 }
 
 fn clients(driver: &DriverStatus) -> Family {

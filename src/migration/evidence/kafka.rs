@@ -13,12 +13,16 @@ use crate::flags::below;
 use crate::migration::driver::{Handle, now_ms};
 use crate::migration::gate::{Measure, Reading};
 use crate::migration::measure::routed;
+use crate::migration::view::time;
 use crate::placement::{Partition, Topic};
 use crate::status::{Board, GroupStatus, KafkaStatus, Status};
 use crate::topics::{self, Admin, Group, GroupLag, Kafka, TopicState};
 
 /// How long one question to a group's coordinator or a leader may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// What is asked: the topics' partitions, and the groups' offsets with the logs' ends.
+const METADATA: &str = "metadata";
+const GROUPS: &str = "groups";
 /// Partitions that are named where some cannot be told of.
 const NAMED: usize = 3;
 
@@ -33,6 +37,9 @@ pub struct Looks {
     shards: u32,
     board: Arc<Board>,
     minimums: watch::Receiver<Minimums>,
+    /// Why the last question failed, if it did; what there is no cause to ask is not here.
+    probes: BTreeMap<String, Option<String>>,
+    answered_at: BTreeMap<String, String>,
 }
 
 impl Looks {
@@ -54,6 +61,8 @@ impl Looks {
             shards,
             board,
             minimums,
+            probes: BTreeMap::new(),
+            answered_at: BTreeMap::new(),
         })
     }
 
@@ -61,11 +70,13 @@ impl Looks {
     pub async fn look(&mut self, handle: &Handle) {
         let status = self.board.snapshot();
         let layouts = self.layouts(&status).await;
-        let shown = match &layouts {
+        let mut shown = match &layouts {
             Ok(layouts) => self.brokers(layouts).await,
-            Err(_) => None,
+            Err(_) => KafkaStatus::default(),
         };
-        self.board.kafka(shown);
+        shown.probes = self.probes.clone();
+        shown.probes_answered_at = self.answered_at.clone();
+        self.board.kafka(Some(shown));
         let lacking = match &layouts {
             Ok(layouts) => lacking(layouts),
             Err(why) => Reading::Unknown(why.clone()),
@@ -79,6 +90,7 @@ impl Looks {
             .map_or(0, |state| state.told.share.consumers);
         if share == 0 || layouts.is_err() {
             self.board.groups(Vec::new());
+            self.probes.remove(GROUPS);
         }
         let lag = match layouts {
             _ if share == 0 => Reading::Unknown("no partition is read from Kafka yet".to_owned()),
@@ -89,36 +101,45 @@ impl Looks {
     }
 
     /// What the brokers' metadata says, for the status.
-    async fn brokers(&self, layouts: &Layouts) -> Option<KafkaStatus> {
-        let up: BTreeSet<i32> = self
-            .admin
-            .brokers()
-            .await
-            .ok()?
-            .iter()
-            .map(|one| one.id)
-            .collect();
+    async fn brokers(&self, layouts: &Layouts) -> KafkaStatus {
+        let asked = self.admin.brokers().await;
+        let up = asked.map(|found| found.iter().map(|one| one.id).collect::<BTreeSet<i32>>());
+        let up = up.ok();
         let partitions = || layouts.values().flat_map(|topic| &topic.partitions);
         let replicas = partitions().flat_map(|partition| partition.replicas.iter().copied());
-        let all: BTreeSet<i32> = up.iter().copied().chain(replicas).collect();
+        let all = up.as_ref().map(|up| {
+            up.iter()
+                .copied()
+                .chain(replicas)
+                .collect::<BTreeSet<i32>>()
+        });
         let known = !layouts.is_empty();
         let offline = partitions()
             .filter(|partition| partition.leader.is_none())
             .count() as u64;
-        Some(KafkaStatus {
-            brokers: Some(all.len() as u64),
-            brokers_up: Some(up.len() as u64),
+        KafkaStatus {
+            brokers: all.map(|all| all.len() as u64),
+            brokers_up: up.map(|up| up.len() as u64),
             under_replicated_partitions: known.then(|| lacks(layouts)),
             offline_partitions: known.then_some(offline),
             under_min_isr_partitions: starved(layouts, &self.minimums.borrow()),
             ..KafkaStatus::default()
-        })
+        }
     }
 
-    async fn layouts(&self, status: &Status) -> Result<Layouts, String> {
+    async fn layouts(&mut self, status: &Status) -> Result<Layouts, String> {
         let topics = self.topics(status, &[])?;
         let asked = self.admin.layouts(&topics).await;
-        asked.map_err(|error| error.to_string())
+        let asked = asked.map_err(|error| error.to_string());
+        self.probed(METADATA, asked.as_ref().err().cloned());
+        asked
+    }
+
+    fn probed(&mut self, probe: &str, failed: Option<String>) {
+        if failed.is_none() {
+            self.answered_at.insert(probe.to_owned(), time(now_ms()));
+        }
+        self.probes.insert(probe.to_owned(), failed);
     }
 
     /// The topics of these routes; of all, where none is named.
@@ -140,20 +161,25 @@ impl Looks {
         let mut greatest = 0;
         let mut shown = Vec::new();
         let mut unknown = None;
+        let mut failed = None;
         for (mut group, routes) in std::mem::take(&mut self.groups) {
             let places = self
                 .topics(status, &routes)
                 .map(|topics| places(&topics, layouts, share));
             let looked = tokio::task::spawn_blocking(move || {
-                let lag = places.and_then(|places| {
+                let asked = places.and_then(|places| {
                     if places.is_empty() {
                         return Err("no routed topic exists yet".to_owned());
                     }
-                    group.lag(&places).map_err(|error| error.to_string())
+                    Ok(group.lag(&places).map_err(|error| error.to_string()))
                 });
-                (group, lag)
+                (group, asked)
             });
-            let (group, lag) = crate::tasks::passed_on(looked.await);
+            let (group, asked) = crate::tasks::passed_on(looked.await);
+            if let Ok(Err(why)) = &asked {
+                failed.get_or_insert_with(|| format!("group {}: {why}", group.name()));
+            }
+            let lag = asked.flatten();
             shown.push(told(&group, lag.as_ref().ok()));
             match lag {
                 Ok(lag) => {
@@ -165,6 +191,7 @@ impl Looks {
             self.groups.push((group, routes));
         }
         self.board.groups(shown);
+        self.probed(GROUPS, failed);
         match unknown {
             Some(why) if greatest < self.too_far => Reading::Unknown(why),
             #[expect(

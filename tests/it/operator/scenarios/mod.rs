@@ -97,6 +97,8 @@ scenarios! { IN_SOAK:
     #[ignore = "long: make soak"]
     lockgate_group_not_committing "LockgateGroupNotCommitting" => groups::not_committing;
     #[ignore = "long: make soak"]
+    lockgate_probe_failing "LockgateProbeFailing" => kafka::probe_failing;
+    #[ignore = "long: make soak"]
     lost_driver "lost-driver" => steered::no_driver;
     #[ignore = "long: make soak"]
     lockgate_flags_not_obeyed "LockgateFlagsNotObeyed" => steered::not_obeyed;
