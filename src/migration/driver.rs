@@ -375,6 +375,7 @@ impl Driver {
             self.now.state = machine.stored().cloned();
             self.now.verdicts = machine.verdicts(now);
             self.now.margins = machine.margins();
+            self.now.pace = machine.pace(now);
             self.now.waiting = machine.waiting().map(str::to_owned);
             self.now.trouble = machine.trouble().cloned();
             self.now.next = self

@@ -8,8 +8,10 @@
 //! nothing is guessed, and an old answer is never given a new date.
 
 mod kafka;
+mod minimums;
 mod prometheus;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::{Handle, now_ms};
 use super::gate::{Measure, Reading, Sample};
+use super::measure::{Measurements, is_captured};
 use crate::config;
-use crate::status::Board;
+use crate::placement::Topic;
+use crate::status::{Board, Status};
 use crate::topics::{self, Kafka};
 
 /// What measuring is made of.
@@ -33,6 +37,7 @@ pub struct Parts {
 /// The task.
 pub struct Gatherer {
     kafka: kafka::Looks,
+    minimums: minimums::Asking,
     prometheus: prometheus::Queries,
     handle: Handle,
     every: Duration,
@@ -44,6 +49,9 @@ impl Gatherer {
     pub fn new(parts: Parts, handle: Handle) -> Result<Self, topics::Error> {
         // Twice an evaluation, so that what crosses a threshold is acted on within two of them.
         let every = parts.config.evaluate_every / 2;
+        let board = Arc::clone(&parts.board);
+        let (minimums, known) =
+            minimums::Asking::new(&parts.kafka, handle.measurements.clone(), board)?;
         Ok(Self {
             prometheus: prometheus::Queries::new(parts.prometheus),
             kafka: kafka::Looks::new(
@@ -51,7 +59,9 @@ impl Gatherer {
                 handle.measurements.clone(),
                 &parts.kafka,
                 parts.board,
+                known,
             )?,
+            minimums,
             handle,
             every,
         })
@@ -63,10 +73,12 @@ impl Gatherer {
     /// None: what cannot be measured is said in its sample.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Infallible> {
         let asking = kafka(self.kafka, self.handle.clone(), self.every);
+        let learning = self.minimums.run(self.handle.clone());
         let querying = prometheus(self.prometheus, self.handle);
         tokio::select! {
             () = stop.cancelled() => {}
             () = asking => {}
+            () = learning => {}
             () = querying => {}
         }
         Ok(())
@@ -89,6 +101,24 @@ async fn prometheus(queries: prometheus::Queries, handle: Handle) {
         }
         tokio::time::sleep(queries.every()).await;
     }
+}
+
+/// The topics that these routes lead to, those of captures as all instances have found them.
+fn routed(
+    measurements: &Measurements,
+    status: &Status,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<Topic>, String> {
+    let mut topics = BTreeSet::new();
+    for route in status.routes.iter().filter(|route| wanted(&route.name)) {
+        if is_captured(&route.topic) {
+            let mut all = measurements.routed()?;
+            topics.extend(all.remove(&route.name).unwrap_or_default());
+        } else {
+            topics.insert(route.topic.clone());
+        }
+    }
+    Ok(topics.into_iter().map(Topic::from).collect())
 }
 
 /// Whether this instance steers, as far as its view says.

@@ -73,6 +73,7 @@ impl Seen {
                 behind: following.behind.clone(),
             }),
             tripwires: shown.tripwires,
+            throughput_ratio: view.pace,
             events: self.events(),
             journal: view.journal.iter().map(record).collect(),
             steers: steers && view.trouble.is_none(),

@@ -60,6 +60,8 @@ pub struct DriverStatus {
     pub clients: Option<ClientsStatus>,
     /// 1 far from firing, 0 beyond; null: not known.
     pub tripwires: BTreeMap<String, Option<f64>>,
+    /// What the groups do of the baseline's throughput; null: nobody has told it lately, or there is no baseline.
+    pub throughput_ratio: Option<f64>,
     /// By verb, since this process began to steer.
     pub events: BTreeMap<String, EventStatus>,
     /// The last records.
@@ -213,6 +215,7 @@ pub struct GroupStatus {
     pub store: String,
     pub group: String,
     pub lag_entries: Option<u64>,
+    /// Age of the oldest entry that the group has not done, as its record is dated; 0 if there is none.
     pub lag_seconds: Option<f64>,
     /// Entries a second by which the lag grows; below 0 it falls.
     pub lag_per_second: Option<f64>,
@@ -230,9 +233,15 @@ pub struct KafkaStatus {
     pub under_replicated_partitions: Option<u64>,
     /// Of the routed topics: without a leader.
     pub offline_partitions: Option<u64>,
+    /// Of the routed topics: with fewer replicas in sync than the topic wants before it takes a record.
+    pub under_min_isr_partitions: Option<u64>,
     pub disk_used_ratio: Option<f64>,
     pub replication_lag_seconds: Option<f64>,
     pub next_try_seconds: Option<f64>,
+    /// Why Kafka did not tell what it was asked, by question (`metadata`, `groups`); null: it did.
+    pub probes: BTreeMap<String, Option<String>>,
+    /// When it last did.
+    pub probes_answered_at: BTreeMap<String, String>,
 }
 
 /// The write path that Lockgate offers to producers.

@@ -1,8 +1,9 @@
-//! How far a consumer group of the application is behind, in entries.
+//! How far a consumer group of the application is behind, in entries and in time.
 //!
 //! Offsets alone would say too much: a transaction's marker takes an offset and is no entry, so that behind a transactional
 //! writer every partition would lag by one for ever. So what lies between a group's committed offset and the log's end is read
-//! and counted, as long as it is short; above that the span is given, which the lag does not exceed.
+//! and counted, as long as it is short; above that the span is given, which the lag does not exceed, and of each partition only
+//! the first records are read, for their time.
 //!
 //! Nothing joins the group and nothing is committed: it is asked for its offsets, as any of its members may ask.
 
@@ -21,6 +22,8 @@ use crate::placement::{Offset, Partition, Topic};
 
 /// Up to so many offsets are read to be counted.
 const COUNTED: i64 = 20_000;
+/// Above that so many of each partition, of which some are markers, tell how old the first record is.
+const HEAD: i64 = 16;
 
 type Place = (Topic, Partition);
 
@@ -30,8 +33,36 @@ pub struct Group {
     name: String,
     consumer: Closing,
     timeout: Duration,
-    /// What was counted between these two offsets at the last look.
-    known: HashMap<Place, (i64, i64, u64)>,
+    /// What was read at the last look.
+    known: HashMap<Place, Span>,
+}
+
+/// What lies between two offsets of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    from: i64,
+    to: i64,
+    entries: u64,
+    oldest_ms: Option<i64>,
+}
+
+impl Span {
+    const fn unread(from: i64, to: i64) -> Self {
+        Self {
+            from,
+            to,
+            entries: 0,
+            oldest_ms: None,
+        }
+    }
+
+    const fn len(&self) -> i64 {
+        self.to - self.from
+    }
+
+    fn head(self) -> Self {
+        Self::unread(self.from, self.to.min(self.from + HEAD))
+    }
 }
 
 /// How far a group is behind.
@@ -41,6 +72,9 @@ pub struct GroupLag {
     pub entries: u64,
     /// Whether it was counted; otherwise it is at most that.
     pub exact: bool,
+    /// The time (ms since 1970) of the oldest record among them, as its writer dated it; `None`: there is none, or it was not
+    /// found.
+    pub oldest_ms: Option<i64>,
     /// Partitions that hold something, and on which the group has committed nothing: how far it is behind there is not known.
     pub uncommitted: Vec<Place>,
     /// Partitions that end before the committed offset: they are others than those that it was committed for.
@@ -89,15 +123,27 @@ impl Group {
                 None if end == 0 => {}
                 None => lag.uncommitted.push(place.clone()),
                 Some(from) if from > end => lag.beyond.push(place.clone()),
-                Some(from) => spans.push((place.clone(), from, end)),
+                Some(from) => spans.push((place.clone(), Span::unread(from, end))),
             }
         }
-        if spans.iter().map(|(_, from, end)| end - from).sum::<i64>() > COUNTED {
+        let all: i64 = spans.iter().map(|(_, span)| span.len()).sum();
+        if all > COUNTED {
             lag.exact = false;
-            lag.entries = spans.iter().map(|(_, from, end)| end.abs_diff(*from)).sum();
-            return Ok(lag);
+            lag.entries = all.unsigned_abs();
+            for (_, span) in &mut spans {
+                *span = span.head();
+            }
         }
-        lag.entries = self.count(&spans)?;
+        self.read(spans)?;
+        let read = || self.known.values();
+        if lag.exact {
+            lag.entries = read().map(|span| span.entries).sum();
+        }
+        // Where only heads were read, one of markers alone hides what comes behind it.
+        let hidden = |span: &Span| !lag.exact && span.len() > 0 && span.entries == 0;
+        if !read().any(hidden) {
+            lag.oldest_ms = read().filter_map(|span| span.oldest_ms).min();
+        }
         Ok(lag)
     }
 
@@ -129,36 +175,33 @@ impl Group {
             .collect()
     }
 
-    /// Reads the spans that have changed since they were counted last.
-    fn count(&mut self, spans: &[(Place, i64, i64)]) -> Result<u64, Error> {
-        let mut unread: HashMap<&Topic, Vec<Stretch>> = HashMap::new();
+    /// Reads the spans that have changed since they were read last.
+    fn read(&mut self, spans: Vec<(Place, Span)>) -> Result<(), Error> {
+        let mut unread: HashMap<Topic, Vec<Stretch>> = HashMap::new();
         let mut known = HashMap::new();
-        for (place, from, end) in spans {
-            let before = self.known.get(place);
-            let counted = match before {
-                Some((f, e, counted)) if (f, e) == (from, end) => *counted,
-                _ => {
-                    if from < end {
-                        unread.entry(&place.0).or_default().push(Stretch {
-                            partition: place.1,
-                            from: From::Offset(Offset(*from)),
-                            to: Some(Offset(*end)),
-                        });
-                    }
-                    0
-                }
-            };
-            known.insert(place.clone(), (*from, *end, counted));
+        for (place, span) in spans {
+            let before = self.known.get(&place).copied();
+            let same = before.filter(|before| (before.from, before.to) == (span.from, span.to));
+            if same.is_none() && span.len() > 0 {
+                unread.entry(place.0.clone()).or_default().push(Stretch {
+                    partition: place.1,
+                    from: From::Offset(Offset(span.from)),
+                    to: Some(Offset(span.to)),
+                });
+            }
+            known.insert(place, same.unwrap_or(span));
         }
         for (topic, stretches) in unread {
-            read_stretches(&self.kafka, topic, &stretches, self.timeout, |record| {
+            read_stretches(&self.kafka, &topic, &stretches, self.timeout, |record| {
                 if let Some(span) = known.get_mut(&(topic.clone(), record.partition)) {
-                    span.2 += 1;
+                    span.entries += 1;
+                    let older = [span.oldest_ms, record.timestamp_ms];
+                    span.oldest_ms = older.into_iter().flatten().min();
                 }
                 ControlFlow::Continue(())
             })?;
         }
         self.known = known;
-        Ok(self.known.values().map(|(_, _, counted)| counted).sum())
+        Ok(())
     }
 }

@@ -72,12 +72,13 @@ impl Plan {
     }
 
     pub fn toml(&self) -> String {
+        // One `host:port` an item; Kafka's own tools take the list as one text.
+        let servers: Vec<&str> = self.bootstrap.split(',').collect();
         format!(
-            "name = \"{}\"\n[redis]\nurl = \"{}\"\n{}\n[kafka]\nbootstrap_servers = [{:?}]\n{}\n[shards]\ncount = {}\n{}\n",
+            "name = \"{}\"\n[redis]\nurl = \"{}\"\n{}\n[kafka]\nbootstrap_servers = {servers:?}\n{}\n[shards]\ncount = {}\n{}\n",
             self.name,
             self.redis_url,
             self.redis_more,
-            self.bootstrap,
             self.more,
             self.shards,
             self.routes.join("\n")

@@ -390,7 +390,7 @@ fn kafka_parts(status: &Status, edge: &EdgeStatus, parts: &mut Vec<String>) {
         None => {}
     }
     if let Some(some) = kafka.offline_partitions.filter(|some| *some > 0) {
-        parts.push(format!("{} WITHOUT A LEADER", counted(some, "partition")));
+        parts.push(format!("{} OFFLINE", counted(some, "partition")));
     }
     if let Some(disk) = kafka.disk_used_ratio {
         parts.push(format!("disk {:.0} %", disk * 100.0));

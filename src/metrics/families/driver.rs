@@ -161,6 +161,15 @@ fn groups(status: &Status) -> Vec<Family> {
         "lockgate_groups_lag_entries",
         "Entries that a consumer group is behind, transaction markers not counted; absent where it is not known",
     );
+    let mut late = gauge(
+        "lockgate_groups_lag_seconds",
+        "Age of the oldest entry that a consumer group has not done, as its record is dated, 0 if there is none; absent where it is not known",
+    );
+    let mut pace = gauge(
+        "lockgate_groups_throughput_baseline_ratio",
+        "Throughput of the application's groups, of the baseline's; absent without a baseline, or where nobody has told it lately",
+    );
+    pace.add_known(&[], status.driver.throughput_ratio);
     let mut uncommitted = gauge(
         "lockgate_groups_uncommitted_partitions",
         "Partitions that hold something and on which the group has committed nothing",
@@ -168,9 +177,10 @@ fn groups(status: &Status) -> Vec<Family> {
     for group in &status.groups {
         let labels = [("store", group.store.as_str()), ("group", &group.group)];
         lag.add_known(&labels, group.lag_entries.map(float));
+        late.add_known(&labels, group.lag_seconds);
         uncommitted.add_known(&labels, group.uncommitted_partitions.map(float));
     }
-    vec![lag, uncommitted]
+    vec![lag, late, uncommitted, pace]
 }
 
 fn replicas(status: &Status) -> Vec<Family> {
@@ -182,12 +192,31 @@ fn replicas(status: &Status) -> Vec<Family> {
         "lockgate_kafka_offline_partitions",
         "Partitions without a leader",
     );
+    let mut starved = gauge(
+        "lockgate_kafka_under_min_isr_partitions",
+        "Partitions with fewer replicas in sync than their topic's min.insync.replicas, which take no records; absent where a setting is not known",
+    );
+    let mut probes = gauge(
+        "lockgate_kafka_probe_success",
+        "1 while Kafka tells what it is asked, 0 where it refuses or does not answer; absent where there is no cause to ask",
+    );
+    let mut answered = gauge(
+        "lockgate_kafka_probe_timestamp_seconds",
+        "When Kafka last told what it was asked",
+    );
     if let Some(kafka) = &status.kafka {
+        for (probe, failed) in &kafka.probes {
+            let at = kafka.probes_answered_at.get(probe);
+            let at = at.map(String::as_str).and_then(unix_seconds);
+            probes.add(&[("probe", probe)], flag(failed.is_none()));
+            answered.add_known(&[("probe", probe)], at);
+        }
         let routed = [("scope", "routed")];
         under.add_known(&routed, kafka.under_replicated_partitions.map(float));
         offline.add_known(&routed, kafka.offline_partitions.map(float));
+        starved.add_known(&routed, kafka.under_min_isr_partitions.map(float));
     }
-    vec![under, offline]
+    vec![under, offline, starved, probes, answered]
 }
 
 fn clients(driver: &DriverStatus) -> Family {

@@ -41,6 +41,8 @@ pub struct View {
     pub error: Option<String>,
     pub journal: Vec<Record>,
     pub margins: BTreeMap<Measure, Option<f64>>,
+    /// Of the baseline's throughput.
+    pub pace: Option<f64>,
 }
 
 /// The outside's way to a driver.

@@ -4,18 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::sample;
+use tokio::sync::watch;
+
+use super::minimums::Minimums;
+use super::{routed, sample};
 use crate::config;
 use crate::flags::below;
-use crate::migration::driver::Handle;
+use crate::migration::driver::{Handle, now_ms};
 use crate::migration::gate::{Measure, Reading};
-use crate::migration::measure::{Measurements, is_captured};
+use crate::migration::measure::Measurements;
+use crate::migration::view::time;
 use crate::placement::{Partition, Topic};
 use crate::status::{Board, GroupStatus, KafkaStatus, Status};
 use crate::topics::{self, Admin, Group, GroupLag, Kafka, TopicState};
 
 /// How long one question to a group's coordinator or a leader may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// What is asked: the topics' partitions, and the groups' offsets with the logs' ends.
+const METADATA: &str = "metadata";
+const GROUPS: &str = "groups";
 /// Partitions that are named where some cannot be told of.
 const NAMED: usize = 3;
 
@@ -29,6 +36,10 @@ pub struct Looks {
     too_far: u64,
     measurements: Measurements,
     board: Arc<Board>,
+    minimums: watch::Receiver<Minimums>,
+    /// Why the last question failed, if it did; what there is no cause to ask is not here.
+    probes: BTreeMap<String, Option<String>>,
+    answered_at: BTreeMap<String, String>,
 }
 
 impl Looks {
@@ -37,6 +48,7 @@ impl Looks {
         measurements: Measurements,
         kafka: &Kafka,
         board: Arc<Board>,
+        minimums: watch::Receiver<Minimums>,
     ) -> Result<Self, topics::Error> {
         let groups = config.groups.into_iter().map(|group| {
             let looks = Group::new(kafka, &group.name, TIMEOUT)?;
@@ -48,6 +60,9 @@ impl Looks {
             too_far: config.gates.group_lag,
             measurements,
             board,
+            minimums,
+            probes: BTreeMap::new(),
+            answered_at: BTreeMap::new(),
         })
     }
 
@@ -55,11 +70,13 @@ impl Looks {
     pub async fn look(&mut self, handle: &Handle) {
         let status = self.board.snapshot();
         let layouts = self.layouts(&status).await;
-        let shown = match &layouts {
+        let mut shown = match &layouts {
             Ok(layouts) => self.brokers(layouts).await,
-            Err(_) => None,
+            Err(_) => KafkaStatus::default(),
         };
-        self.board.kafka(shown);
+        shown.probes = self.probes.clone();
+        shown.probes_answered_at = self.answered_at.clone();
+        self.board.kafka(Some(shown));
         let lacking = match &layouts {
             Ok(layouts) => lacking(layouts),
             Err(why) => Reading::Unknown(why.clone()),
@@ -73,6 +90,7 @@ impl Looks {
             .map_or(0, |state| state.told.share.consumers);
         if share == 0 || layouts.is_err() {
             self.board.groups(Vec::new());
+            self.probes.remove(GROUPS);
         }
         let lag = match layouts {
             _ if share == 0 => Reading::Unknown("no partition is read from Kafka yet".to_owned()),
@@ -83,50 +101,51 @@ impl Looks {
     }
 
     /// What the brokers' metadata says, for the status.
-    async fn brokers(&self, layouts: &Layouts) -> Option<KafkaStatus> {
-        let up: BTreeSet<i32> = self
-            .admin
-            .brokers()
-            .await
-            .ok()?
-            .iter()
-            .map(|one| one.id)
-            .collect();
+    async fn brokers(&self, layouts: &Layouts) -> KafkaStatus {
+        let asked = self.admin.brokers().await;
+        let up = asked.map(|found| found.iter().map(|one| one.id).collect::<BTreeSet<i32>>());
+        let up = up.ok();
         let partitions = || layouts.values().flat_map(|topic| &topic.partitions);
         let replicas = partitions().flat_map(|partition| partition.replicas.iter().copied());
-        let all: BTreeSet<i32> = up.iter().copied().chain(replicas).collect();
+        let all = up.as_ref().map(|up| {
+            up.iter()
+                .copied()
+                .chain(replicas)
+                .collect::<BTreeSet<i32>>()
+        });
         let known = !layouts.is_empty();
         let offline = partitions()
             .filter(|partition| partition.leader.is_none())
             .count() as u64;
-        Some(KafkaStatus {
-            brokers: Some(all.len() as u64),
-            brokers_up: Some(up.len() as u64),
+        KafkaStatus {
+            brokers: all.map(|all| all.len() as u64),
+            brokers_up: up.map(|up| up.len() as u64),
             under_replicated_partitions: known.then(|| lacks(layouts)),
             offline_partitions: known.then_some(offline),
+            under_min_isr_partitions: starved(layouts, &self.minimums.borrow()),
             ..KafkaStatus::default()
-        })
+        }
     }
 
-    async fn layouts(&self, status: &Status) -> Result<Layouts, String> {
+    async fn layouts(&mut self, status: &Status) -> Result<Layouts, String> {
         let topics = self.topics(status, &[])?;
         let asked = self.admin.layouts(&topics).await;
-        asked.map_err(|error| error.to_string())
+        let asked = asked.map_err(|error| error.to_string());
+        self.probed(METADATA, asked.as_ref().err().cloned());
+        asked
+    }
+
+    fn probed(&mut self, probe: &str, failed: Option<String>) {
+        if failed.is_none() {
+            self.answered_at.insert(probe.to_owned(), time(now_ms()));
+        }
+        self.probes.insert(probe.to_owned(), failed);
     }
 
     /// The topics of these routes; of all, where none is named.
     fn topics(&self, status: &Status, routes: &[String]) -> Result<Vec<Topic>, String> {
         let wanted = |name: &str| routes.is_empty() || routes.iter().any(|route| route == name);
-        let mut topics = BTreeSet::new();
-        for route in status.routes.iter().filter(|route| wanted(&route.name)) {
-            if is_captured(&route.topic) {
-                let mut all = self.measurements.routed()?;
-                topics.extend(all.remove(&route.name).unwrap_or_default());
-            } else {
-                topics.insert(route.topic.clone());
-            }
-        }
-        Ok(topics.into_iter().map(Topic::from).collect())
+        routed(&self.measurements, status, wanted)
     }
 
     /// The greatest lag of all groups over the partitions that are Kafka's; not known where that of one is not.
@@ -139,20 +158,25 @@ impl Looks {
         let mut greatest = 0;
         let mut shown = Vec::new();
         let mut unknown = None;
+        let mut failed = None;
         for (mut group, routes) in std::mem::take(&mut self.groups) {
             let places = self
                 .topics(status, &routes)
                 .map(|topics| places(&topics, layouts, share));
             let looked = tokio::task::spawn_blocking(move || {
-                let lag = places.and_then(|places| {
+                let asked = places.and_then(|places| {
                     if places.is_empty() {
                         return Err("no routed topic exists yet".to_owned());
                     }
-                    group.lag(&places).map_err(|error| error.to_string())
+                    Ok(group.lag(&places).map_err(|error| error.to_string()))
                 });
-                (group, lag)
+                (group, asked)
             });
-            let (group, lag) = crate::tasks::passed_on(looked.await);
+            let (group, asked) = crate::tasks::passed_on(looked.await);
+            if let Ok(Err(why)) = &asked {
+                failed.get_or_insert_with(|| format!("group {}: {why}", group.name()));
+            }
+            let lag = asked.flatten();
             shown.push(told(&group, lag.as_ref().ok()));
             match lag {
                 Ok(lag) => {
@@ -164,6 +188,7 @@ impl Looks {
             self.groups.push((group, routes));
         }
         self.board.groups(shown);
+        self.probed(GROUPS, failed);
         match unknown {
             Some(why) if greatest < self.too_far => Reading::Unknown(why),
             #[expect(
@@ -195,9 +220,22 @@ fn told(group: &Group, lag: Option<&GroupLag>) -> GroupStatus {
         store: "kafka".to_owned(),
         group: group.name().to_owned(),
         lag_entries: known.map(|lag| lag.entries),
+        lag_seconds: known.and_then(|lag| late(lag, now_ms())),
         uncommitted_partitions: lag.map(|lag| lag.uncommitted.len() as u64),
         ..GroupStatus::default()
     }
+}
+
+/// The age of the oldest entry that the group has not done, 0 if there is none.
+fn late(lag: &GroupLag, now_ms: i64) -> Option<f64> {
+    if lag.entries == 0 {
+        return Some(0.0);
+    }
+    // A producer's clock may be ahead of ours.
+    let age = now_ms.saturating_sub(lag.oldest_ms?).max(0);
+    #[expect(clippy::cast_precision_loss, reason = "ages lie far below 2^53 ms")]
+    let seconds = age as f64 / 1_000.0;
+    Some(seconds)
 }
 
 /// Why a group's lag is not known.
@@ -244,6 +282,21 @@ fn lacking(layouts: &Layouts) -> Reading {
     Reading::Value(lacking)
 }
 
+/// How many partitions have fewer replicas in sync than their topic wants before it takes a record; not known where that of one
+/// topic is not. Kafka wants no more than there are replicas at all.
+fn starved(layouts: &Layouts, minimums: &Minimums) -> Option<u64> {
+    let mut starved = 0;
+    for (topic, state) in layouts {
+        let wanted = *minimums.get(topic)?;
+        let below = state.partitions.iter().filter(|partition| {
+            partition.in_sync.len() < wanted.min(partition.replicas.len())
+                || partition.leader.is_none()
+        });
+        starved += below.count() as u64;
+    }
+    (!layouts.is_empty()).then_some(starved)
+}
+
 fn lacks(layouts: &Layouts) -> u64 {
     let partitions = layouts.values().flat_map(|topic| &topic.partitions);
     let lacking = partitions.filter(|partition| {
@@ -275,6 +328,33 @@ mod tests {
         let layouts = Layouts::from([topic("a", &[3, 2, 3]), topic("b", &[0])]);
         assert_eq!(lacking(&layouts), Reading::Value(2.0));
         assert!(matches!(lacking(&Layouts::new()), Reading::Unknown(_)));
+    }
+
+    #[test]
+    fn partitions_that_take_no_records_are_counted_where_all_settings_are_known() {
+        let layouts = Layouts::from([topic("a", &[3, 2, 1]), topic("b", &[0, 3])]);
+        let wanting = |minimums: &[(&str, usize)]| {
+            let known = minimums.iter();
+            let known = known.map(|(topic, wanted)| (Topic::from(*topic), *wanted));
+            starved(&layouts, &known.collect())
+        };
+        assert_eq!(wanting(&[("a", 2), ("b", 1)]), Some(2));
+        assert_eq!(wanting(&[("a", 5), ("b", 1)]), Some(3), "3 of 3 are enough");
+        assert_eq!(wanting(&[("a", 2)]), None);
+        assert_eq!(starved(&Layouts::new(), &Minimums::new()), None);
+    }
+
+    #[test]
+    fn a_lag_in_seconds_is_the_oldest_entrys_age() {
+        let lag = |entries, oldest_ms| GroupLag {
+            entries,
+            oldest_ms,
+            ..GroupLag::default()
+        };
+        assert_eq!(late(&lag(0, None), 9_000), Some(0.0));
+        assert_eq!(late(&lag(3, Some(1_500)), 9_000), Some(7.5));
+        assert_eq!(late(&lag(3, Some(9_500)), 9_000), Some(0.0));
+        assert_eq!(late(&lag(3, None), 9_000), None, "not known is not 0");
     }
 
     #[test]

@@ -113,3 +113,62 @@ pub fn wellness(status: &Status, samples: &[Sample], freshness_ms: i64, now_ms: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::Board;
+
+    fn board() -> Board {
+        Board::new("demo", "a", [("r", "t")])
+    }
+
+    fn lacking(reading: Reading, at_ms: i64) -> [Sample; 1] {
+        [Sample {
+            measure: Measure::UnderReplicated,
+            reading,
+            at_ms,
+        }]
+    }
+
+    #[test]
+    fn kafka_out_of_reach_or_a_partition_without_a_replica_is_a_trouble() {
+        let well = board();
+        well.edge_up("kafka");
+        let seen = |board: &Board, value| {
+            wellness(
+                &board.snapshot(),
+                &lacking(Reading::Value(value), 1_000),
+                15_000,
+                9_000,
+            )
+        };
+        assert_eq!(seen(&well, 0.0), Wellness::Well);
+        assert_eq!(seen(&well, 1.0), Wellness::Unwell);
+        let down = board();
+        down.edge_error("kafka", "connect", "refused".to_owned(), true);
+        assert_eq!(seen(&down, 0.0), Wellness::Unwell);
+        // Whoever cannot be reached cannot be asked for its replicas either.
+        assert_eq!(
+            wellness(&down.snapshot(), &[], 15_000, 9_000),
+            Wellness::Unwell
+        );
+    }
+
+    #[test]
+    fn what_was_not_looked_at_lately_is_neither_well_nor_a_trouble() {
+        let up = board();
+        up.edge_up("kafka");
+        let of = |samples: &[Sample], board: &Board| {
+            let seen = wellness(&board.snapshot(), samples, 15_000, 20_000);
+            assert!(matches!(seen, Wellness::Unknown(_)), "{seen:?}");
+        };
+        of(&[], &up);
+        of(&lacking(Reading::Value(1.0), 1_000), &up);
+        of(
+            &lacking(Reading::Unknown("no answer".to_owned()), 19_000),
+            &up,
+        );
+        of(&lacking(Reading::Value(0.0), 19_000), &board());
+    }
+}

@@ -535,3 +535,25 @@ fn random_events_and_crashes_keep_every_promise() {
         "(made but not documented, documented but not made)"
     );
 }
+
+#[test]
+fn pace_is_a_share_of_the_baseline_and_needs_both_and_fresh() {
+    let mut world = calm(Step::consumers(5));
+    let at_ms = world.now_ms;
+    let sample = Sample {
+        measure: Measure::Throughput,
+        reading: crate::migration::gate::Reading::Value(400.0),
+        at_ms,
+    };
+    assert_eq!(world.drivers[0].machine.pace(at_ms), None, "not told yet");
+    let observation = Observation {
+        samples: vec![sample],
+        ..Observation::default()
+    };
+    world.give(0, Event::Observed(observation), "observed");
+    let machine = &mut world.drivers[0].machine;
+    assert_eq!(machine.pace(at_ms), Some(0.4));
+    assert_eq!(machine.pace(at_ms + 15_001), None, "told too long ago");
+    machine.state.baseline = None;
+    assert_eq!(machine.pace(at_ms), None, "nothing to hold it against");
+}

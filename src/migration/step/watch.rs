@@ -251,6 +251,19 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// What the groups do of the baseline's throughput; `None`: nobody has told it lately, or there is no baseline.
+    #[must_use]
+    pub fn pace(&self, now_ms: i64) -> Option<f64> {
+        let sample = self.sample(Measure::Throughput)?;
+        let fresh = now_ms.saturating_sub(sample.at_ms) <= self.freshness_ms();
+        match relative(&self.state, sample) {
+            Reading::Value(ratio) if fresh => Some(ratio).filter(|ratio| ratio.is_finite()),
+            _ => None,
+        }
+    }
+}
+
 /// A reading held against the baseline, where its gate asks for that.
 fn relative(state: &State, sample: &Sample) -> Reading {
     const NONE: &str = "there is no baseline; lockgate baseline record makes one, in shadow";

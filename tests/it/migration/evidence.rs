@@ -75,6 +75,7 @@ fn a_groups_lag_is_in_entries_and_what_was_never_committed_is_not_nothing() {
         "nothing was ever written: nothing is behind"
     );
 
+    let began = now_ms();
     write(&client, &topic, 0, 6, 2);
     assert_eq!(end(&topic, 0), 9, "three markers");
     assert_eq!(lag(&[place(0)]).uncommitted, [place(0)]);
@@ -82,6 +83,8 @@ fn a_groups_lag_is_in_entries_and_what_was_never_committed_is_not_nothing() {
     let behind = lag(&[place(0), place(1)]);
     assert_eq!((behind.entries, behind.exact), (6, true));
     assert_eq!(behind.uncommitted, []);
+    let recent = |oldest: Option<i64>| oldest.is_some_and(|ms| (began..=now_ms()).contains(&ms));
+    assert!(recent(behind.oldest_ms), "{behind:?} since {began}");
     commit(&name, &topic, 0, 4);
     assert_eq!(
         lag(&[place(0)]).entries,
@@ -89,7 +92,12 @@ fn a_groups_lag_is_in_entries_and_what_was_never_committed_is_not_nothing() {
         "one was done, and a marker passed"
     );
     commit(&name, &topic, 0, 8);
-    assert_eq!(lag(&[place(0)]).entries, 0, "only the last marker is left");
+    let level = lag(&[place(0)]);
+    assert_eq!(
+        (level.entries, level.oldest_ms),
+        (0, None),
+        "only the last marker is left"
+    );
     assert_eq!(
         lag(&[place(0)]).entries,
         0,
@@ -106,6 +114,7 @@ fn a_groups_lag_is_in_entries_and_what_was_never_committed_is_not_nothing() {
     commit(&name, &topic, 2, 0);
     let behind = lag(&[place(2)]);
     assert_eq!((behind.entries, behind.exact), (20_002, false), "a bound");
+    assert!(recent(behind.oldest_ms), "of the first records alone");
     commit(&name, &topic, 2, 3);
     let behind = lag(&[place(2)]);
     assert_eq!((behind.entries, behind.exact), (19_998, true), "counted");

@@ -8,7 +8,7 @@ use crate::harness::{Daemon, Prometheus, RedisOptions, RedisServer, Rules, event
 use crate::plan::{Plan, SOON, add, await_level, drain};
 
 use super::promql::{self, Selector};
-use super::scenarios::groups::at_the_beginning;
+use super::scenarios::groups::{at_the_beginning, record_baseline};
 use super::scenarios::steered::{acknowledge, await_step, put_at, told};
 use super::walk::Walk;
 
@@ -93,11 +93,15 @@ impl Shown {
         for route in ["messages", "tasks"] {
             kafka().create_topic(&plan.topic(route), 1, &[]);
         }
-        plan.more = format!("[[migration.groups]]\nname = \"{}\"\n", plan.name);
+        plan.more = format!(
+            "[migration]\nevidence_freshness = \"10m\"\n[[migration.groups]]\nname = \"{}\"\n",
+            plan.name
+        );
         let topics = ["messages", "tasks"].map(|route| plan.topic(route));
         at_the_beginning(&plan.name, &topics);
         let mut daemon = plan.daemon();
         await_step(&daemon, "shadow", "steady");
+        record_baseline(&plan, &daemon, 900.0);
         drain(&mut daemon);
         put_at(&redis, &plan, "consumers:5");
         daemon.restart();

@@ -1,6 +1,8 @@
-//! Consumer groups that fall behind or commit nothing.
+//! Consumer groups that fall behind or commit nothing, and partitions that lack a replica or a leader.
 
-use crate::harness::{Prometheus, Rules, kafka, redis};
+use serde_json::json;
+
+use crate::harness::{Daemon, KafkaCluster, Prometheus, Rules, kafka, redis};
 use crate::migration::evidence::{commit, end};
 use crate::operator::walk::Walk;
 use crate::plan::{Plan, add, await_level, drain};
@@ -53,6 +55,86 @@ pub fn high(book: &str) {
 
 pub fn not_committing(book: &str) {
     behind(book, "warning", 10, None);
+}
+
+/// With evidence that stays, and a tripwire that only raises an alarm.
+const ALARM_ONLY: &str = "[migration]\nattempt_budget = \"2s\"\nsettle = \"0s\"\nevidence_freshness = \"10m\"\n\
+    [migration.tripwires.throughput]\nbeyond = 500000\naction = \"alarm\"\n";
+
+/// The groups do a third of what they did at Redis.
+pub fn throughput_low(book: &str) {
+    let mut plan = one_route("book-pace", &["a"], "");
+    plan.more = ALARM_ONLY.to_owned();
+    add(redis(), plan.database, "a", "x", 10);
+    let mut daemon = plan.daemon();
+    await_step(&daemon, "shadow", "steady");
+    record_baseline(&plan, &daemon, 900.0);
+    drain(&mut daemon);
+    put_at(redis(), &plan, "consumers:25");
+    daemon.restart();
+    daemon.wait_ready();
+    await_step(&daemon, "consumers:25", "steady");
+    tell_throughput(&daemon, 300.0);
+    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
+    prometheus.await_firing(book, "critical");
+    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    walk.through("First minute");
+    walk.through("Repair");
+    walk.until("Verify");
+    walk.finish();
+}
+
+/// The application says what its groups do, in entries a second.
+pub fn tell_throughput(daemon: &Daemon, value: f64) {
+    let evidence = json!({ "measure": "throughput", "value": value });
+    let (code, answer) = daemon.post("/v1/evidence", &evidence).expect("answered");
+    assert!((200..300).contains(&code), "{code}: {answer}");
+}
+
+/// What the groups do in shadow is what they are held against.
+pub fn record_baseline(plan: &Plan, daemon: &Daemon, throughput: f64) {
+    tell_throughput(daemon, throughput);
+    Walk::new("shadow", plan, daemon, "a").prepare("lockgate baseline");
+}
+
+/// A broker goes and comes back.
+pub fn under_replicated(book: &str) {
+    let cluster = KafkaCluster::start(3);
+    let plan = Plan::on("book-replica", redis(), redis().own_database(), &cluster);
+    let plan = plan.route("r", &["a"], "");
+    cluster.create_topic(&plan.topic("r"), 1, &[]);
+    broker_gone(book, &cluster, plan, &["First minute", "Repair"]);
+}
+
+/// The only replica's broker goes and comes back.
+pub fn offline(book: &str) {
+    let cluster = KafkaCluster::start(3);
+    let plan = Plan::on("book-leader", redis(), redis().own_database(), &cluster);
+    let plan = plan.route("r", &["a"], "");
+    let topic = plan.topic("r");
+    let last = "3";
+    cluster.tool(
+        "TopicCommand",
+        &["--create", "--topic", &topic, "--replica-assignment", last],
+    );
+    broker_gone(book, &cluster, plan, &["First minute"]);
+}
+
+fn broker_gone(book: &str, cluster: &KafkaCluster, plan: Plan, sections: &[&str]) {
+    add(redis(), plan.database, "a", "x", 10);
+    let daemon = plan.daemon();
+    await_step(&daemon, "shadow", "steady");
+    await_level(&daemon, "a");
+    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
+    cluster.kill(2);
+    prometheus.await_firing(book, "critical");
+    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    for section in sections {
+        walk.until(section);
+    }
+    cluster.restart(2);
+    walk.until("Verify");
+    walk.finish();
 }
 
 /// A group that has committed the beginning of these topics.

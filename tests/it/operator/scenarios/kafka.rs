@@ -8,6 +8,7 @@ use crate::operator::walk::Walk;
 use crate::plan::{Plan, SOON, Topic, add, await_level, await_state, drain, ids};
 
 use super::one_route;
+use super::steered::{await_step, put_at};
 
 /// A value that no topic with `max.message.bytes` of 1500 takes.
 fn large() -> String {
@@ -145,12 +146,7 @@ pub fn refuses(book: &str) {
     });
     let mut plan =
         Plan::on("book-denied", redis(), redis().own_database(), &cluster).route("r", &["a"], "");
-    let mut properties = cluster.sasl_properties();
-    plan.bootstrap = properties.remove("bootstrap.servers").unwrap();
-    plan.more = "[kafka.properties]\n".to_owned();
-    for (key, value) in properties {
-        plan.more.push_str(&format!("{key:?} = {value:?}\n"));
-    }
+    plan.more = as_user(&cluster, &mut plan.bootstrap);
     cluster.create_topic(&plan.topic("r"), 1, &[]);
     for kind in ["--group", "--transactional-id"] {
         cluster.allow_user(kind, "*", "All");
@@ -171,6 +167,54 @@ pub fn refuses(book: &str) {
     walk.through("Repair");
     walk.until("Verify");
     walk.finish();
+}
+
+/// Whoever asks may not see the application's group; by hand it may.
+pub fn probe_failing(book: &str) {
+    let cluster = KafkaCluster::start_options(KafkaOptions {
+        sasl: true,
+        ..KafkaOptions::default()
+    });
+    let mut plan =
+        Plan::on("book-probe", redis(), redis().own_database(), &cluster).route("r", &["a"], "");
+    plan.more = as_user(&cluster, &mut plan.bootstrap);
+    plan.more
+        .push_str("[[migration.groups]]\nname = \"workers\"\n");
+    cluster.create_topic(&plan.topic("r"), 1, &[]);
+    for kind in ["--group", "--transactional-id", "--topic"] {
+        cluster.allow_user(kind, "*", "All");
+    }
+    let denial = ["--deny-principal", "User:user", "--group", "workers"];
+    let denied = |how: &[&str]| {
+        let what = [how, &denial, &["--operation", "Describe"]].concat();
+        cluster.tool("AclCommand", &what);
+    };
+    denied(&["--add"]);
+    add(redis(), plan.database, "a", "x", 10);
+    let mut daemon = plan.daemon();
+    await_step(&daemon, "shadow", "steady");
+    drain(&mut daemon);
+    put_at(redis(), &plan, "consumers:25");
+    daemon.restart();
+    daemon.wait_ready();
+    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
+    prometheus.await_firing(book, "warning");
+    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    walk.through("First minute");
+    denied(&["--remove", "--force"]);
+    walk.until("Verify");
+    walk.finish();
+}
+
+/// The properties of a user who may do nothing yet, and where he reaches the cluster.
+fn as_user(cluster: &KafkaCluster, bootstrap: &mut String) -> String {
+    let mut properties = cluster.sasl_properties();
+    *bootstrap = properties.remove("bootstrap.servers").unwrap();
+    let mut table = "[kafka.properties]\n".to_owned();
+    for (key, value) in properties {
+        table.push_str(&format!("{key:?} = {value:?}\n"));
+    }
+    table
 }
 
 /// The checkpoint topic is deleted while the mirror is down.

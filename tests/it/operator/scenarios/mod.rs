@@ -33,6 +33,9 @@ scenarios! { EVERY_DAY:
     lockgate_absent "LockgateAbsent" => procedures::absent;
     lockgate_stores_apart "LockgateStoresApart" => parity::apart;
     lockgate_group_lag_explosion "LockgateGroupLagExplosion" => groups::explosion;
+    lockgate_group_throughput_low "LockgateGroupThroughputLow" => groups::throughput_low;
+    lockgate_kafka_under_replicated "LockgateKafkaUnderReplicated" => groups::under_replicated;
+    lockgate_kafka_offline "LockgateKafkaOffline" => groups::offline;
     lockgate_frozen "LockgateFrozen" => steered::frozen;
     lockgate_rollback_stuck "LockgateRollbackStuck" => steered::rollback_stuck;
     lockgate_rollback_not_ready "LockgateRollbackNotReady" => steered::not_ready;
@@ -93,6 +96,8 @@ scenarios! { IN_SOAK:
     lockgate_group_lag_high "LockgateGroupLagHigh" => groups::high;
     #[ignore = "long: make soak"]
     lockgate_group_not_committing "LockgateGroupNotCommitting" => groups::not_committing;
+    #[ignore = "long: make soak"]
+    lockgate_probe_failing "LockgateProbeFailing" => kafka::probe_failing;
     #[ignore = "long: make soak"]
     lost_driver "lost-driver" => steered::no_driver;
     #[ignore = "long: make soak"]
