@@ -115,7 +115,7 @@ impl Report {
             windows: Vec::new(),
             chain: String::new(),
         }
-        .as_it_reads_back();
+        .read_back();
         let windows = outcome.windows.iter().map(|window| Link {
             window: window.clone(),
             chain: String::new(),
@@ -140,7 +140,7 @@ impl Report {
     }
 
     /// A number may come back from JSON as its neighbour; the chain is over what whoever checks it reads.
-    fn as_it_reads_back(self) -> Self {
+    fn read_back(self) -> Self {
         let mut report = self;
         for _ in 0..READINGS {
             let text = report.beside_windows();
