@@ -46,7 +46,6 @@ const FROM_THE_FIRST: &[(&str, &[&str])] = &[
     ),
     ("lockgate_mirror_entries_total", &["direction=\"forward\""]),
     ("lockgate_mirror_bytes_total", &["direction=\"forward\""]),
-    ("lockgate_mirror_trim_headroom_seconds", &["route="]),
     (
         "lockgate_mirror_gap_entries_total",
         &[
