@@ -1,8 +1,10 @@
 //! The chain of a report's windows: each link is the SHA-256 of the link before and of everything that its window says.
 //!
-//! The first link before any window covers the report's head (migration, configuration, seed, share). So whoever knows the
-//! last link knows that nothing before it was altered, left out, put in or moved. It proves nothing against one who may
-//! rewrite the report and the note of its last link; that is what keeping the note elsewhere is for.
+//! The first link before any window covers the report's head (migration, configuration, seed, share). The last link, which
+//! is the report's, covers the last window's and all that the report says beside its windows: what was asked, the counts,
+//! the verdict, the differences. So whoever knows the last link knows that nothing was altered, left out, put in or moved.
+//! It proves nothing against one who may rewrite the report and the note of its last link; that is what keeping the note
+//! elsewhere is for.
 
 use ring::digest::{Context, SHA256};
 
@@ -41,6 +43,13 @@ pub fn links(report: &Report) -> Vec<String> {
             before.clone()
         })
         .collect()
+}
+
+/// The link that closes the report: over the last of these and all that the report says beside its windows.
+#[must_use]
+pub fn last(report: &Report, links: &[String]) -> String {
+    let before = links.last().cloned().unwrap_or_else(|| head(report));
+    hash(&[&before, &report.beside_windows()])
 }
 
 fn next(before: &str, window: &WindowDigest) -> String {
@@ -93,9 +102,10 @@ pub fn broken(report: &Report) -> Option<String> {
             window.through
         ));
     }
-    let last = links.last().cloned().unwrap_or_else(|| head(report));
-    (last != report.chain).then(|| {
-        "the last link is not that of the last window: windows were taken from the report's end, or added".to_owned()
+    (last(report, &links) != report.chain).then(|| {
+        "the report's last link is not over what it says: its verdict, its counts, its differences or what was asked are not as \
+         they were written, or windows were taken from the report's end, or added"
+            .to_owned()
     })
 }
 
@@ -103,6 +113,7 @@ pub fn broken(report: &Report) -> Option<String> {
 mod tests {
     use super::super::tests::report;
     use super::*;
+    use crate::parity::Verdict;
 
     #[test]
     fn whatever_is_altered_breaks_the_chain_there() {
@@ -123,6 +134,28 @@ mod tests {
         assert!(breaks(|r| r.seed = "1".to_owned()).contains("window 1 of 3"));
         assert!(breaks(|r| drop(r.windows.pop())).contains("report's end"));
         assert!(breaks(|r| r.windows.clear()).contains("report's end"));
+    }
+
+    #[test]
+    fn whatever_the_report_says_is_in_its_last_link() {
+        let changes: [fn(&mut Report); 10] = [
+            |r| r.outcome.verdict = Verdict::Level,
+            |r| *r.outcome.counts.classes.get_mut("missing").unwrap() = 0,
+            |r| r.outcome.counts.redis_entries += 1,
+            |r| r.outcome.routes.clear(),
+            |r| drop(r.outcome.differences.pop()),
+            |r| r.outcome.lower_bound = Some(1.0),
+            |r| r.outcome.began_at.clear(),
+            |r| r.asked.stream = Some("another".to_owned()),
+            |r| r.to = Some(crate::entry::EntryId::new(5, 0)),
+            |r| r.version.push('1'),
+        ];
+        for (nth, change) in changes.into_iter().enumerate() {
+            let mut report = report();
+            change(&mut report);
+            let why = broken(&report).unwrap_or_else(|| panic!("change {nth} was not found"));
+            assert!(why.contains("verdict"), "{nth}: {why}");
+        }
     }
 
     #[test]

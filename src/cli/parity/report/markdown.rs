@@ -259,7 +259,7 @@ fn check(lines: &mut Vec<String>, report: &Report) {
     lines.push("```".to_owned());
     lines.push(String::new());
     lines.push(
-        "Its last link, which covers the whole chain of windows; keep a note of it elsewhere:"
+        "Its last link, which covers the windows and all else that the report says; keep a note of it elsewhere:"
             .to_owned(),
     );
     lines.push(String::new());
