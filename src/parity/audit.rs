@@ -29,7 +29,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::checkpoint::Admission;
 use crate::config;
@@ -74,6 +74,8 @@ pub struct Auditor {
     holding: Holding,
     origins: Origins,
     last: Last,
+    /// Why what was counted here is not to be relied on, from then on.
+    unaccounted: Option<String>,
 }
 
 /// When things were last done, and how long they took.
@@ -113,6 +115,7 @@ impl Auditor {
                 recheck: Instant::now(),
                 recheck_every: RECHECK_EVERY,
             },
+            unaccounted: None,
         };
         (auditor, sender)
     }
@@ -193,9 +196,17 @@ impl Auditor {
             seen,
             origins: std::mem::take(&mut self.origins),
             recheck,
+            unaccounted: None,
         };
         let ran = round.run().await;
         self.origins = round.origins;
+        if let Some(why) = round.unaccounted {
+            self.unaccounted.get_or_insert_with(|| {
+                let error = Error::Unaccounted(why).to_string();
+                error!(error, "the auditor says no more that the stores are level");
+                error
+            });
+        }
         let steps = round.steps;
         if ran?.is_none() {
             return Ok(None);
@@ -320,7 +331,10 @@ impl Auditor {
                 .flat_map(|held| held.known.streams.values())
                 .collect(),
             unmirrored,
-            obstacle: obstacle.or(lacking).or(halted),
+            obstacle: (self.unaccounted.clone())
+                .or(obstacle)
+                .or(lacking)
+                .or(halted),
             limit: (self.settings.window * 3).max(LEAST_LIMIT) + self.last.took * 2,
         };
         let now = SystemTime::now();

@@ -151,6 +151,13 @@ pub struct Location {
     pub generation: u32,
 }
 
+/// What was read, counted where it is read and by nobody who judges it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Read {
+    pub redis: u64,
+    pub kafka: u64,
+}
+
 /// How many identities are in each class, and what was read to say so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -210,6 +217,35 @@ impl Counts {
     pub fn adds_up(&self) -> bool {
         self.total() == self.redis_entries + self.only_kafka
             && self.kafka_records + self.only_redis == self.total() + self.copies
+    }
+
+    /// Why these are not the counts of what was read, in words; `None`: they are.
+    #[must_use]
+    pub fn unaccounted(&self, read: Read) -> Option<String> {
+        if self.redis_entries != read.redis || self.kafka_records != read.kafka {
+            return Some(format!(
+                "{} entries and {} records were read, {} and {} are counted",
+                read.redis, read.kafka, self.redis_entries, self.kafka_records
+            ));
+        }
+        (!self.adds_up()).then(|| {
+            format!(
+                "{} identities are in the classes, of {} entries, {} records and {} that only Kafka has",
+                self.total(),
+                self.redis_entries,
+                self.kafka_records,
+                self.only_kafka
+            )
+        })
+    }
+
+    /// The same against what these counts themselves say was read.
+    #[must_use]
+    pub fn inconsistent(&self) -> Option<String> {
+        self.unaccounted(Read {
+            redis: self.redis_entries,
+            kafka: self.kafka_records,
+        })
     }
 
     pub fn add(&mut self, other: &Self) {
@@ -328,6 +364,18 @@ mod tests {
             "a copy belongs to the identity of the first"
         );
         assert_eq!((counts.faults(), counts.verified()), (1, 6));
+    }
+
+    #[test]
+    fn counts_of_something_else_than_was_read_are_not_accounted_for() {
+        let counts = Counts::level(5, 1);
+        let read = |redis, kafka| counts.unaccounted(Read { redis, kafka });
+        assert_eq!(read(5, 5), None);
+        assert!(read(6, 5).is_some_and(|why| why.starts_with("6 entries and 5 records were read")));
+        assert!(read(5, 4).is_some());
+        let mut torn = counts.clone();
+        torn.count(Class::Missing, 1);
+        assert!(torn.inconsistent().is_some_and(|why| why.contains("6 identities")));
     }
 
     #[test]

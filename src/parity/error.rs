@@ -14,6 +14,12 @@ pub enum Error {
     /// What was asked for makes no sense here.
     #[error("{0}")]
     Usage(String),
+    /// What was counted is not what was read.
+    #[error(
+        "the counts do not add up to what was read, so nothing can be said: {0}. This is a fault of lockgate's own and says \
+         nothing of the stores; please report it"
+    )]
+    Unaccounted(String),
 }
 
 impl Error {
@@ -35,7 +41,9 @@ impl Error {
                     | streams::ErrorKind::MasterDown
             ),
             Self::Kafka(error) | Self::Checkpoint(checkpoint::Error::Topics(error)) => kafka(error),
-            Self::Checkpoint(checkpoint::Error::Unreadable { .. }) | Self::Usage(_) => false,
+            Self::Checkpoint(checkpoint::Error::Unreadable { .. }) | Self::Usage(_) | Self::Unaccounted(_) => {
+                false
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::streams::Inspected;
 
 use self::logs::LogFacts;
 use self::subject::Subject;
-use super::class::{Class, Counts, Difference};
+use super::class::{Class, Counts, Difference, Read};
 use super::compare::{Facts, Finding, compare};
 use super::edges::Edges;
 use super::error::Error;
@@ -57,6 +57,7 @@ pub struct Wanted {
 #[derive(Clone, Debug, Default)]
 pub struct Looked {
     pub counts: Counts,
+    pub read: Read,
     /// All that are no match.
     pub differences: Vec<Difference>,
     /// Some entry that Redis still holds was mirrored in an older generation: the history broke and was not begun anew.
@@ -291,6 +292,10 @@ fn conclude(
     let mut facts = *facts;
     facts.shared_history |= subject.shares_history(facts.generation);
     let (held, found) = subject.sides();
+    let read = Read {
+        redis: held.len() as u64,
+        kafka: found.len() as u64,
+    };
     let found = &mut found.clone();
     let (counts, findings) = compare(&facts, held, found, |entry| {
         let log = match entry.record {
@@ -305,6 +310,7 @@ fn conclude(
         .map(|finding| difference(wanted, finding));
     Looked {
         counts,
+        read,
         differences: differences.collect(),
         shares_history: facts.shared_history,
     }

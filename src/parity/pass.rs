@@ -22,7 +22,7 @@ use crate::entry::{Database, EntryId, StreamRef};
 use crate::placement::{Offset, Partition, Topic};
 use crate::routing::{Binding, Routes};
 
-use super::class::{Class, Counts, Difference, Location, Why};
+use super::class::{Class, Counts, Difference, Location, Read, Why};
 use super::digest::Sum;
 use super::error::Error;
 
@@ -128,6 +128,9 @@ pub struct StreamPass {
     pub windows: Vec<Window>,
     /// Entries read from Redis.
     pub read: u64,
+    /// Those of them that are not in the sample.
+    #[serde(default)]
+    passed_over: u64,
     /// The last id read from Redis.
     cursor: EntryId,
     /// The greatest id seen in each partition, in the order of the log.
@@ -159,6 +162,7 @@ impl StreamPass {
             letters: binding.route().dead_letters().as_str().to_owned(),
             windows: Vec::new(),
             read: 0,
+            passed_over: 0,
             cursor,
             order: BTreeMap::new(),
             below: BTreeMap::new(),
@@ -339,6 +343,11 @@ impl Strays {
         }
     }
 
+    fn total(&self) -> u64 {
+        let by_route = self.counts.values();
+        by_route.flat_map(BTreeMap::values).sum()
+    }
+
     /// As counts of a route.
     #[must_use]
     pub fn of_route(&self, route: &str) -> Counts {
@@ -373,7 +382,11 @@ pub struct Pass {
     pub streams: Vec<StreamPass>,
     pub topics: Vec<TopicPass>,
     pub strays: Strays,
+    /// Records read from Kafka.
     pub kafka_records: u64,
+    /// Those of them that are none of the pass's: of other passes' streams, out of its range or its sample.
+    #[serde(default)]
+    passed_over: u64,
 }
 
 impl Pass {
@@ -393,10 +406,46 @@ impl Pass {
     /// next pass's business.
     pub fn settle_unlisted(&mut self, known: impl Fn(&StreamRef) -> bool) {
         for unlisted in std::mem::take(&mut self.unlisted) {
-            if !known(&unlisted.stream) {
+            if known(&unlisted.stream) {
+                self.passed_over += 1;
+            } else {
                 self.strays.add(unlisted.difference);
             }
         }
+    }
+
+    /// What was read of that which is the pass's.
+    #[must_use]
+    pub fn read(&self) -> Read {
+        let entries = self.streams.iter().map(|one| one.read - one.passed_over);
+        Read {
+            redis: entries.sum(),
+            kafka: self.kafka_records.saturating_sub(self.passed_over),
+        }
+    }
+
+    /// Why what was read is not what is in the windows and beside them, in words; `None`: it is.
+    #[must_use]
+    pub fn unaccounted(&self) -> Option<String> {
+        let mut kept = Read {
+            redis: 0,
+            kafka: self.strays.total() + self.unlisted.len() as u64,
+        };
+        for stream in &self.streams {
+            for window in &stream.windows {
+                kept.redis += window.redis.count;
+                kept.kafka += window.kafka.count;
+            }
+            let beside = stream.behind.len() + stream.ahead.len();
+            kept.kafka += stream.below.values().sum::<u64>() + stream.orphans + beside as u64;
+        }
+        let read = self.read();
+        (kept != read).then(|| {
+            format!(
+                "{} entries and {} records were read, {} and {} are kept of them",
+                read.redis, read.kafka, kept.redis, kept.kafka
+            )
+        })
     }
 
     /// Gives the streams their routes, after a pass was read back.

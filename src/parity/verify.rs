@@ -22,7 +22,7 @@ use crate::bound::lower_bound;
 use crate::entry::{Database, EntryId, StreamRef};
 use crate::placement::Topic;
 
-use super::class::{Class, Counts, Difference};
+use super::class::{Class, Counts, Difference, Read};
 use super::digest::hexadecimal;
 use super::edges::Edges;
 use super::error::Error;
@@ -92,6 +92,8 @@ struct Looks {
 struct LookedWindow {
     round: u32,
     counts: Counts,
+    #[serde(default)]
+    read: Read,
     differences: Vec<Difference>,
     not_kept: u64,
     shares_history: bool,
@@ -225,9 +227,26 @@ impl Verification {
             }
             self.looks.rounds += 1;
         }
+        self.account()?;
         self.ended_at = Some(now());
         each(self);
         Ok(Ran::Finished)
+    }
+
+    /// Every entry and record that was read is in one class, or this is no answer.
+    fn account(&self) -> Result<(), Error> {
+        let mut read = self.pass.read();
+        for (&(stream, window), looked) in &self.looked {
+            // Each window counts by its last look, which read it again.
+            let before = &self.pass.streams[stream].windows[window];
+            read.redis = read.redis + looked.read.redis - before.redis.count;
+            read.kafka = read.kafka + looked.read.kafka - before.kafka.count;
+        }
+        let unaccounted = self.pass.unaccounted();
+        match unaccounted.or_else(|| self.outcome().counts.unaccounted(read)) {
+            Some(why) => Err(Error::Unaccounted(why)),
+            None => Ok(()),
+        }
     }
 
     /// The pass, both sides.
@@ -568,6 +587,7 @@ impl LookedWindow {
         Self {
             round,
             counts: looked.counts,
+            read: looked.read,
             differences: looked.differences,
             not_kept,
             shares_history: looked.shares_history,
@@ -598,6 +618,16 @@ fn now() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_that_was_read_and_is_in_no_class_ends_in_an_error_of_our_own() {
+        let mut verification = Verification::default();
+        assert!(verification.account().is_ok());
+        verification.pass.kafka_records = 1;
+        let error = verification.account().unwrap_err();
+        assert!(!error.is_out_of_reach());
+        assert!(error.to_string().contains("a fault of lockgate's own"), "{error}");
+    }
 
     #[test]
     fn what_was_looked_at_is_kept_and_read_back() {

@@ -253,6 +253,9 @@ fn unfinished(
         Ok(Ran::Finished | Ran::Interrupted) => Exit::Unknown,
         Err(error) => exit_of(error),
     };
+    if let Err(error @ parity::Error::Unaccounted(_)) = &ran {
+        return told(error);
+    }
     let what = match ran {
         Ok(_) => "interrupted".to_owned(),
         Err(error) => error.to_string(),

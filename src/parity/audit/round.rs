@@ -28,6 +28,7 @@ use crate::routing::Binding;
 use crate::streams::Inspected;
 use crate::topics::Bounds;
 
+use super::super::class::Counts;
 use super::super::edges::Edges;
 use super::super::error::Error;
 use super::super::pace::Pace;
@@ -87,6 +88,8 @@ pub struct Round<'a> {
     pub origins: Origins,
     /// Open differences are looked at again, and not only where something came of them.
     pub recheck: bool,
+    /// What was counted is not what was read: in which words.
+    pub unaccounted: Option<String>,
 }
 
 impl Round<'_> {
@@ -110,6 +113,7 @@ impl Round<'_> {
             let Some(pass) = self.read(&group, &scopes, &topics, &ends).await? else {
                 return Ok(None);
             };
+            self.account(pass.unaccounted());
             self.fold(&group, &pass);
             self.take_strays(&group, &pass);
             if self.look_at_new(&group, pass, &ends).await?.is_none() {
@@ -120,7 +124,20 @@ impl Round<'_> {
             return Ok(None);
         }
         self.close(&topics, &ends, &scopes);
+        let counts = self.steps.values().flat_map(|step| {
+            let judged = step.streams.values().map(|stream| &stream.judged);
+            judged.chain(step.known.streams.values().map(|state| &state.counts))
+        });
+        let inconsistent = counts.filter_map(Counts::inconsistent).next();
+        self.account(inconsistent);
         Ok(Some(()))
+    }
+
+    /// Takes note of counts that are wrong: whatever they say of the stores is no answer.
+    fn account(&mut self, unaccounted: Option<String>) {
+        if let Some(why) = unaccounted {
+            self.unaccounted.get_or_insert(why);
+        }
     }
 
     /// A log that ends before where it was read to is not the one that was read: what was compared with it says nothing now.

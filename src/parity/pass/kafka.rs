@@ -83,14 +83,6 @@ impl Pass {
         }
         Ok(true)
     }
-
-    /// Puts a record that an earlier pass kept into its window.
-    pub fn bring(&mut self, stream: usize, beside: &Beside) {
-        let Some(pass) = self.streams.get_mut(stream) else {
-            return;
-        };
-        pass.place(beside, self.keeps_beside);
-    }
 }
 
 /// One topic while it is read.
@@ -208,6 +200,7 @@ impl<'a> Reading<'a> {
             );
         }
         if self.pass.lots != u64::MAX && self.side.lot(identity.id) > self.pass.lots {
+            self.pass.passed_over += 1;
             return;
         }
         let beside = Beside {
@@ -218,13 +211,16 @@ impl<'a> Reading<'a> {
             repaired: identity.repaired,
         };
         let keeps = self.pass.keeps_beside;
-        self.pass.streams[at].place(&beside, keeps);
+        if !self.pass.streams[at].place(&beside, keeps) {
+            self.pass.passed_over += 1;
+        }
     }
 
     /// A record of a stream that the pass does not know: another pass's, or nobody's.
     fn take_unknown(&mut self, identity: &Identity<'_>, record: &RecordView<'_>) {
         let elsewhere = self.brought_by_a_route(identity.stream);
         if elsewhere.is_some() && !self.pass.covers_all {
+            self.pass.passed_over += 1;
             return;
         }
         let name = StreamName::from(identity.stream);
@@ -299,8 +295,8 @@ impl StreamPass {
         }
     }
 
-    /// Puts a record where it belongs.
-    fn place(&mut self, record: &Beside, keeps_beside: bool) {
+    /// Puts a record where it belongs. `false`: it is none of the pass's.
+    fn place(&mut self, record: &Beside, keeps_beside: bool) -> bool {
         let scope = &self.scope;
         if record.id <= scope.after || record.id > scope.through {
             if keeps_beside {
@@ -311,7 +307,7 @@ impl StreamPass {
                 };
                 side.push(record.clone());
             }
-            return;
+            return keeps_beside;
         }
         let in_order = self.ascends(record);
         if record.id < self.scope.floor() {
@@ -326,7 +322,7 @@ impl StreamPass {
                 self.below_examples.push((why, record.clone()));
             }
             *before += 1;
-            return;
+            return true;
         }
         let at = self
             .windows
@@ -338,6 +334,7 @@ impl StreamPass {
             // One of a generation that no checkpoint knows has to be looked at.
             window.disorder |= record.at.generation > self.scope.generation;
         }
+        true
     }
 
     /// Whether the record's id is above all before it in its partition. Dead letters and repaired records stand outside the

@@ -79,6 +79,8 @@ impl StreamPass {
             let (hash, letter) = side.hash(&self.stream, binding, entry);
             window.redis.add(hash);
             window.letters += u64::from(letter);
+        } else {
+            self.passed_over += 1;
         }
     }
 

@@ -28,6 +28,7 @@ fn stream_pass(scope: Scope) -> StreamPass {
         letters: String::new(),
         windows: Vec::new(),
         read: 0,
+        passed_over: 0,
         cursor: scope.floor(),
         order: BTreeMap::new(),
         below: BTreeMap::new(),
@@ -124,4 +125,24 @@ fn windows_that_were_cut_before_are_cut_there_again_even_where_nothing_is_left()
     pass.close();
     let ends: Vec<EntryId> = pass.windows.iter().map(|window| window.through).collect();
     assert_eq!(ends, [id(3), id(5), id(9)]);
+}
+
+#[test]
+fn what_is_read_and_not_kept_is_noticed() {
+    let mut stream = stream_pass(scope(0, 9, Some(1), 9));
+    let mut window = Window::default();
+    window.redis.add(5);
+    window.kafka.add(5);
+    stream.windows.push(window);
+    (stream.read, stream.passed_over, stream.orphans) = (3, 2, 1);
+    let mut pass = Pass::new(1, vec![stream], Vec::new());
+    (pass.kafka_records, pass.passed_over) = (6, 4);
+    assert_eq!(pass.unaccounted(), None);
+    assert_eq!(pass.read(), Read { redis: 1, kafka: 2 });
+    pass.kafka_records += 1;
+    let why = pass.unaccounted().expect("a record went nowhere");
+    assert_eq!(why, "1 entries and 3 records were read, 1 and 2 are kept of them");
+    pass.passed_over += 1;
+    pass.streams[0].read += 1;
+    assert!(pass.unaccounted().is_some(), "an entry went nowhere");
 }

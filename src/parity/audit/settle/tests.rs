@@ -47,7 +47,7 @@ fn looked(matches: u64, differences: Vec<Difference>) -> Looked {
     Looked {
         counts,
         differences,
-        shares_history: false,
+        ..Looked::default()
     }
 }
 
