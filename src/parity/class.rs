@@ -375,7 +375,10 @@ mod tests {
         assert!(read(5, 4).is_some());
         let mut torn = counts.clone();
         torn.count(Class::Missing, 1);
-        assert!(torn.inconsistent().is_some_and(|why| why.contains("6 identities")));
+        assert!(
+            torn.inconsistent()
+                .is_some_and(|why| why.contains("6 identities"))
+        );
     }
 
     #[test]

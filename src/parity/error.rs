@@ -41,9 +41,9 @@ impl Error {
                     | streams::ErrorKind::MasterDown
             ),
             Self::Kafka(error) | Self::Checkpoint(checkpoint::Error::Topics(error)) => kafka(error),
-            Self::Checkpoint(checkpoint::Error::Unreadable { .. }) | Self::Usage(_) | Self::Unaccounted(_) => {
-                false
-            }
+            Self::Checkpoint(checkpoint::Error::Unreadable { .. })
+            | Self::Usage(_)
+            | Self::Unaccounted(_) => false,
         }
     }
 }

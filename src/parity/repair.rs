@@ -67,7 +67,7 @@ impl Plan {
         }
     }
 
-    /// Missing entries that this plan leaves out: beyond the limit, or beyond what a verification lists.
+    /// Missing entries that this plan leaves out: beyond the limit.
     #[must_use]
     pub fn left_out(&self) -> u64 {
         self.missing.saturating_sub(self.produce.len() as u64)

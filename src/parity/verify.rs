@@ -53,6 +53,9 @@ pub struct Verification {
     #[serde(with = "pairs")]
     looked: BTreeMap<(usize, usize), LookedWindow>,
     looks: Looks,
+    /// Missing entries to be kept for a repair, whatever else there is.
+    #[serde(default)]
+    for_repair: u64,
 }
 
 /// A map whose keys are no strings, for JSON.
@@ -190,6 +193,13 @@ impl Verification {
     #[must_use]
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// Names so many missing entries, beside what it names anyway: for a plan of repair.
+    #[must_use]
+    pub const fn for_repair(mut self, missing: u64) -> Self {
+        self.for_repair = missing;
+        self
     }
 
     /// What the digests are keyed with.
@@ -359,12 +369,25 @@ impl Verification {
                 return Ok(false);
             };
             for (&at, looked) in group.iter().zip(looked) {
-                self.looked.insert(at, LookedWindow::new(round, looked));
+                self.looked.remove(&at);
+                let room = self.room_for_missing();
+                let looked = LookedWindow::new(round, looked, room);
+                self.looked.insert(at, looked);
             }
             each(self);
             rest = later.to_vec();
         }
         Ok(true)
+    }
+
+    /// How many more missing entries a repair is to have.
+    fn room_for_missing(&self) -> u64 {
+        if self.for_repair == 0 {
+            return 0;
+        }
+        let kept = self.looked.values().flat_map(|looked| &looked.differences);
+        let missing = kept.filter(|one| one.class == Class::Missing).count();
+        self.for_repair.saturating_sub(missing as u64)
     }
 
     /// As many windows as one reading of the logs is to serve.
@@ -503,10 +526,7 @@ impl Verification {
         }
         not_kept -= self.pass.strays.examples.len() as u64;
         differences.extend(self.pass.strays.examples.iter().cloned());
-        // Faults first: they are what one looks for.
-        differences.sort_by_key(|difference| !difference.class.is_fault());
-        not_kept += differences.len().saturating_sub(SHOWN) as u64;
-        differences.truncate(SHOWN);
+        not_kept += shorten(&mut differences, self.for_repair);
         let mut counts = Counts::default();
         routes.values().for_each(|route| counts.add(route));
         let unknown_because = self.unknown_because(&counts);
@@ -578,12 +598,8 @@ impl Verification {
 }
 
 impl LookedWindow {
-    fn new(round: u32, mut looked: Looked) -> Self {
-        looked
-            .differences
-            .sort_by_key(|difference| !difference.class.is_fault());
-        let not_kept = looked.differences.len().saturating_sub(SHOWN) as u64;
-        looked.differences.truncate(SHOWN);
+    fn new(round: u32, mut looked: Looked, missing: u64) -> Self {
+        let not_kept = shorten(&mut looked.differences, missing);
         Self {
             round,
             counts: looked.counts,
@@ -593,6 +609,25 @@ impl LookedWindow {
             shares_history: looked.shares_history,
         }
     }
+}
+
+/// Leaves those that are named, and says how many went: faults first, for they are what one looks for; before them as many
+/// missing entries as a repair is to have.
+fn shorten(differences: &mut Vec<Difference>, missing: u64) -> u64 {
+    let all = differences.len();
+    let (mut kept, mut others) = (Vec::new(), Vec::new());
+    for difference in differences.drain(..) {
+        if difference.class == Class::Missing && (kept.len() as u64) < missing {
+            kept.push(difference);
+        } else {
+            others.push(difference);
+        }
+    }
+    others.sort_by_key(|difference| !difference.class.is_fault());
+    others.truncate(SHOWN);
+    kept.append(&mut others);
+    *differences = kept;
+    (all - differences.len()) as u64
 }
 
 /// True a few times a second.
@@ -626,7 +661,42 @@ mod tests {
         verification.pass.kafka_records = 1;
         let error = verification.account().unwrap_err();
         assert!(!error.is_out_of_reach());
-        assert!(error.to_string().contains("a fault of lockgate's own"), "{error}");
+        assert!(
+            error.to_string().contains("a fault of lockgate's own"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_repair_has_the_missing_entries_that_it_asks_for_whatever_else_there_is() {
+        let difference = |class| Difference {
+            class,
+            route: String::new(),
+            database: None,
+            stream: None,
+            id: None,
+            parts: Vec::new(),
+            why: None,
+            topic: String::new(),
+            expected_partition: None,
+            records: Vec::new(),
+        };
+        let all = |class, count| std::iter::repeat_n(difference(class), count);
+        let found = || -> Vec<Difference> {
+            let gone = all(Class::Unverifiable, 10).chain(all(Class::Duplicate, SHOWN));
+            gone.chain(all(Class::Missing, 3_000)).collect()
+        };
+        let of = |differences: &[Difference], class| {
+            let named = differences.iter();
+            named.filter(|one| one.class == class).count()
+        };
+        let mut plan = found();
+        assert_eq!(shorten(&mut plan, 2_500), 510);
+        assert_eq!(of(&plan, Class::Missing), 2_500);
+        assert_eq!(of(&plan, Class::Duplicate), SHOWN);
+        let mut shown = found();
+        assert_eq!(shorten(&mut shown, 0), 3_010);
+        assert_eq!((shown.len(), of(&shown, Class::Duplicate)), (SHOWN, SHOWN));
     }
 
     #[test]

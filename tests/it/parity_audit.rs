@@ -208,7 +208,10 @@ fn a_record_below_the_first_entry_of_an_untrimmed_stream_is_extra_to_both() {
     });
     assert_eq!(seen["open"]["extra"], 1);
     let open = &seen["open_differences"][0];
-    assert_eq!((&open["id"], &open["why"]), (&json!("1-1"), &json!("unknown-id")));
+    assert_eq!(
+        (&open["id"], &open["why"]),
+        (&json!("1-1"), &json!("unknown-id"))
+    );
     assert_eq!(open["records"][0]["offset"], place.1);
     assert_counts_are_verifys(&[&daemon]);
 }

@@ -55,6 +55,8 @@ pub struct Scope {
     pub select: Select,
     pub sample: Option<Sample>,
     pub full: bool,
+    /// Missing entries that are named in any case.
+    pub for_repair: u64,
 }
 
 /// A configuration, and both stores as it names them.
@@ -170,6 +172,7 @@ impl Session {
         let streams = streams.map_err(|error| told(&error.into()))?;
         Verification::begin(&self.edges, streams, request)
             .await
+            .map(|verification| verification.for_repair(scope.for_repair))
             .map_err(|error| told(&error))
     }
 

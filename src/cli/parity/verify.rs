@@ -78,6 +78,7 @@ async fn verify(args: &Args, session: &Session, look: Look) -> anyhow::Result<Ex
         select: args.select.clone(),
         sample: args.sample,
         full: args.full,
+        for_repair: 0,
     };
     let outcome = match session.verify(&scope, &args.effort).await? {
         Ok(verification) => verification.outcome(),

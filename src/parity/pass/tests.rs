@@ -141,7 +141,10 @@ fn what_is_read_and_not_kept_is_noticed() {
     assert_eq!(pass.read(), Read { redis: 1, kafka: 2 });
     pass.kafka_records += 1;
     let why = pass.unaccounted().expect("a record went nowhere");
-    assert_eq!(why, "1 entries and 3 records were read, 1 and 2 are kept of them");
+    assert_eq!(
+        why,
+        "1 entries and 3 records were read, 1 and 2 are kept of them"
+    );
     pass.passed_over += 1;
     pass.streams[0].read += 1;
     assert!(pass.unaccounted().is_some(), "an entry went nowhere");

@@ -95,6 +95,7 @@ fn one(args: &Args, name: &str, id: EntryId, look: Look) -> anyhow::Result<Exit>
         },
         sample: None,
         full: true,
+        for_repair: 0,
     };
     if let Err(exit) = session.request(&scope) {
         return Ok(exit);

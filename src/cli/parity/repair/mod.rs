@@ -92,6 +92,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     let scope = Scope {
         select: args.select.clone(),
+        for_repair: args.limit,
         ..Scope::default()
     };
     let effort = Effort {

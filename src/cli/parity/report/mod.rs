@@ -165,6 +165,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         select: args.select.clone(),
         sample: args.sample,
         full: false,
+        for_repair: 0,
     };
     for path in args.out.iter().chain(&args.markdown) {
         if let Err(exit) = writable(path) {
