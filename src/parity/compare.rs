@@ -8,7 +8,7 @@
 //!   both:        repeated → duplicate; key, value, headers differ → mismatch; elsewhere → misplaced; behind a later entry
 //!                of its key → reordered; a dead letter → dead-lettered; else match
 //!   Redis alone: behind the checkpoint → pending; expired or compacted in Kafka → unverifiable; else missing
-//!   Kafka alone: trimmed or deleted in Redis → unverifiable; else extra
+//!   Kafka alone: trimmed or deleted in Redis → repeated → duplicate; else unverifiable; never there → extra
 //! ```
 
 use crate::entry::EntryId;
@@ -168,7 +168,11 @@ impl Comparison<'_> {
             self.counts.kafka_records += same.len() as u64;
             self.counts.copies += same.len() as u64 - 1;
             self.counts.only_kafka += 1;
-            let (class, why) = self.absence(same[0].id, same[0].at.generation);
+            let (class, why) = match self.absence(same[0].id, same[0].at.generation) {
+                // That there are two of it takes no entry to tell.
+                (Class::Unverifiable, why) if same.len() > 1 => (Class::Duplicate, why),
+                absence => absence,
+            };
             self.say(class, same[0].id, Vec::new(), Some(why), None, same);
         }
     }

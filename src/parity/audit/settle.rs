@@ -298,7 +298,10 @@ pub fn of_difference(difference: &Difference) -> Counts {
         | (Class::Unverifiable, Some(Why::KafkaExpired | Why::KafkaCompacted)) => {
             Counts::redis_alone(difference.class)
         }
-        (Class::Extra | Class::Unverifiable, _) => Counts::records_alone(difference.class, records),
+        // A duplicate that Redis no longer has says why.
+        (Class::Extra | Class::Unverifiable, _) | (Class::Duplicate, Some(_)) => {
+            Counts::records_alone(difference.class, records)
+        }
         (class, _) => Counts::both(class, records),
     }
 }

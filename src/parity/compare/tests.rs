@@ -162,6 +162,19 @@ fn what_redis_no_longer_has_is_not_called_extra() {
 }
 
 #[test]
+fn what_redis_no_longer_has_is_a_duplicate_where_kafka_has_it_twice() {
+    let mut facts = facts();
+    facts.first = Some(id(6));
+    let twice = [found(5, 0), found(5, 9)];
+    assert_eq!(
+        class(&facts, &[], &twice),
+        (Class::Duplicate, Some(Why::RedisTrimmed), Vec::new())
+    );
+    facts.whole = true;
+    assert_eq!(class(&facts, &[], &twice).0, Class::Extra);
+}
+
+#[test]
 fn a_generation_stands_for_its_entry_and_older_ones_for_themselves() {
     let mut facts = facts();
     (facts.generation, facts.shared_history) = (1, true);

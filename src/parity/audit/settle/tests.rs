@@ -131,6 +131,25 @@ fn a_second_record_of_a_sealed_entry_makes_it_a_duplicate() {
 }
 
 #[test]
+fn a_duplicate_of_an_entry_that_redis_has_removed_is_taken_back_as_it_was_counted() {
+    let (mut state, mut step) = (state(100), Step::default());
+    let twice = || {
+        let mut twice = difference(Class::Duplicate, 50, 2);
+        twice.why = Some(Why::RedisTrimmed);
+        looked(0, vec![twice])
+    };
+    judge_again(&mut state, id(50), 1, twice(), &mut step);
+    assert_eq!((state.faults(), state.counts.redis_entries), (1, 99));
+    judge_again(&mut state, id(50), 0, twice(), &mut step);
+    assert_eq!((state.faults(), state.counts.total()), (1, 100));
+    assert_eq!(
+        (state.counts.kafka_records, state.counts.only_kafka),
+        (101, 1)
+    );
+    assert!(state.counts.adds_up());
+}
+
+#[test]
 fn a_record_of_an_id_that_never_was_is_an_identity_more() {
     let (mut state, mut step) = (state(100), Step::default());
     let extra = looked(0, vec![difference(Class::Extra, 50, 1)]);
