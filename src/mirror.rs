@@ -20,6 +20,7 @@ mod layout;
 mod memory;
 mod mend;
 mod opening;
+mod pace;
 mod places;
 mod reader;
 mod shard;

@@ -29,7 +29,7 @@ pub struct Shards {
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "1ms"))]
     pub transaction_age: Duration,
-    /// Bytes of entries that may wait in memory per shard, between reading and producing.
+    /// Bytes of entries that may wait in memory per shard, between reading and producing. As much again may be on its way from Redis; a single entry that is larger always passes.
     #[schemars(range(min = 1, max = 1_073_741_824), extend("x-unit" = "bytes"))]
     pub buffer_bytes: usize,
 }

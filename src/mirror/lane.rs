@@ -6,6 +6,7 @@ use std::time::Instant;
 use tracing::{error, warn};
 
 use super::gaps::{Finding, Mark, assess};
+use super::pace::Pace;
 use super::shared::Shared;
 use super::slot::{Gap, Slot};
 use crate::checkpoint::Position;
@@ -13,9 +14,6 @@ use crate::config::OnTrouble;
 use crate::entry::{Entry, EntryId};
 use crate::status::{GapCause, Observation, Reason};
 use crate::streams::{Error, Inspected, StreamState};
-
-/// What the first read of a stream takes an entry to weigh; it halves with each read until it meets the truth.
-const FIRST_GUESS_BYTES: usize = 64 << 10;
 
 pub struct Lane {
     pub slot: Arc<Slot>,
@@ -26,7 +24,7 @@ pub struct Lane {
     pub busy: bool,
     pub halted: bool,
     pub exact_at: Instant,
-    pub entry_bytes: usize,
+    pub pace: Pace,
     forgiven: bool,
     not_a_stream: bool,
     /// Redis does not let us touch the key; looks go on until it does.
@@ -64,7 +62,7 @@ impl Lane {
             busy: false,
             halted: false,
             exact_at: Instant::now(),
-            entry_bytes: FIRST_GUESS_BYTES,
+            pace: Pace::new(),
             forgiven: slot.forgiven,
             not_a_stream: false,
             refused: false,
@@ -118,17 +116,15 @@ impl Lane {
         }
     }
 
-    /// Learns what entries of this stream weigh.
-    pub fn measure(&mut self, entries: &[Entry]) {
-        if entries.is_empty() {
-            return;
-        }
+    /// Learns from what a read for `asked` entries brought of this stream.
+    pub fn measure(&mut self, entries: &[Entry], asked: usize) {
         // A field costs its bytes and two vectors; small fields are mostly overhead.
         let weight: usize = entries
             .iter()
             .map(|entry| entry.bytes() + 64 * entry.fields.len() + 64)
             .sum();
-        self.entry_bytes = (weight / entries.len()).max(self.entry_bytes / 2);
+        self.pace.brought(weight, entries.len(), asked);
+        self.busy = entries.len() >= asked;
     }
 
     /// Judges a look that followed a read of entries, which the lane has stepped behind already; `from` is the mark before

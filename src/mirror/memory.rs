@@ -61,11 +61,13 @@ impl Memory {
     }
 
     /// A transaction of `entries` was refused for one of its records: look for it in smaller steps, an eighth each time;
-    /// in a transaction of one it is found.
-    pub fn narrow(&mut self, places: Vec<writer::Place>, entries: usize) {
+    /// in a transaction of one it is found. `false`: that says nothing new, and the next one will be refused as well.
+    #[must_use]
+    pub fn narrow(&mut self, places: Vec<writer::Place>, entries: usize) -> bool {
         if entries <= 1 {
+            let known = self.poison.len();
             self.poison.extend(places);
-            return;
+            return self.poison.len() > known;
         }
         let careful = self.careful.get_or_insert_with(|| Careful {
             limit: entries,
@@ -76,6 +78,7 @@ impl Memory {
             let until = careful.until.entry(stream).or_insert(id);
             *until = (*until).max(id);
         }
+        true
     }
 
     /// Forgets streams that are not mirrored now: they would keep their neighbours going in small steps for ever.
@@ -107,11 +110,13 @@ mod tests {
         let mut entries = 50_000;
         let mut rounds = 0;
         while memory.poison.is_empty() {
-            memory.narrow(vec![place.clone()], entries);
+            assert!(memory.narrow(vec![place.clone()], entries));
             entries = memory.careful.as_ref().map_or(1, |careful| careful.limit);
             rounds += 1;
         }
         assert!(memory.poison.contains(&place));
         assert!(rounds <= 7, "{rounds} transactions fail at most");
+        assert!(!memory.narrow(vec![place], 1), "it is known already");
+        assert!(!memory.narrow(Vec::new(), 0), "no entry is at fault");
     }
 }

@@ -7,6 +7,10 @@
 //!
 //! Streams that brought a full share are *busy* and are read alone, deeply; between such reads, and when none is busy,
 //! one call over all streams waits for whatever comes.
+//!
+//! Memory holds, whatever entries weigh: what waits for the writer (the room, counted by the semaphore), and one reply on
+//! its way, which the connection breaks off where it passes the room. A single entry is always let through. What is broken
+//! off is read again at once in smaller parts (pace.rs).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +21,7 @@ use tracing::{debug, warn};
 
 use super::gaps::Mark;
 use super::lane::{Lane, Verdict};
+use super::pace::{MOST_ENTRIES, Pace};
 use super::shared::Shared;
 use super::slot::{Batch, Input, Part, Slot};
 use crate::backoff::Backoff;
@@ -37,8 +42,6 @@ const ROTATION: usize = 50;
 const ROTATION_EVERY: Duration = Duration::from_millis(500);
 /// A stream whose count has been open for this long is looked at by one atomic read.
 const STOCKTAKE_AFTER: Duration = Duration::from_secs(1);
-/// The most entries one read asks for.
-const MOST_ENTRIES: usize = 10_000;
 /// A read that takes longer than this although it need not wait makes the reader pause as long.
 const SLOW_READ: Duration = Duration::from_millis(100);
 
@@ -63,6 +66,22 @@ pub struct Reader {
     pub room: Arc<Semaphore>,
     pub room_bytes: usize,
     pub turn: usize,
+    pub reach: Reach,
+}
+
+/// How many streams a read asks for: all that it may, unless their entries would not fit together.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    streams: usize,
+    /// The stream with which a read begins that cannot ask for all.
+    next: usize,
+}
+
+impl Reach {
+    pub const ALL: Self = Self {
+        streams: usize::MAX,
+        next: 0,
+    };
 }
 
 impl Reader {
@@ -94,7 +113,7 @@ impl Reader {
     }
 
     async fn connected(&mut self, backoff: &mut Backoff) -> Result<Ended, Error> {
-        let mut connection = self.shared.redis.connect(self.database).await?;
+        let mut connection = self.connect().await?;
         if !self.is_same(&connection.replication().await?) {
             return Ok(Ended::Failover);
         }
@@ -112,6 +131,10 @@ impl Reader {
                 wide_at = Instant::now();
             }
             let ended = match self.turn_once(&mut connection, wide).await {
+                Err(error) if error.kind() == ErrorKind::Oversized => {
+                    connection = self.connect_again(&error).await?;
+                    None
+                }
                 Err(error) if error.kind() == ErrorKind::WrongType || error.is_of_key() => {
                     let before = self.readable();
                     let ended = self.look_at_all(&mut connection).await?;
@@ -128,11 +151,29 @@ impl Reader {
             }
             if rotated_at.elapsed() >= ROTATION_EVERY {
                 rotated_at = Instant::now();
-                if let Some(ended) = self.rotate(&mut connection).await? {
-                    return Ok(ended);
+                match self.rotate(&mut connection).await {
+                    Ok(None) => {}
+                    Ok(Some(ended)) => return Ok(ended),
+                    Err(error) if error.kind() == ErrorKind::Oversized => {
+                        connection = self.connect_again(&error).await?;
+                    }
+                    Err(error) => return Err(error),
                 }
             }
         }
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        let mut connection = self.shared.redis.connect(self.database).await?;
+        connection.bound_entries(self.room_bytes);
+        Ok(connection)
+    }
+
+    /// A reply was broken off for its size: nothing is wrong with Redis, and every read says whether the history is still
+    /// the same, so reading goes on where it was.
+    async fn connect_again(&self, error: &Error) -> Result<Connection, Error> {
+        debug!(database = %self.database, %error, "reading goes on in smaller parts");
+        self.connect().await
     }
 
     fn readable(&self) -> usize {
@@ -153,9 +194,7 @@ impl Reader {
         connection: &mut Connection,
         wide: bool,
     ) -> Result<Option<Ended>, Error> {
-        let asked: Vec<usize> = (0..self.lanes.len())
-            .filter(|&at| self.lanes[at].is_readable() && (wide || self.lanes[at].busy))
-            .collect();
+        let (asked, all) = self.choose(wide);
         if asked.is_empty() {
             tokio::time::sleep(BLOCK).await;
             return Ok(None);
@@ -174,14 +213,17 @@ impl Reader {
             })
             .collect();
         let count = self.share(&asked);
-        let block = (!any_busy).then_some(BLOCK);
+        let block = (!any_busy && all).then_some(BLOCK);
         let begun = Instant::now();
-        let (read, looks) = if asked.len() <= LOOK_ALONG {
-            let (read, looks) = connection.read_and_look(&request, count, block).await?;
-            (read, Some(looks))
+        let answered = if asked.len() <= LOOK_ALONG {
+            let answered = connection.read_and_look(&request, count, block).await;
+            answered.map(|(read, looks)| (read, Some(looks)))
         } else {
-            (connection.read(&request, count, block).await?, None)
+            let answered = connection.read(&request, count, block).await;
+            answered.map(|read| (read, None))
         };
+        let (read, looks) = answered.inspect_err(|error| self.shrink(&asked, count, error))?;
+        self.reach.streams = self.reach.streams.saturating_mul(2);
         let took = begun.elapsed();
         if block.is_none() {
             self.shared.metrics.request("redis", "read", took);
@@ -201,18 +243,61 @@ impl Reader {
         Ok(ended)
     }
 
+    /// The streams that the next read asks for, and whether these are all that it should: as many busy ones as may each
+    /// bring an entry within half the room, and of all no more than the reach.
+    fn choose(&mut self, wide: bool) -> (Vec<usize>, bool) {
+        let lanes = self.lanes.len();
+        let mut left = self.room_bytes / 2;
+        let (mut asked, mut left_out) = (Vec::new(), None);
+        for at in (0..lanes).map(|nth| (self.reach.next + nth) % lanes) {
+            let lane = &self.lanes[at];
+            if !lane.is_readable() || !(wide || lane.busy) {
+                continue;
+            }
+            let bytes = if lane.busy {
+                lane.pace.entry_bytes()
+            } else {
+                0
+            };
+            if asked.is_empty() || (bytes <= left && asked.len() < self.reach.streams) {
+                left = left.saturating_sub(bytes);
+                asked.push(at);
+            } else {
+                left_out.get_or_insert(at);
+            }
+        }
+        self.reach.next = left_out.unwrap_or(self.reach.next);
+        asked.sort_unstable();
+        (asked, left_out.is_none())
+    }
+
+    /// Learns from a reply that was broken off: the stream in which that was brings fewer entries the next time, and where
+    /// each brought but one, the next read asks for fewer streams.
+    fn shrink(&mut self, asked: &[usize], count: usize, error: &Error) {
+        let Error::Oversized {
+            stream, entries, ..
+        } = error
+        else {
+            return;
+        };
+        let names = |&at: &usize| self.lanes[at].slot.stream.name == *stream;
+        let index = asked.iter().position(names).unwrap_or(0);
+        if count > 1 {
+            self.lanes[asked[index]].pace.broken_off(count, *entries);
+        } else {
+            self.reach.streams = index.max(1);
+        }
+    }
+
     /// How many entries each of the asked streams may bring so that all together fit the memory.
     fn share(&self, asked: &[usize]) -> usize {
-        let entry_bytes = asked
-            .iter()
-            .map(|&at| self.lanes[at].entry_bytes)
-            .max()
-            .unwrap_or(1)
-            .max(1);
+        let paces = || asked.iter().map(|&at| &self.lanes[at].pace);
+        let entry_bytes = paces().map(Pace::entry_bytes).max().unwrap_or(1).max(1);
+        let most = paces().map(Pace::most).min().unwrap_or(1);
         let budget = (self.room_bytes / 2 / entry_bytes)
             .clamp(1, MOST_ENTRIES)
             .min(self.shared.throttle.read_cap(entry_bytes));
-        (budget / asked.len()).max(1)
+        (budget / asked.len()).min(most).max(1)
     }
 
     async fn take(
@@ -227,8 +312,7 @@ impl Reader {
         for (index, entries) in read.streams {
             let at = asked[index];
             let lane = &mut self.lanes[at];
-            lane.busy = entries.len() >= count;
-            lane.measure(&entries);
+            lane.measure(&entries, count);
             let from = lane.mark;
             lane.show_unmirrored(&self.shared, &entries);
             lane.advance(&entries);
@@ -480,7 +564,8 @@ impl Reader {
         let count = self.share(&[at]);
         let name = self.lanes[at].slot.stream.name.clone();
         let from = self.lanes[at].mark;
-        let (look, entries) = connection.stocktake(&name, from.id, count).await?;
+        let taken = connection.stocktake(&name, from.id, count).await;
+        let (look, entries) = taken.inspect_err(|error| self.shrink(&[at], count, error))?;
         let replication = connection.replication().await?;
         if !self.is_same(&replication) {
             return Ok(Some(Ended::Failover));
@@ -493,8 +578,7 @@ impl Reader {
             lane.exact_at = Instant::now();
         }
         if matches!(verdict, Verdict::Go(_)) {
-            lane.measure(&entries);
-            lane.busy = entries.len() >= count;
+            lane.measure(&entries, count);
             lane.advance(&entries);
         }
         let dry = !self.lanes.iter().any(|lane| lane.busy);
@@ -538,6 +622,7 @@ fn reason_of(kind: ErrorKind) -> Reason {
         ErrorKind::Unreachable
         | ErrorKind::Timeout
         | ErrorKind::Malformed
+        | ErrorKind::Oversized
         | ErrorKind::Tls
         | ErrorKind::MasterDown => Reason::RedisUnreachable,
         ErrorKind::Auth => Reason::RedisAuth,

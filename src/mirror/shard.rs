@@ -146,7 +146,10 @@ impl ShardWorker {
                 self.shared
                     .board
                     .edge_error("kafka", error.edge_kind(), error.to_string(), false);
-                self.memory.narrow(places, entries);
+                if !self.memory.narrow(places, entries) {
+                    self.wait_as(Reason::KafkaRefused, Some(error.to_string()));
+                    pause(stop, backoff.next()).await;
+                }
             }
             writer::Ended::DeadLetterRefused {
                 error,

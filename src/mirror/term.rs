@@ -19,7 +19,7 @@ use super::discovery::Streams;
 use super::lane::Lane;
 use super::opening::{self, Opened};
 use super::places;
-use super::reader::{self, Reader};
+use super::reader::{self, Reach, Reader};
 use super::shard::{ShardWorker, TermEnd};
 use super::slot::Input;
 use super::writer::{Ended, Pipeline};
@@ -29,7 +29,8 @@ use crate::routing;
 use crate::status::StateName;
 use crate::tasks::passed_on;
 
-/// Batches between readers and writer; their bytes are bounded by `shards.buffer_bytes`.
+/// Batches between readers and writer; their bytes are bounded by `shards.buffer_bytes`, and so is what each reader reads
+/// meanwhile.
 const QUEUED_BATCHES: usize = 32;
 
 pub async fn run(worker: &mut ShardWorker, stop: &CancellationToken) -> TermEnd {
@@ -161,6 +162,7 @@ fn start_readers(
             room: Arc::new(Semaphore::new(room_bytes / 1_024)),
             room_bytes,
             turn: 0,
+            reach: Reach::ALL,
         };
         readers.spawn(reader.run(reading.clone()));
     }

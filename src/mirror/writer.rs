@@ -431,8 +431,13 @@ impl Pipeline {
     }
 
     fn failed(&mut self, error: topics::Error) -> Ended {
-        if !matches!(error, topics::Error::Refused { .. }) {
-            return Ended::Failed(error);
+        match &error {
+            // No entry is at fault, and in smaller steps the next checkpoint would be refused as well.
+            topics::Error::Refused { topic, .. } if *topic == self.shared.checkpoints => {
+                return Ended::Failed(error);
+            }
+            topics::Error::Refused { .. } => {}
+            _ => return Ended::Failed(error),
         }
         let places: Vec<Place> = self
             .open

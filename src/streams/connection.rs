@@ -9,6 +9,8 @@
 //!   at most what remains of an abandoned call's block.
 //! * **Silence is bounded, not size**: an answer may take `response_timeout` (and the time it may block) to begin, and
 //!   then as long again from one arrival to the next. A large answer over a slow line is no timeout.
+//! * **Entries are bounded where the owner says so** ([`bound_entries`](Connection::bound_entries)): an answer that passes
+//!   the bound is broken off there, and its connection with it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,6 +25,7 @@ use super::entries::{Part, Reader, Shape};
 use super::error::{Error, Peer};
 use super::socket::Socket;
 use super::wire::{Commands, Cursor, Stop};
+use crate::entry::StreamName;
 
 /// Room made for each arrival: a few hundred small entries with one system call.
 const ARRIVAL: usize = 64 << 10;
@@ -41,6 +44,8 @@ pub struct Connection {
     /// Until when the server may keep silent because a command blocks.
     blocked_until: Option<Instant>,
     response_timeout: Duration,
+    /// The most bytes of one answer of entries.
+    entries_bound: usize,
     usable: bool,
 }
 
@@ -51,8 +56,12 @@ struct Owed {
 }
 
 enum Reading {
-    /// Kept whole and looked at then; the number is how many bytes must be there before another look is worth it.
-    Whole(usize),
+    /// Kept whole and looked at then; `need` bytes must be there before another look is worth it, and may be no more than
+    /// `bound`.
+    Whole {
+        need: usize,
+        bound: usize,
+    },
     Entries(Reader),
 }
 
@@ -72,8 +81,15 @@ impl Connection {
             owed: VecDeque::new(),
             blocked_until: None,
             response_timeout,
+            entries_bound: usize::MAX,
             usable: true,
         }
+    }
+
+    /// From now on an answer of several entries that passes so many bytes is [`Error::Oversized`], and the connection is of
+    /// no more use: one arrival and a copy is all that can lie beyond. An answer's first entry is always let through.
+    pub const fn bound_entries(&mut self, bytes: usize) {
+        self.entries_bound = bytes;
     }
 
     /// `false` after any connection-level error: drop it and connect anew.
@@ -99,7 +115,7 @@ impl Connection {
         }
         while let Some(owed) = self.owed.front() {
             match owed.reading {
-                Reading::Whole(_) => drop(self.answer().await?),
+                Reading::Whole { .. } => drop(self.answer().await?),
                 Reading::Entries(_) => drop(self.entries().await?),
             }
         }
@@ -113,7 +129,22 @@ impl Connection {
     /// Queues a command whose answer is read whole. It goes out with the first wait for an answer.
     pub(super) fn queue(&mut self, command: &'static str, words: &[&[u8]]) {
         Commands(&mut self.outgoing).command(words);
-        self.owe(command, Reading::Whole(1));
+        self.owe_whole(command, usize::MAX);
+    }
+
+    /// Queues a command whose answer is read whole and holds so many entries at most of one stream.
+    pub(super) fn queue_counted(&mut self, command: &'static str, words: &[&[u8]], count: usize) {
+        Commands(&mut self.outgoing).command(words);
+        let bound = if count > 1 {
+            self.entries_bound
+        } else {
+            usize::MAX
+        };
+        self.owe_whole(command, bound);
+    }
+
+    fn owe_whole(&mut self, command: &'static str, bound: usize) {
+        self.owe(command, Reading::Whole { need: 1, bound });
     }
 
     /// Queues a command whose answer is entries; `write` writes the one command.
@@ -138,7 +169,7 @@ impl Connection {
         loop {
             let Some(Owed {
                 command,
-                reading: Reading::Whole(need),
+                reading: Reading::Whole { need, bound },
             }) = self.owed.front_mut()
             else {
                 unreachable!("an answer is awaited that was not asked for");
@@ -157,7 +188,10 @@ impl Connection {
                     Err(Stop::Malformed(what)) => return Err(self.malformed(command, what)),
                 }
             }
-            let need = *need;
+            let (need, bound) = (*need, *bound);
+            if need > bound {
+                return Err(self.oversized(command, StreamName::from(""), 0));
+            }
             self.exchange(command, need).await?;
         }
     }
@@ -176,6 +210,10 @@ impl Connection {
             match reader.step(&mut self.incoming) {
                 Ok(true) => break,
                 Ok(false) => {
+                    if let Some((stream, entries)) = reader.beyond(self.entries_bound) {
+                        let stream = StreamName::from(stream);
+                        return Err(self.oversized(command, stream, entries));
+                    }
                     let need = reader.need();
                     self.exchange(command, need).await?;
                 }
@@ -241,6 +279,18 @@ impl Connection {
             peer: Arc::clone(&self.peer),
             command,
             what,
+        }
+    }
+
+    /// Gives the connection up: this answer takes more memory than its owner lets it.
+    fn oversized(&mut self, command: &'static str, stream: StreamName, entries: usize) -> Error {
+        self.usable = false;
+        Error::Oversized {
+            peer: Arc::clone(&self.peer),
+            command,
+            limit: self.entries_bound,
+            stream,
+            entries,
         }
     }
 

@@ -59,6 +59,8 @@ pub(super) struct Reader {
     at: At,
     /// Bytes that the buffer must hold before another look is worth it.
     need: usize,
+    /// Bytes of the reply that were read.
+    taken: usize,
     parts: Vec<Part>,
     refusal: Option<Vec<u8>>,
 }
@@ -69,6 +71,7 @@ impl Reader {
             shape,
             at: At::Head,
             need: 1,
+            taken: 0,
             parts: Vec::new(),
             refusal: None,
         }
@@ -92,6 +95,7 @@ impl Reader {
             }
         };
         buffer.advance(read);
+        self.taken += read;
         match stop {
             None => Ok(true),
             Some(Stop::More(need)) => {
@@ -105,6 +109,15 @@ impl Reader {
     /// How many bytes the buffer must hold before [`step`](Self::step) gets on.
     pub(super) const fn need(&self) -> usize {
         self.need
+    }
+
+    /// Whether what must be held before the next entry is whole passes `limit`; if so, the stream that it belongs to and how
+    /// many of its entries have come. A reply's first entry passes no limit.
+    pub(super) fn beyond(&self, limit: usize) -> Option<(&[u8], usize)> {
+        let last = self.parts.last()?;
+        let begun = self.parts.len() > 1 || !last.entries.is_empty();
+        (begun && self.taken.saturating_add(self.need) > limit)
+            .then_some((&*last.name, last.entries.len()))
     }
 
     /// The whole reply, after `step` returned `true`: its parts that have entries, or the server's refusal.

@@ -9,6 +9,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::entry::StreamName;
+
 /// Where a connection goes and as whom, for the texts of errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -106,6 +108,18 @@ pub enum Error {
         command: &'static str,
         what: &'static str,
     },
+    #[error(
+        "the answer of Redis at {peer} to {command} passes {limit} bytes; ask for less at once"
+    )]
+    Oversized {
+        peer: Arc<Peer>,
+        command: &'static str,
+        limit: usize,
+        /// The stream whose entries were arriving; empty where only one was asked for.
+        stream: StreamName,
+        /// How many of that stream had come.
+        entries: usize,
+    },
     #[error("Redis at {peer} refused {command}: {answer}")]
     Refused {
         peer: Arc<Peer>,
@@ -130,6 +144,7 @@ pub enum ErrorKind {
     MasterDown,
     Cluster,
     Malformed,
+    Oversized,
     Refused,
 }
 
@@ -150,6 +165,7 @@ impl ErrorKind {
             Self::MasterDown => "redis-masterdown",
             Self::Cluster => "redis-cluster",
             Self::Malformed => "redis-malformed",
+            Self::Oversized => "redis-oversized",
             Self::Refused => "redis-refused",
         }
     }
@@ -172,6 +188,7 @@ impl Error {
             Self::MasterDown { .. } => ErrorKind::MasterDown,
             Self::Cluster { .. } => ErrorKind::Cluster,
             Self::Malformed { .. } => ErrorKind::Malformed,
+            Self::Oversized { .. } => ErrorKind::Oversized,
             Self::Refused { .. } => ErrorKind::Refused,
         }
     }
@@ -194,6 +211,7 @@ impl Error {
                 | Self::Tls { .. }
                 | Self::Auth { .. }
                 | Self::Malformed { .. }
+                | Self::Oversized { .. }
         )
     }
 
@@ -211,7 +229,7 @@ impl Error {
             | ErrorKind::MasterDown
             | ErrorKind::Cluster
             | ErrorKind::Refused => "refused",
-            ErrorKind::Config | ErrorKind::Malformed => "other",
+            ErrorKind::Config | ErrorKind::Malformed | ErrorKind::Oversized => "other",
         }
     }
 

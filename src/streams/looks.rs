@@ -94,6 +94,7 @@ impl Connection {
     ) -> Result<(Inspected, Vec<Entry>), Error> {
         self.begin().await?;
         let name = stream.as_bytes();
+        let limit = count;
         let (after, count) = (after.to_string(), count.to_string());
         self.queue("MULTI", &[b"MULTI"]);
         self.queue("XINFO STREAM", &[b"XINFO", b"STREAM", name]);
@@ -108,7 +109,7 @@ impl Connection {
                 after.as_bytes(),
             ],
         );
-        self.queue("EXEC", &[b"EXEC"]);
+        self.queue_counted("EXEC", &[b"EXEC"], limit);
         let mut answers = Vec::with_capacity(4);
         for _ in 0..4 {
             answers.push(self.answer().await?);

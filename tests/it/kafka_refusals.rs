@@ -1,8 +1,8 @@
 //! Kafka denies and slows: a denied topic halts its own streams alone, what is permitted again is taken up by itself, and a
-//! quota costs time and nothing else.
+//! quota costs time and nothing else. A refused checkpoint blames no entry.
 
-use crate::harness::{KafkaCluster, KafkaOptions, RedisOptions, RedisServer, eventually};
-use crate::plan::{Plan, SOON, Topic, add, await_level, await_state};
+use crate::harness::{KafkaCluster, KafkaOptions, RedisOptions, RedisServer, eventually, kafka};
+use crate::plan::{Plan, SOON, Topic, add, await_level, await_state, causes, letters};
 
 fn acl(cluster: &KafkaCluster, change: &str, kind: &str, name: &str, operation: &str) {
     let mut arguments = vec![
@@ -105,6 +105,26 @@ fn kafka_denies_and_slows_and_the_mirror_waits() {
     pipe.query::<()>(&mut server.connection(0)).unwrap();
     open.await_values("a", &a);
     await_level(&daemon, "a");
+}
+
+#[test]
+fn a_checkpoint_that_is_refused_is_waited_for_and_blames_no_entry() {
+    let server = RedisServer::start(RedisOptions::default());
+    let plan = Plan::on("checkpoint", &server, 0, kafka()).route("r", &["a"], "");
+    kafka().create_topic(&plan.topic("r"), 1, &[]);
+    let mut topic = Topic::new(&plan.topic("r"));
+    let daemon = plan.daemon();
+    let mut a = add(&server, 0, "a", "x", 10);
+    topic.await_values("a", &a);
+
+    let checkpoints = format!("lockgate.{}.checkpoints", plan.name);
+    kafka().configure("topics", &checkpoints, "max.message.bytes=100");
+    a.extend(add(&server, 0, "a", "y", 10));
+    await_state(&daemon, "a", "waiting", "kafka-refused");
+    kafka().configure("topics", &checkpoints, "max.message.bytes=1048588");
+    topic.await_values("a", &a);
+    await_level(&daemon, "a");
+    assert_eq!(letters(&daemon, "r"), causes(&[]));
 }
 
 /// A kilobyte that does not compress by much.

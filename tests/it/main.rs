@@ -22,6 +22,7 @@ mod harness_checks;
 mod house;
 mod kafka_refusals;
 mod ledger_checks;
+mod memory;
 mod migration;
 mod migration_api;
 mod migration_live;

@@ -252,6 +252,13 @@ fn evictions_that_are_possible_are_shown_and_one_that_happens_is_named() {
         daemon.metric("lockgate_redis_may_evict_streams", &[]) == Some(1.0)
     });
     assert_eq!(daemon.status().unwrap()["redis"]["evicts_streams"], true);
+    let told = daemon.log();
+    let told: Vec<_> = told
+        .lines()
+        .filter(|line| line.contains("may evict whole streams"))
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("allkeys-random"), "{told:?}");
     let mut connection = server.connection(0);
     let mut n = 0;
     let gone = |connection: &mut redis::Connection, name: &str| {

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::super::connection::Connection;
 use super::super::entries::Part;
-use super::super::error::{ErrorKind, Peer};
+use super::super::error::{Error, ErrorKind, Peer};
 use super::super::info::Role;
 use super::{INFO, bulk, xread_reply};
 use crate::entry::{Entry, EntryId, Field, StreamName};
@@ -75,6 +75,53 @@ async fn a_read_gives_entries_by_index_and_the_history_they_came_from() {
         assert_eq!(read.replication.role, Role::Master);
         assert_eq!(read.replication.replid2, None);
         assert_eq!(read.replication.second_offset, None);
+    }
+}
+
+/// Two streams: three entries of this many bytes each.
+fn heavy_answer(bytes: usize) -> Vec<u8> {
+    let entry = |seq| Entry {
+        id: EntryId::new(1, seq),
+        fields: std::iter::once(Field {
+            name: b"f".to_vec(),
+            value: vec![b'x'; bytes],
+        })
+        .collect(),
+    };
+    let parts = [b"a", b"c"].map(|name| Part {
+        name: name.to_vec(),
+        entries: vec![entry(1), entry(2), entry(3)],
+    });
+    let mut answer = xread_reply(&parts, false);
+    bulk(&mut answer, INFO.as_bytes());
+    answer
+}
+
+#[tokio::test]
+async fn an_answer_that_passes_its_bound_is_broken_off_before_its_next_entry_is_held() {
+    // (bytes of an entry, bound, where it breaks off): six entries, and what surrounds them.
+    for (bytes, bound, broken) in [
+        (5_000, 40_000, None),
+        (5_000, 12_000, Some(("a", 2))),
+        (5_000, 22_000, Some(("c", 1))),
+        // The first entry passes every bound; what stands behind it does not.
+        (500_000, 1_000, Some(("a", 1))),
+    ] {
+        for piece in [100, 2_000] {
+            let mut connection = served(heavy_answer(bytes), piece);
+            connection.bound_entries(bound);
+            let read = connection.read(&request(), 10, None).await;
+            let found = match &read {
+                Ok(_) => None,
+                Err(Error::Oversized {
+                    stream, entries, ..
+                }) => Some((stream.to_string(), *entries)),
+                Err(error) => panic!("{error}"),
+            };
+            let broken = broken.map(|(stream, entries)| (stream.to_owned(), entries));
+            assert_eq!(found, broken, "{bytes} {bound} in pieces of {piece}");
+            assert_eq!(connection.is_usable(), read.is_ok());
+        }
     }
 }
 

@@ -101,11 +101,20 @@ impl Process {
 
     /// Resident memory now, in bytes.
     pub fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory that was resident so far, in bytes.
+    pub fn peak_resident_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, which: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         status
             .unwrap_or_default()
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(which))
             .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok())
             .map_or(0, |kib| kib * 1024)
     }

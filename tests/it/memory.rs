@@ -1,0 +1,93 @@
+//! Backlogs whose entries are of all sizes: what the daemon holds stays within one bound, and nothing is lost or repeated.
+
+use crate::harness::{Daemon, RedisOptions, RedisServer, kafka};
+use crate::plan::{Plan, Topic, await_level, header};
+
+/// Resident at most, whatever lies in Redis: two rooms of `shards.buffer_bytes`, the producer's queue of 32 MB and what it
+/// makes of that, and the program.
+const MEMORY: u64 = 160 << 20;
+const LARGE: usize = 700_000;
+
+/// Adds `data = <n>-xxx...` of so many bytes and gives the ids.
+fn add_of(
+    server: &RedisServer,
+    stream: &str,
+    from: usize,
+    count: usize,
+    bytes: usize,
+) -> Vec<String> {
+    let mut connection = server.connection(0);
+    let filler = "x".repeat(bytes);
+    let mut ids = Vec::with_capacity(count);
+    let numbers: Vec<usize> = (from..from + count).collect();
+    for some in numbers.chunks((4 << 20) / bytes + 1) {
+        let mut pipe = redis::pipe();
+        for n in some {
+            let value = format!("{n}-{filler}");
+            pipe.cmd("XADD").arg(stream).arg("*").arg("data").arg(value);
+        }
+        ids.extend(pipe.query::<Vec<String>>(&mut connection).unwrap());
+    }
+    ids
+}
+
+/// Without the auditor, which reads on its own.
+fn plan(what: &str, server: &RedisServer, streams: &str) -> Plan {
+    let mut plan = Plan::on(what, server, 0, kafka()).route("r", &[streams], "");
+    plan.more = "[parity]\nenabled = false\n".to_owned();
+    kafka().create_topic(&plan.topic("r"), 1, &[]);
+    plan
+}
+
+#[track_caller]
+fn assert_bounded(daemon: &Daemon) {
+    let peak = daemon.process().peak_resident_bytes();
+    println!("resident at most {} MB", peak >> 20);
+    assert!(peak > 0 && peak < MEMORY, "{peak} bytes were resident");
+    assert!(
+        !daemon.log().contains("redis failed"),
+        "no trouble of Redis"
+    );
+}
+
+#[test]
+fn large_entries_behind_many_small_ones_stay_within_memory() {
+    let (small, large) = (20_000, 300);
+    let server = RedisServer::start(RedisOptions::default());
+    let plan = plan("mixed", &server, "a");
+    let mut ids = add_of(&server, "a", 0, small, 200);
+    ids.extend(add_of(&server, "a", small, large, LARGE));
+    ids.extend(add_of(&server, "a", small + large, small, 200));
+
+    let daemon = plan.daemon();
+    await_level(&daemon, "a");
+    let mut topic = Topic::new(&plan.topic("r"));
+    let records = topic.await_count(ids.len());
+    for (n, (record, id)) in records.iter().zip(&ids).enumerate() {
+        assert_eq!(&header(record, "redis-id"), id, "in order");
+        let value = record.value.as_deref().unwrap();
+        assert!(value.starts_with(format!("{n}-x").as_bytes()), "{id}");
+        assert!(value.len() > 200, "{id}");
+    }
+    assert_bounded(&daemon);
+}
+
+#[test]
+fn large_entries_in_many_streams_stay_within_memory() {
+    let (streams, each) = (300, 2);
+    let server = RedisServer::start(RedisOptions::default());
+    let plan = plan("wide", &server, "wide:{0..299}");
+    for n in 0..streams {
+        add_of(&server, &format!("wide:{n}"), 0, each, LARGE);
+    }
+
+    let daemon = plan.daemon();
+    let mut topic = Topic::new(&plan.topic("r"));
+    topic.await_count(streams * each);
+    for n in 0..streams {
+        let values = topic.values_of(&format!("wide:{n}"));
+        let firsts: Vec<&str> = values.iter().map(|value| &value[..3]).collect();
+        assert_eq!(firsts, ["0-x", "1-x"], "wide:{n}");
+    }
+    assert_bounded(&daemon);
+}
