@@ -2,6 +2,9 @@
 //!
 //! Names and ranges count whether or not they exist yet. Globs are looked for by SCAN, again and again. A name once found
 //! stays: a stream that vanished is the reader's to notice, not to be forgotten here.
+//!
+//! A route's streams are told only once all its globs have been scanned to their end: what the first of these scans finds
+//! was there before, and what a later one finds came since. Until then its neighbours are told without it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use tracing::info;
 
 use super::shared::Shared;
 use crate::entry::{Database, StreamName, StreamRef};
-use crate::routing::Binding;
+use crate::routing::{Binding, Route};
 use crate::streams::{Connection, Error};
 
 /// One stream that a route takes.
@@ -36,7 +39,7 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// The receiver holds `None` until every database with globs has been scanned once.
+    /// The receiver holds `None` until the streams of a route are known.
     pub fn new(shared: Arc<Shared>) -> (Self, watch::Receiver<Option<Streams>>) {
         let (out, streams) = watch::channel(None);
         (Self { shared, out }, streams)
@@ -45,20 +48,25 @@ impl Discovery {
     /// Scans until stopped. Redis out of reach is waited out; what was found stays known.
     pub async fn run(self, stop: CancellationToken) {
         let mut known: BTreeMap<StreamRef, Found> = self.named();
+        let mut scanned = BTreeSet::new();
         loop {
-            let first = self.out.borrow().is_none();
-            let scanned = tokio::select! {
+            let failed = tokio::select! {
                 () = stop.cancelled() => return,
-                scanned = self.scan(&mut known, first) => scanned,
+                failed = self.scan_all(&mut known, &mut scanned) => failed,
             };
-            let complete = scanned.is_ok();
-            if let Err(error) = scanned {
+            if let Some(error) = failed {
                 self.shared.redis_failed(&error);
             }
-            // What a scan found before it broke off counts, once one has come to its end.
+            // What a scan found before it broke off counts, once its route has been scanned to the end.
+            let complete = self.complete(&scanned);
+            let found = known.iter();
+            let found = found.filter(|(_, found)| complete.contains(found.binding.route().name()));
+            let now: BTreeMap<StreamRef, Found> = found
+                .map(|(stream, found)| (stream.clone(), found.clone()))
+                .collect();
             let told = self.out.borrow().as_ref().map(|streams| streams.len());
-            if told.map_or(complete, |told| told != known.len()) {
-                self.out.send_replace(Some(Arc::new(known.clone())));
+            if told.map_or(!complete.is_empty(), |told| told != now.len()) {
+                self.out.send_replace(Some(Arc::new(now)));
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -89,37 +97,68 @@ impl Discovery {
         named
     }
 
-    async fn scan(&self, known: &mut BTreeMap<StreamRef, Found>, first: bool) -> Result<(), Error> {
-        for (database, pattern) in self.patterns() {
-            let mut connection = self.shared.redis.connect(database).await?;
-            let begun = self.begun(&mut connection, database).await?;
-            let mut cursor = 0;
-            loop {
-                let (next, names) = connection.scan(&pattern, cursor).await?;
-                for name in names {
-                    let stream = StreamRef { database, name };
-                    if known.contains_key(&stream) {
-                        continue;
-                    }
-                    if let Some(binding) = self.shared.routes.bind(&stream) {
-                        let while_running = !first || begun.contains(binding.route().name());
-                        info!(stream = %stream.name, %database, route = binding.route().name(), topic = %binding.topic(), "found");
-                        known.insert(
-                            stream,
-                            Found {
-                                binding,
-                                while_running,
-                            },
-                        );
-                    }
+    /// Scans for every pattern, whatever becomes of the others. Answers the first failure.
+    async fn scan_all(
+        &self,
+        known: &mut BTreeMap<StreamRef, Found>,
+        scanned: &mut BTreeSet<Pattern>,
+    ) -> Option<Error> {
+        // As it stood before this round: what a route's last glob finds first was there before, too.
+        let complete = self.complete(scanned);
+        let mut failed = None;
+        for pattern in self.patterns() {
+            match self.scan(known, &complete, &pattern).await {
+                Ok(()) => {
+                    scanned.insert(pattern);
                 }
-                cursor = next;
-                if cursor == 0 {
-                    break;
-                }
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(())
+        failed
+    }
+
+    async fn scan(
+        &self,
+        known: &mut BTreeMap<StreamRef, Found>,
+        complete: &BTreeSet<String>,
+        (database, pattern): &Pattern,
+    ) -> Result<(), Error> {
+        let database = *database;
+        let mut connection = self.shared.redis.connect(database).await?;
+        let begun = self.begun(&mut connection, database).await?;
+        let mut cursor = 0;
+        loop {
+            let (next, names) = connection.scan(pattern, cursor).await?;
+            for name in names {
+                let stream = StreamRef { database, name };
+                if known.contains_key(&stream) {
+                    continue;
+                }
+                if let Some(binding) = self.shared.routes.bind(&stream) {
+                    let route = binding.route().name();
+                    let while_running = complete.contains(route) || begun.contains(route);
+                    info!(stream = %stream.name, %database, route, topic = %binding.topic(), "found");
+                    known.insert(
+                        stream,
+                        Found {
+                            binding,
+                            while_running,
+                        },
+                    );
+                }
+            }
+            cursor = next;
+            if cursor == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The routes all of whose globs have been scanned to their end; those without globs are among them.
+    fn complete(&self, scanned: &BTreeSet<Pattern>) -> BTreeSet<String> {
+        let routes = self.shared.routes.iter();
+        let complete = routes.filter(|route| patterns_of(route).all(|one| scanned.contains(&one)));
+        complete.map(|route| route.name().to_owned()).collect()
     }
 
     /// The routes of this database that mirrored before this process began: what is found of theirs without a checkpoint is
@@ -146,15 +185,17 @@ impl Discovery {
             .collect())
     }
 
-    fn patterns(&self) -> BTreeSet<(Database, Vec<u8>)> {
-        let of_route = |route: &Arc<crate::routing::Route>| {
-            let database = route.database();
-            route
-                .globs()
-                .iter()
-                .map(move |glob| (database, glob.scan_pattern().to_vec()))
-                .collect::<Vec<_>>()
-        };
-        self.shared.routes.iter().flat_map(of_route).collect()
+    fn patterns(&self) -> BTreeSet<Pattern> {
+        let routes = self.shared.routes.iter();
+        routes.flat_map(|route| patterns_of(route)).collect()
     }
+}
+
+/// What SCAN looks for, and where.
+type Pattern = (Database, Vec<u8>);
+
+fn patterns_of(route: &Route) -> impl Iterator<Item = Pattern> {
+    let database = route.database();
+    let globs = route.globs().into_iter();
+    globs.map(move |glob| (database, glob.scan_pattern().to_vec()))
 }

@@ -15,6 +15,8 @@ const BARRED_FOR: Duration = Duration::from_secs(10);
 
 /// When a stream that was set aside is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// When the streams of a database that may not be selected are tried again.
+const RETRY_DATABASE_AFTER: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
 pub struct Memory {
@@ -48,6 +50,17 @@ impl Memory {
     /// A stream is left out of the term that begins.
     pub fn set_aside(&mut self) {
         self.retry_at = Some(Instant::now() + RETRY_AFTER);
+    }
+
+    /// The streams of a database that may not be selected are left out of the term that begins. What is wrong lasts: their
+    /// neighbours are not disturbed for it as often.
+    pub fn set_database_aside(&mut self) {
+        let at = Instant::now() + RETRY_DATABASE_AFTER;
+        self.retry_at = Some(
+            self.retry_at
+                .filter(|before| *before > Instant::now())
+                .map_or(at, |before| before.min(at)),
+        );
     }
 
     /// When the next bar falls, or what was set aside is tried again: the shard begins a new term then.

@@ -42,6 +42,9 @@ pub struct Source {
     pub replication: Replication,
 }
 
+/// Databases that may not be selected, and why.
+type Shut = BTreeMap<Database, Error>;
+
 /// A stream of the shard on its way into the term.
 pub struct Candidate {
     pub slot: Arc<Slot>,
@@ -54,7 +57,7 @@ pub struct Candidate {
 
 pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened, TermEnd> {
     let shared = Arc::clone(&worker.shared);
-    let mut sources = connect(&shared, streams).await?;
+    let (mut sources, shut) = connect(&shared, streams).await?;
     let (writer, loaded, layout) = open_writer(&shared, worker.shard, worker.memory.doubts).await?;
     if layout.state == LayoutState::Resizing {
         return Err(TermEnd::Resizing);
@@ -65,6 +68,7 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
         .map(|candidate| candidate.slot.stream.clone())
         .collect();
     shared.board.keep_streams(worker.shard, &owned);
+    keep_reachable(worker, &mut candidates, &shut);
     places::keep_placeable(worker, &mut candidates).await?;
     let Some(writer) = mend(worker, writer, &candidates).await? else {
         return Err(TermEnd::Changed);
@@ -93,15 +97,18 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
 async fn connect(
     shared: &Shared,
     streams: &Streams,
-) -> Result<BTreeMap<Database, Source>, TermEnd> {
+) -> Result<(BTreeMap<Database, Source>, Shut), TermEnd> {
     let databases: BTreeSet<Database> = streams.keys().map(|stream| stream.database).collect();
-    let mut sources = BTreeMap::new();
+    let (mut sources, mut shut) = (BTreeMap::new(), Shut::new());
     for database in databases {
-        let mut connection = shared
-            .redis
-            .connect(database)
-            .await
-            .map_err(TermEnd::Redis)?;
+        let mut connection = match shared.redis.connect(database).await {
+            Ok(connection) => connection,
+            Err(error) if error.is_of_database() => {
+                shut.insert(database, error);
+                continue;
+            }
+            Err(error) => return Err(TermEnd::Redis(error)),
+        };
         let replication = connection.replication().await.map_err(TermEnd::Redis)?;
         if replication.role != Role::Master {
             return Err(TermEnd::Replica(connection.peer().at.clone()));
@@ -114,8 +121,25 @@ async fn connect(
             },
         );
     }
+    if sources.is_empty()
+        && let Some((_, error)) = shut.pop_first()
+    {
+        return Err(TermEnd::Redis(error));
+    }
     shared.board.edge_up("redis");
-    Ok(sources)
+    Ok((sources, shut))
+}
+
+/// Leaves the streams of databases that may not be selected out of this term; their neighbours go on.
+fn keep_reachable(worker: &mut ShardWorker, candidates: &mut Vec<Candidate>, shut: &Shut) {
+    candidates.retain(|candidate| {
+        let Some(error) = shut.get(&candidate.slot.stream.database) else {
+            return true;
+        };
+        worker.memory.set_database_aside();
+        worker.shared.show_refused(&candidate.slot, error);
+        false
+    });
 }
 
 fn layout(shared: &Shared) -> Result<checkpoint::Layout, checkpoint::Error> {

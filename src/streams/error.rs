@@ -199,6 +199,15 @@ impl Error {
         matches!(self, Self::NoPermission { of_key: true, .. })
     }
 
+    /// The database may not be selected; others may.
+    #[must_use]
+    pub fn is_of_database(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { command, .. } | Self::NoPermission { command, .. } if *command == "SELECT"
+        )
+    }
+
     /// The connection that gave this error is of no more use. What a server answered in order leaves it usable, except
     /// that it must be told again who we are.
     #[must_use]

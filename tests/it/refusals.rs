@@ -168,6 +168,53 @@ fn a_stream_that_may_not_be_read_waits_alone() {
 }
 
 #[test]
+fn a_database_that_may_not_be_selected_holds_up_no_other() {
+    let server = RedisServer::start(RedisOptions {
+        users: vec!["user mirror on >word ~* &* +@all -select".to_owned()],
+        ..RedisOptions::default()
+    });
+    let shut = "database = 3\nstart = \"latest\"\n";
+    let mut plan = Plan::on("shut", &server, 0, kafka())
+        .route("named", &["a"], "")
+        .route("globbed", &["b:*"], "")
+        .route("shut", &["c"], shut)
+        .route("shutglob", &["d:*"], shut);
+    plan.redis_more = "username = \"mirror\"\n".to_owned();
+    let topics = ["named", "globbed", "shut", "shutglob"].map(|route| {
+        kafka().create_topic(&plan.topic(route), 1, &[]);
+        Topic::new(&plan.topic(route))
+    });
+    let [mut named, mut globbed, mut shut, mut shutglob] = topics;
+    let mut a = add(&server, 0, "a", "x", 10);
+    let b = add(&server, 0, "b:1", "x", 10);
+    add(&server, 3, "c", "old", 10);
+    add(&server, 3, "d:1", "old", 10);
+    let daemon = plan.daemon_with(DaemonOptions {
+        env: vec![("LOCKGATE_REDIS__PASSWORD".to_owned(), "word".to_owned())],
+        ..DaemonOptions::default()
+    });
+    named.await_values("a", &a);
+    globbed.await_values("b:1", &b);
+    let waiting = await_state(&daemon, "c", "waiting", "redis-noperm");
+    assert!(waiting["last_error"].as_str().unwrap().contains("select"));
+    a.extend(add(&server, 0, "a", "new", 10));
+    named.await_values("a", &a);
+    await_level(&daemon, "a");
+
+    ask(&mut server.connection(0), "ACL SETUSER mirror +select");
+    await_level(&daemon, "c");
+    await_level(&daemon, "d:1");
+    // What was there when they could at last be seen is not new; what comes is, and a stream that comes is from its first.
+    let c = add(&server, 3, "c", "new", 10);
+    let d = add(&server, 3, "d:1", "new", 10);
+    let e = add(&server, 3, "d:2", "new", 10);
+    shut.await_values("c", &c);
+    shutglob.await_values("d:1", &d);
+    shutglob.await_values("d:2", &e);
+    named.await_values("a", &a);
+}
+
+#[test]
 fn a_full_redis_keeps_new_streams_waiting_and_no_others() {
     let server = RedisServer::start(RedisOptions::default());
     let (plan, mut topic) = on_server("oom", &server);
