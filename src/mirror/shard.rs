@@ -238,6 +238,7 @@ fn reason_of(error: &topics::Error) -> Reason {
         ErrorKind::CommitUnknown => Reason::CommitUnknown,
         ErrorKind::Unreachable | ErrorKind::Timeout => Reason::KafkaUnreachable,
         ErrorKind::Unauthorised => Reason::KafkaUnauthorised,
+        ErrorKind::Quota => Reason::KafkaQuota,
         _ => Reason::KafkaRefused,
     }
 }

@@ -31,12 +31,14 @@ use crate::failpoint;
 use crate::metrics::Produced;
 use crate::placement::Shard;
 use crate::routing::{self, Encoded, Unroutable};
-use crate::status::DeadLetterReason;
+use crate::status::{DeadLetterReason, Reason};
 use crate::streams::Replication;
 use crate::topics::{self, Headers, Record, WriterStatistics};
 
 /// How often an idle client is asked what it has to say.
 const TEND_EVERY: Duration = Duration::from_secs(2);
+/// A quota that has held nothing back for so long is news when it does again.
+const QUOTA_OVER: Duration = Duration::from_secs(60);
 
 /// One entry of one stream.
 pub type Place = (StreamRef, EntryId);
@@ -98,7 +100,8 @@ pub struct Pipeline {
     scratch: Encoded,
     /// The client's counts as last taken into the metrics.
     counted: WriterStatistics,
-    throttled_at: Instant,
+    /// When a broker's quota was last seen to hold the producer back.
+    quota_at: Option<Instant>,
 }
 
 /// The open transaction.
@@ -134,7 +137,7 @@ impl Pipeline {
             poison,
             open: Open::default(),
             scratch: Encoded::default(),
-            throttled_at: Instant::now(),
+            quota_at: None,
         }
     }
 
@@ -396,10 +399,17 @@ impl Pipeline {
             errors: now.errors.saturating_sub(before.errors),
             retries: now.retries.saturating_sub(before.retries),
         });
-        // The client tells the longest pause of its last second, so it is taken once a second.
-        if !now.throttle.is_zero() && self.throttled_at.elapsed() >= Duration::from_secs(1) {
-            self.throttled_at = Instant::now();
+        // The client tells the longest pause of each second once.
+        if !now.throttle.is_zero() {
             self.shared.board.kafka_throttles(self.shard, now.throttle);
+            if self.quota_at.is_none_or(|at| at.elapsed() > QUOTA_OVER) {
+                let reason = Reason::KafkaQuota;
+                warn!(
+                    shard = %self.shard, reason = reason.as_str(), runbook = reason.runbook(), pause_ms = now.throttle.as_millis(),
+                    "a broker's quota holds the producer back; raise the quota of Lockgate's user or client id, or hold the mirror below it: lockgate throttle"
+                );
+            }
+            self.quota_at = Some(Instant::now());
         }
     }
 

@@ -62,6 +62,8 @@ names! {
         CommitUnknown = "commit-unknown",
         KafkaUnreachable = "kafka-unreachable",
         KafkaUnauthorised = "kafka-unauthorised",
+        /// A broker's quota or policy forbids it for now.
+        KafkaQuota = "kafka-quota",
         KafkaRefused = "kafka-refused",
         RedisUnreachable = "redis-unreachable",
         RedisAuth = "redis-auth",
@@ -125,9 +127,10 @@ impl Reason {
             Self::KafkaUnreachable | Self::RedisUnreachable | Self::RedisLoading => {
                 "LockgateEdgeDown"
             }
-            Self::KafkaUnauthorised | Self::TopicUnauthorised | Self::KafkaRefused => {
-                "kafka-refuses"
-            }
+            Self::KafkaUnauthorised
+            | Self::TopicUnauthorised
+            | Self::KafkaQuota
+            | Self::KafkaRefused => "kafka-refuses",
             Self::RedisAuth
             | Self::RedisNoPermission
             | Self::RedisReadOnly

@@ -30,7 +30,7 @@ pub struct WriterStatistics {
     pub errors: u64,
     /// Requests sent again, as librdkafka counts them once a second.
     pub retries: u64,
-    /// Longest pause that a broker asked for in the last second because of a quota.
+    /// Longest pause that a broker asked for because of a quota since this was last taken; librdkafka tells it once a second.
     pub throttle: Duration,
     /// Records sent and not yet answered.
     pub in_flight: u64,
@@ -108,7 +108,7 @@ impl Deliveries {
             acked: self.acked.load(Relaxed),
             errors: self.errors.load(Relaxed),
             retries: self.retries.load(Relaxed),
-            throttle: Duration::from_millis(self.throttle_ms.load(Relaxed)),
+            throttle: Duration::from_millis(self.throttle_ms.swap(0, Relaxed)),
             in_flight: sent.saturating_sub(self.settled()),
         }
     }
@@ -218,7 +218,7 @@ impl ClientContext for Deliveries {
         self.retries
             .store(brokers.clone().map(|b| b.txretries).sum(), Relaxed);
         self.throttle_ms
-            .store(brokers.map(|b| b.throttle.max).max().unwrap_or(0), Relaxed);
+            .fetch_max(brokers.map(|b| b.throttle.max).max().unwrap_or(0), Relaxed);
     }
 }
 

@@ -90,7 +90,7 @@ fn kafka_denies_and_slows_and_the_mirror_waits() {
         "the password in the log"
     );
 
-    cluster.configure("users", "user", "producer_byte_rate=50000");
+    cluster.configure("users", "user", "producer_byte_rate=20000");
     let mut pipe = redis::pipe();
     for n in 0..300_u64 {
         let value = format!("{n}-{}", scrambled(n));
@@ -105,6 +105,9 @@ fn kafka_denies_and_slows_and_the_mirror_waits() {
     pipe.query::<()>(&mut server.connection(0)).unwrap();
     open.await_values("a", &a);
     await_level(&daemon, "a");
+    let told = "a broker's quota holds the producer back";
+    eventually(SOON, "the quota is told", || daemon.log().contains(told));
+    assert_eq!(daemon.log().matches(told).count(), 1, "once");
 }
 
 #[test]

@@ -16,7 +16,10 @@ pub fn advice(reason: Reason, resume: &str) -> String {
         Reason::KafkaUnauthorised => {
             "give this user the rights on the group, transactional ids and topics that the log names"
         }
-        Reason::KafkaRefused => "see the broker's answer: a quota, a policy or a full disk",
+        Reason::KafkaQuota => {
+            "raise the quota of Lockgate's user or client id, or hold the mirror below it: lockgate throttle"
+        }
+        Reason::KafkaRefused => "see the broker's answer: a policy or a full disk",
         Reason::RedisUnreachable => "bring Redis back; mirroring goes on by itself",
         Reason::RedisLoading => "wait: Redis is loading its data",
         Reason::RedisAuth => "correct redis.username and redis.password_file, then restart",
