@@ -55,8 +55,9 @@ pub use self::repair::{Order, Refused, Report};
 const ORDERS_QUEUED: usize = 4;
 /// How often it is asked whether a round is due.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// A shard that was just given to this instance is not left for a whole window.
-const FIRST_LOOK: Duration = Duration::from_millis(500);
+/// A shard that was just given to this instance is not left for a whole window; those given with it come to run meanwhile, and
+/// share its reading of the logs.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// Between looks at all that is open, at least; a look at old entries reads much.
 const RECHECK_EVERY: Duration = Duration::from_secs(600);
 /// A verified time is never called old before this, however short the windows are.
