@@ -12,7 +12,7 @@ use crate::harness::{
 };
 
 /// Long enough for a loaded machine; what takes this long has failed.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(180);
 
 /// A configuration in the making. One shard unless said otherwise, so that all streams are neighbours in it.
 pub struct Plan {

@@ -121,18 +121,19 @@ impl KafkaReader {
             .map_err(text)?;
         }
         self.consumer.assign(&from).map_err(text)?;
-        let begin = Instant::now();
+        let mut heard = Instant::now();
         while !open.is_empty() {
             match self.consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
                     let place = (topic.to_owned(), message.partition());
                     self.next.insert(place, message.offset() + 1);
+                    heard = Instant::now();
                     self.records.push(record(&message));
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     open.remove(&partition);
                 }
-                Some(Err(_)) | None if begin.elapsed() < PATIENCE => {}
+                Some(Err(_)) | None if heard.elapsed() < PATIENCE => {}
                 Some(Err(error)) => return Err(text(error)),
                 None => return Err(format!("Kafka, {topic}: no end of {open:?}")),
             }
