@@ -174,6 +174,7 @@ pub(super) struct Inner {
     pub(super) throttle: ThrottleStatus,
     pub(super) takeovers: BTreeMap<&'static str, u64>,
     pub(super) tasks: BTreeMap<String, bool>,
+    pub(super) tokens_trouble: Option<String>,
     pub(super) rate: Rate,
     /// A shard stopped with something read and not committed, or while it could not commit.
     left_something: bool,
@@ -254,6 +255,7 @@ impl Board {
             parity: ParityCell::starting(names, SystemTime::now(), "the auditor has not begun"),
             driver: DriverStatus::default(),
             journal_errors: 0,
+            tokens_trouble: None,
             left_something: false,
             groups: Vec::new(),
             kafka: None,
@@ -397,6 +399,11 @@ impl Board {
     /// What the brokers' metadata said last; `None`: not known.
     pub fn kafka(&self, kafka: Option<KafkaStatus>) {
         self.lock().kafka = kafka;
+    }
+
+    /// Why the tokens' file is not taken over as it is now; `None`: it is.
+    pub fn tokens_trouble(&self, why: Option<String>) {
+        self.lock().tokens_trouble = why;
     }
 
     pub fn set_task(&self, task: &str, up: bool) {

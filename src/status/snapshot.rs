@@ -83,6 +83,7 @@ impl Board {
             redis: inner.redis.clone(),
             throttle: inner.throttle.clone(),
             tasks: inner.tasks.clone(),
+            tokens_trouble: inner.tokens_trouble.clone(),
             routes,
             streams,
             shards,
