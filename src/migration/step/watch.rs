@@ -264,6 +264,33 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// What is known of a value that others measure; `None`: nobody was asked, and nobody has said anything.
+    #[must_use]
+    pub fn said_of(&self, measure: Measure, now_ms: i64) -> Option<Said> {
+        let sample = self.sample(measure)?;
+        let fresh = now_ms.saturating_sub(sample.at_ms) <= self.freshness_ms();
+        let value = match &sample.reading {
+            Reading::Unknown(why) => Err(why.clone()),
+            Reading::Value(value) if !value.is_finite() => Err("it is no number".to_owned()),
+            Reading::Value(value) if fresh => Ok(*value),
+            Reading::Value(_) => Err("the last evidence is too old".to_owned()),
+            Reading::Counted { .. } => Err("it is counts where a value is wanted".to_owned()),
+        };
+        Some(Said {
+            value,
+            at_ms: sample.at_ms,
+        })
+    }
+}
+
+/// A value that others measure, or why there is none now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    pub value: Result<f64, String>,
+    pub at_ms: i64,
+}
+
 /// A reading held against the baseline, where its gate asks for that.
 fn relative(state: &State, sample: &Sample) -> Reading {
     const NONE: &str = "there is no baseline; lockgate baseline record makes one, in shadow";
