@@ -99,7 +99,9 @@ impl GateName {
             }
             Self::Rehearsal => "lockgate rollback --dry-run proves the way back",
             Self::Drained => "wait until both mirrors are level",
-            Self::Archive => "archive the streams and let the archive be read again",
+            Self::Archive => {
+                "archive the streams, read the archive again, and say what was found: lockgate evidence archive --faults N --total N"
+            }
         }
     }
 }

@@ -17,10 +17,11 @@ const HEADINGS: [&str; 7] = [
     "Afterwards",
 ];
 /// What a runbook's commands may ask of the environment; the operator sets them, and so do the tests.
-pub const VARIABLES: [&str; 9] = [
+pub const VARIABLES: [&str; 10] = [
     "BROKERS",
     "CONFIG",
     "DATABASE",
+    "ENTRIES",
     "ID",
     "NAME",
     "ROUTE",

@@ -134,7 +134,7 @@ pub fn tell(daemon: &Daemon, measure: &str, value: f64) {
 /// What the groups do in shadow is what they are held against.
 pub fn record_baseline(plan: &Plan, daemon: &Daemon, throughput: f64) {
     tell_throughput(daemon, throughput);
-    Walk::new("shadow", plan, daemon, "a").prepare("lockgate baseline");
+    Walk::new("shadow", plan, daemon, "a").prepare("lockgate baseline record");
 }
 
 /// A broker goes and comes back.
