@@ -139,6 +139,12 @@ pub fn cleanup(book: &str) {
         format!("{HASTY}[migration.gates]\nparity = 900000\n[parity]\nwindow = \"200ms\"\n");
     let plan = plan("book-cleanup", &quick);
     let daemon = daemon_at(&plan, redis(), "cleanup");
+    // What is compared before that counts for no step.
+    eventually(SOON, "the stores are known to be level", || {
+        daemon
+            .status()
+            .is_some_and(|status| status["parity"]["state"] == "level")
+    });
     add(redis(), plan.database, "a", "y", 100);
     await_level(&daemon, "a");
     let mut walk = Walk::new(book, &plan, &daemon, "a").with("ENTRIES", "110");
