@@ -176,10 +176,10 @@ impl Driver {
         if self.unread || trouble {
             self.reload().await;
         }
-        let (status, sight) = self.confer(answers).await;
+        let sight = self.confer(answers).await;
         if self.machine.is_some() {
             self.hear().await;
-            let observation = self.observe(&status, sight);
+            let observation = self.observe(sight);
             self.take(Event::Observed(observation)).await;
             self.take(Event::Tick).await;
         }
