@@ -82,6 +82,7 @@ pub async fn run(
         config: config.migration.clone(),
         prometheus: config.prometheus.clone(),
         kafka: kafka.clone(),
+        redis: redis.clone(),
         board: Arc::clone(&board),
     };
     let gatherer = Gatherer::new(measuring, handle.clone()).context("the migration's evidence")?;

@@ -66,6 +66,10 @@ pub struct Group {
     /// Routes whose topics it reads; none: those of all routes.
     #[serde(default)]
     pub routes: Vec<String>,
+    /// The group at Redis whose place it takes: its lag and what it has not acknowledged are shown as well. Only XINFO GROUPS and XPENDING are sent for it.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub redis: Option<String>,
 }
 
 /// How long each step lasts at least.

@@ -160,10 +160,12 @@ pub(super) struct Inner {
     pub(super) driver: DriverStatus,
     pub(super) journal_errors: u64,
     pub(super) groups: Vec<GroupStatus>,
+    pub(super) redis_groups: Vec<GroupStatus>,
     pub(super) kafka: Option<KafkaStatus>,
     pub(super) brokers_said: BrokersSaid,
     pub(super) growth: Growth,
-    pub(super) group_growth: BTreeMap<String, Growth>,
+    /// By store and group.
+    pub(super) group_growth: BTreeMap<(String, String), Growth>,
     pub(super) seq: u64,
     pub(super) ready: bool,
     pub(super) routes: BTreeMap<String, RouteCell>,
@@ -179,6 +181,17 @@ pub(super) struct Inner {
     pub(super) rate: Rate,
     /// A shard stopped with something read and not committed, or while it could not commit.
     left_something: bool,
+}
+
+impl Inner {
+    fn watch_growth(&mut self, groups: &mut [GroupStatus]) {
+        let now = SystemTime::now();
+        for group in groups {
+            let key = (group.store.clone(), group.group.clone());
+            let growth = self.group_growth.entry(key).or_default();
+            group.lag_per_second = growth.observe(now, group.lag_entries);
+        }
+    }
 }
 
 /// Entries a second, between two looks at least a second apart.
@@ -257,6 +270,7 @@ impl Board {
             driver: DriverStatus::default(),
             journal_errors: 0,
             tokens_trouble: None,
+            redis_groups: Vec::new(),
             brokers_said: BrokersSaid::default(),
             left_something: false,
             groups: Vec::new(),
@@ -390,12 +404,16 @@ impl Board {
 
     /// Kafka's consumer groups as last measured; how fast their lag grows is found here. Empty: not known.
     pub fn groups(&self, mut groups: Vec<GroupStatus>) {
-        let (mut inner, now) = (self.lock(), SystemTime::now());
-        for group in &mut groups {
-            let growth = inner.group_growth.entry(group.group.clone()).or_default();
-            group.lag_per_second = growth.observe(now, group.lag_entries);
-        }
+        let mut inner = self.lock();
+        inner.watch_growth(&mut groups);
         inner.groups = groups;
+    }
+
+    /// The same of the groups at Redis.
+    pub fn redis_groups(&self, mut groups: Vec<GroupStatus>) {
+        let mut inner = self.lock();
+        inner.watch_growth(&mut groups);
+        inner.redis_groups = groups;
     }
 
     /// What the brokers' metadata said last; `None`: not known.

@@ -207,7 +207,7 @@ pub struct JournalStatus {
     pub note: String,
 }
 
-/// A consumer group, in either store.
+/// A consumer group, in either store; at Redis, of the streams of this instance.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GroupStatus {
@@ -221,6 +221,14 @@ pub struct GroupStatus {
     pub lag_per_second: Option<f64>,
     /// Partitions that hold something and on which the group has committed nothing.
     pub uncommitted_partitions: Option<u64>,
+    /// At Redis: entries given out and not acknowledged.
+    pub pending_entries: Option<u64>,
+    /// At Redis: age of the oldest of them; 0 if there is none.
+    pub pending_oldest_seconds: Option<f64>,
+    /// At Redis: entries done with, at this instance's streams, since it began to look.
+    pub processed: Option<u64>,
+    /// Why what is null is not known, where that can be said.
+    pub reason: Option<String>,
 }
 
 /// The brokers, from their metadata.

@@ -72,7 +72,7 @@ impl Board {
             },
             trim: trim(&streams, trims(&inner, now), inner.memory_seconds),
             ingress: None,
-            groups: measured(&inner, &inner.groups),
+            groups: [measured(&inner, &inner.groups), inner.redis_groups.clone()].concat(),
             kafka: kafka(&inner),
             driver: driver(&inner),
             edges: inner

@@ -18,6 +18,7 @@ mod connection;
 mod driver;
 mod entries;
 mod error;
+mod groups;
 mod info;
 mod looks;
 mod own;
@@ -36,6 +37,7 @@ pub use commands::Read;
 pub use connection::Connection;
 pub use driver::{Acknowledged, DriverSaved, StoredDriver};
 pub use error::{Error, ErrorKind, Peer};
+pub use groups::{GroupLooked, GroupState};
 pub use info::{Inspected, Replication, Role, Server, StreamState};
 pub use looks::Looked;
 

@@ -38,6 +38,7 @@ mod places;
 mod plan;
 mod protocols;
 mod redis_failover;
+mod redis_groups;
 mod refusals;
 mod resize;
 mod rig;

@@ -30,9 +30,11 @@ pub fn families(status: &Status) -> Vec<Family> {
         families.extend(events(driver));
         families.extend(way_back(driver));
         families.push(clients(driver));
-        families.extend(groups(status));
+        families.push(pace(driver));
         families.extend(replicas(status));
     }
+    // Those at Redis each instance shows of its own streams; those at Kafka are known where it steers alone.
+    families.extend(groups(status));
     families
 }
 
@@ -165,11 +167,18 @@ fn groups(status: &Status) -> Vec<Family> {
         "lockgate_groups_lag_seconds",
         "Age of the oldest entry that a consumer group has not done, as its record is dated, 0 if there is none; absent where it is not known",
     );
-    let mut pace = gauge(
-        "lockgate_groups_throughput_baseline_ratio",
-        "Throughput of the application's groups, of the baseline's; absent without a baseline, or where nobody has told it lately",
+    let mut pending = gauge(
+        "lockgate_groups_pending_entries",
+        "Entries that a group at Redis was given and has not acknowledged, at this instance's streams; absent where it is not known",
     );
-    pace.add_known(&[], status.driver.throughput_ratio);
+    let mut oldest = gauge(
+        "lockgate_groups_pending_oldest_seconds",
+        "Age of the oldest entry that a group at Redis was given and has not acknowledged, 0 if there is none; absent where it is not known",
+    );
+    let mut processed = counter(
+        "lockgate_groups_processed_total",
+        "Entries that a group at Redis has done with, at this instance's streams",
+    );
     let mut uncommitted = gauge(
         "lockgate_groups_uncommitted_partitions",
         "Partitions that hold something and on which the group has committed nothing",
@@ -179,8 +188,21 @@ fn groups(status: &Status) -> Vec<Family> {
         lag.add_known(&labels, group.lag_entries.map(float));
         late.add_known(&labels, group.lag_seconds);
         uncommitted.add_known(&labels, group.uncommitted_partitions.map(float));
+        let group_alone = [("group", group.group.as_str())];
+        pending.add_known(&group_alone, group.pending_entries.map(float));
+        oldest.add_known(&group_alone, group.pending_oldest_seconds);
+        processed.add_known(&group_alone, group.processed.map(float));
     }
-    vec![lag, late, uncommitted, pace]
+    vec![lag, late, uncommitted, pending, oldest, processed]
+}
+
+fn pace(driver: &DriverStatus) -> Family {
+    let mut pace = gauge(
+        "lockgate_groups_throughput_baseline_ratio",
+        "Throughput of the application's groups, of the baseline's; absent without a baseline, or where nobody has told it lately",
+    );
+    pace.add_known(&[], driver.throughput_ratio);
+    pace
 }
 
 fn replicas(status: &Status) -> Vec<Family> {

@@ -153,6 +153,7 @@ impl Site {
                 config: self.config.clone(),
                 prometheus: self.prometheus.clone(),
                 kafka: self.kafka(),
+                redis: self.redis(),
                 board: Arc::clone(&board),
             };
             let gatherer = Gatherer::new(parts, handle.clone()).expect("configuration");

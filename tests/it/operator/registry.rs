@@ -94,11 +94,12 @@ impl Shown {
             kafka().create_topic(&plan.topic(route), 1, &[]);
         }
         plan.more = format!(
-            "[migration]\nevidence_freshness = \"10m\"\n[[migration.groups]]\nname = \"{}\"\n",
+            "[migration]\nevidence_freshness = \"10m\"\n[[migration.groups]]\nname = \"{}\"\nredis = \"workers\"\n",
             plan.name
         );
         let topics = ["messages", "tasks"].map(|route| plan.topic(route));
         at_the_beginning(&plan.name, &topics);
+        redis.command::<()>(plan.database, "XGROUP CREATE a workers 0 MKSTREAM");
         let mut daemon = plan.daemon();
         await_step(&daemon, "shadow", "steady");
         record_baseline(&plan, &daemon, 900.0);
