@@ -90,6 +90,7 @@ where
             patience: limits.patience,
             metrics: Arc::clone(&metrics),
             _place: place,
+            _counted: Counted::new(&metrics),
         };
         tokio::spawn(connection.serve(router.clone(), closing.watcher()));
     }
@@ -116,11 +117,27 @@ struct Connection<S> {
     patience: Duration,
     metrics: Arc<Metrics>,
     _place: OwnedSemaphorePermit,
+    _counted: Counted,
+}
+
+/// A connection in the gauge, for as long as this lives: also where a door panics.
+struct Counted(Arc<Metrics>);
+
+impl Counted {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     async fn serve(self, router: Router, closing: Watcher) {
-        self.metrics.connections.inc();
         let asked = Arc::new(AtomicBool::new(false));
         let (from, noticed) = (self.from, Arc::clone(&asked));
         let service = router.map_request(move |mut request: Request<Incoming>| {
@@ -139,6 +156,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 self.metrics.denied(Denied::Slow);
             }
         }
-        self.metrics.connections.dec();
     }
 }
