@@ -112,8 +112,8 @@ pub struct RollbackArgs {
     /// Prove the way back from a step against the live stores, and move nothing
     #[arg(long, requires = "to")]
     dry_run: bool,
-    /// The step to go back to; with --dry-run the step to prove the way back from
-    #[arg(long, value_name = "STEP")]
+    /// The step to go back to, or a phase, which is its last step; with --dry-run the step to prove the way back from
+    #[arg(long, value_name = "PHASE|STEP")]
     to: Option<Step>,
     /// Why, in ten characters or more
     #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
