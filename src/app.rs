@@ -128,15 +128,16 @@ pub async fn run(
     });
     let (mirror, lifts, admissions) = Mirror::new(shared);
     let (auditor, repairs) = Auditor::new(edges, Arc::clone(&board), config.parity, admissions);
+    let access = Arc::new(Access::new(&config.http));
     let api = Api {
-        access: Arc::new(Access::new(&config.http)),
+        access: Arc::clone(&access),
         board: Arc::clone(&board),
         metrics,
         throttle,
         lifts,
         repairs,
         log_level,
-        migration: Migration::new(handle, told.clone()),
+        migration: Migration::new(handle.clone(), told.clone()),
     };
     let mut tasks = Tasks::new(Arc::clone(&board), stop.clone());
     // All tasks are on the board before the first scrape is answered.
@@ -146,10 +147,17 @@ pub async fn run(
     if let Some(file) = config.flags.file {
         tasks.start("flags", flags::file::keep(file, told, stop.clone()));
     }
+    if let Some(file) = config.http.tokens_file.clone() {
+        let board = Arc::clone(&board);
+        let keeping = http::keep_tokens(file, access, board, handle, stop.clone());
+        tasks.start("tokens", keeping);
+    }
     tasks.start("parity", auditor.run(stop.clone()));
     // The API outlives the mirror, so that draining can be watched.
     let http_stop = CancellationToken::new();
-    let serving = tokio::spawn(http::serve(listener, tls, api, http_stop.clone()));
+    let stopping = http_stop.clone();
+    let serving =
+        tokio::spawn(async move { http::serve(listener, tls, &config.http, api, stopping).await });
 
     let ended = until_drained(tasks, &board, &stop, config.shutdown.grace).await;
     http_stop.cancel();

@@ -50,6 +50,9 @@ pub struct Status {
     pub redis: Option<RedisStatus>,
     pub throttle: ThrottleStatus,
     pub tasks: BTreeMap<String, bool>,
+    /// Why `http.tokens_file` is not taken over as it is now; null: it is, or there is none.
+    #[serde(default)]
+    pub tokens_trouble: Option<String>,
     #[serde(flatten)]
     pub driver: DriverStatus,
 }

@@ -147,6 +147,10 @@ pub struct Gates {
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "1ms"))]
     pub end_to_end: Duration,
+    /// `cleanup`: what was found when the archive was read again counts for so long.
+    #[serde(with = "exact_duration")]
+    #[schemars(schema_with = "schema::duration", extend("x-min" = "1s", "x-max" = "30d"))]
+    pub archive_age: Duration,
 }
 
 /// What a tripwire does.
@@ -283,6 +287,7 @@ impl Default for Gates {
             duplicate_hits: PERCENT / 2,
             duplicate_hits_window: HOUR,
             end_to_end: Duration::from_millis(100),
+            archive_age: Duration::from_secs(24 * 3_600),
         }
     }
 }

@@ -26,9 +26,9 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::gate::millis;
+use super::gate::{Measure, millis};
 use super::measure::Measurements;
-use super::seen::Seen;
+use super::seen::{self, Seen};
 use super::step::{Acted, Command, Event, Machine, NotSaved, Record, State, Told, further};
 use super::store::{Copy, Error, Store};
 use crate::config;
@@ -176,10 +176,10 @@ impl Driver {
         if self.unread || trouble {
             self.reload().await;
         }
-        let (status, sight) = self.confer(answers).await;
+        let sight = self.confer(answers).await;
         if self.machine.is_some() {
             self.hear().await;
-            let observation = self.observe(&status, sight);
+            let observation = self.observe(sight);
             self.take(Event::Observed(observation)).await;
             self.take(Event::Tick).await;
         }
@@ -376,6 +376,8 @@ impl Driver {
             self.now.verdicts = machine.verdicts(now);
             self.now.margins = machine.margins();
             self.now.pace = machine.pace(now);
+            self.now.disk = machine.said_of(Measure::Disk, now);
+            self.now.replication = machine.said_of(Measure::ReplicationLag, now);
             self.now.waiting = machine.waiting().map(str::to_owned);
             self.now.trouble = machine.trouble().cloned();
             self.now.next = self
@@ -404,6 +406,7 @@ impl Driver {
             .seen
             .status(&self.now, following.as_ref(), steers, back);
         self.parts.board.driver(status);
+        self.parts.board.brokers_said(seen::brokers(&self.now));
     }
 }
 

@@ -43,6 +43,7 @@ pub const fn is_pushed(measure: Measure) -> bool {
             | Measure::EndToEnd
             | Measure::ReplicationLag
             | Measure::Disk
+            | Measure::Archive
     )
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::driver::{DriverStatus, GroupStatus, KafkaStatus};
+use super::driver::{BrokersSaid, DriverStatus, GroupStatus, KafkaStatus};
 use super::parity::ParityCell;
 use super::reason::{DeadLetterReason, GapCause, Reason};
 use super::room::{Observation, Room};
@@ -161,6 +161,7 @@ pub(super) struct Inner {
     pub(super) journal_errors: u64,
     pub(super) groups: Vec<GroupStatus>,
     pub(super) kafka: Option<KafkaStatus>,
+    pub(super) brokers_said: BrokersSaid,
     pub(super) growth: Growth,
     pub(super) group_growth: BTreeMap<String, Growth>,
     pub(super) seq: u64,
@@ -174,6 +175,7 @@ pub(super) struct Inner {
     pub(super) throttle: ThrottleStatus,
     pub(super) takeovers: BTreeMap<&'static str, u64>,
     pub(super) tasks: BTreeMap<String, bool>,
+    pub(super) tokens_trouble: Option<String>,
     pub(super) rate: Rate,
     /// A shard stopped with something read and not committed, or while it could not commit.
     left_something: bool,
@@ -254,6 +256,8 @@ impl Board {
             parity: ParityCell::starting(names, SystemTime::now(), "the auditor has not begun"),
             driver: DriverStatus::default(),
             journal_errors: 0,
+            tokens_trouble: None,
+            brokers_said: BrokersSaid::default(),
             left_something: false,
             groups: Vec::new(),
             kafka: None,
@@ -397,6 +401,16 @@ impl Board {
     /// What the brokers' metadata said last; `None`: not known.
     pub fn kafka(&self, kafka: Option<KafkaStatus>) {
         self.lock().kafka = kafka;
+    }
+
+    /// What others than the brokers said last of them.
+    pub fn brokers_said(&self, said: BrokersSaid) {
+        self.lock().brokers_said = said;
+    }
+
+    /// Why the tokens' file is not taken over as it is now; `None`: it is.
+    pub fn tokens_trouble(&self, why: Option<String>) {
+        self.lock().tokens_trouble = why;
     }
 
     pub fn set_task(&self, task: &str, up: bool) {

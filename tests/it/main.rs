@@ -7,6 +7,7 @@
 
 mod access;
 mod api_input;
+mod api_limits;
 mod brokers;
 mod compose;
 mod connections;

@@ -196,13 +196,21 @@ fn replicas(status: &Status) -> Vec<Family> {
         "lockgate_kafka_under_min_isr_partitions",
         "Partitions with fewer replicas in sync than their topic's min.insync.replicas, which take no records; absent where a setting is not known",
     );
+    let mut disk = gauge(
+        "lockgate_kafka_disk_used_ratio",
+        "Share of its disk that the fullest broker uses, as a Prometheus or an application says; absent where nobody says it",
+    );
+    let mut behind = gauge(
+        "lockgate_kafka_replication_lag_seconds",
+        "How far the follower that is furthest behind is behind, as a Prometheus or an application says; absent where nobody says it",
+    );
     let mut probes = gauge(
         "lockgate_kafka_probe_success",
-        "1 while Kafka tells what it is asked, 0 where it refuses or does not answer; absent where there is no cause to ask",
+        "1 while this is told when asked for, by Kafka, or by a Prometheus (log_end, log_dirs); 0 where it is refused or not answered; absent where there is no cause to ask",
     );
     let mut answered = gauge(
         "lockgate_kafka_probe_timestamp_seconds",
-        "When Kafka last told what it was asked",
+        "When it last was told",
     );
     if let Some(kafka) = &status.kafka {
         for (probe, failed) in &kafka.probes {
@@ -215,8 +223,13 @@ fn replicas(status: &Status) -> Vec<Family> {
         under.add_known(&routed, kafka.under_replicated_partitions.map(float));
         offline.add_known(&routed, kafka.offline_partitions.map(float));
         starved.add_known(&routed, kafka.under_min_isr_partitions.map(float));
+        let all = [("scope", "all")];
+        under.add_known(&all, kafka.all_under_replicated_partitions.map(float));
+        offline.add_known(&all, kafka.all_offline_partitions.map(float));
+        disk.add_known(&[], kafka.disk_used_ratio);
+        behind.add_known(&[], kafka.replication_lag_seconds);
     }
-    vec![under, offline, starved, probes, answered]
+    vec![under, offline, starved, disk, behind, probes, answered]
 }
 
 fn clients(driver: &DriverStatus) -> Family {

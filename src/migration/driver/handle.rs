@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::migration::gate::{Measure, Verdict};
 use crate::migration::measure::Measurements;
 use crate::migration::phase::Step;
-use crate::migration::step::{Answer, Ask, Outcome, Record, Refusal, State, Trouble, Who};
+use crate::migration::step::{Answer, Ask, Outcome, Record, Refusal, Said, State, Trouble, Who};
 
 /// What may be asked of the driver's task.
 pub enum Request {
@@ -43,6 +43,10 @@ pub struct View {
     pub margins: BTreeMap<Measure, Option<f64>>,
     /// Of the baseline's throughput.
     pub pace: Option<f64>,
+    /// Of the brokers, as a Prometheus or an application last said: the fullest one's share of its disk, and how many seconds a
+    /// follower is behind.
+    pub disk: Option<Said>,
+    pub replication: Option<Said>,
 }
 
 /// The outside's way to a driver.

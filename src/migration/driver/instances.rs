@@ -59,7 +59,7 @@ impl Default for Table {
 
 impl Driver {
     /// Says what this instance sees and hears what the others do. `answers`: Redis did, just now.
-    pub(super) async fn confer(&mut self, answers: bool) -> (Status, Sight) {
+    pub(super) async fn confer(&mut self, answers: bool) -> Sight {
         let mut heard = Ok(());
         if answers {
             let read = self.store.summaries().await;
@@ -85,7 +85,7 @@ impl Driver {
         let sight = look.together();
         self.measurements.route(sight.topics.clone());
         self.table.sight = Some(sight.clone());
-        (status, sight)
+        sight
     }
 
     fn own(&mut self, status: &Status) -> Summary {

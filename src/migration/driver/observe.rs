@@ -7,11 +7,10 @@ use crate::flags::{acknowledgements, clients};
 use crate::migration::gate::{Measure, Reading, Sample, millis};
 use crate::migration::measure::{Sight, wellness};
 use crate::migration::step::{Machine, Observation};
-use crate::status::Status;
 
 impl Driver {
     /// What is measured now, with what was pushed.
-    pub(super) fn observe(&mut self, status: &Status, sight: Sight) -> Observation {
+    pub(super) fn observe(&mut self, sight: Sight) -> Observation {
         let now = now_ms();
         for sample in samples(&sight, now) {
             self.measurements.put(sample);
@@ -34,7 +33,7 @@ impl Driver {
         let samples = self.measurements.all();
         let freshness = millis(self.parts.config.evidence_freshness);
         Observation {
-            wellness: Some(wellness(status, &samples, freshness, now)),
+            wellness: Some(wellness(&sight.kafka, &samples, freshness, now)),
             counts: Some(sight.counts),
             samples,
             converge_ms: following

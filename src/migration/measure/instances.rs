@@ -53,6 +53,9 @@ pub struct Summary {
     pub parity: Result<Compared, String>,
     /// Where routes lead whose topics depend on their streams; `None`: too many to be told.
     pub topics: Option<Topics>,
+    /// Whether Kafka answers it; `None`: it has not asked yet, or is of a version that does not say.
+    #[serde(default)]
+    pub kafka: Option<bool>,
 }
 
 /// A stamp of one process.
@@ -88,6 +91,8 @@ pub struct Sight {
     pub inconsistency: Reading,
     pub counts: Counts,
     pub topics: Result<Topics, String>,
+    /// Whether Kafka answers all who mirror, and the one who steers.
+    pub kafka: Result<bool, String>,
 }
 
 /// A summary that speaks of now.
@@ -114,6 +119,7 @@ impl Look<'_> {
             at_ms: at_ms.unwrap_or(self.now_ms),
             inconsistency: inconsistency(&voices, &parity),
             topics: whole.clone().and_then(|()| topics(&voices)),
+            kafka: self.kafka(&voices),
             lag,
             counts: Counts {
                 processes: self.processes(),
@@ -213,6 +219,25 @@ impl Look<'_> {
         }
         self.one_for_each(voices, "audits", |said| said.audited.clone())?;
         Ok(sum)
+    }
+
+    /// One whom Kafka does not answer is enough: what that one mirrors stands still.
+    fn kafka(&self, voices: &[Voice<'_>]) -> Result<bool, String> {
+        let concerned = || {
+            let voices = voices.iter();
+            voices.filter(|voice| voice.name == self.name || !voice.said.shards.is_empty())
+        };
+        if concerned().any(|voice| voice.said.kafka == Some(false)) {
+            return Ok(false);
+        }
+        match concerned().find(|voice| voice.said.kafka.is_none()) {
+            Some(voice) if voice.name == self.name => Err("Kafka was not asked yet".to_owned()),
+            Some(voice) => Err(format!(
+                "{} does not say whether Kafka answers it",
+                voice.name
+            )),
+            None => Ok(true),
+        }
     }
 
     fn processes(&self) -> BTreeMap<u64, Process> {

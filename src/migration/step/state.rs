@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::lineage::Lineage;
 use super::tally::{Reached, Tally};
-use crate::migration::gate::{GateName, Held, Measure, Sample};
+use crate::migration::gate::{GateName, Held, Measure, Reading, Sample};
 use crate::migration::phase::{Share, Step};
 use crate::migration::tripwire::Trip;
 
@@ -198,12 +198,9 @@ pub struct Baseline {
     pub throughput: f64,
     /// Share of writes that the application knew already, where it reports that.
     pub duplicate_hits: Option<f64>,
-    /// Entries that the mirror was behind.
+    /// Latency and lag as they were then, for people to hold against what comes later.
     #[serde(default)]
-    pub mirror_lag: Option<f64>,
-    /// Share of entries that took longer from end to end than their gate allows, where that was measured.
-    #[serde(default)]
-    pub slow_share: Option<f64>,
+    pub beside: BTreeMap<Measure, Reading>,
 }
 
 /// The word for where the driver stands.

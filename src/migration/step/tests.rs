@@ -6,6 +6,7 @@ mod world;
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::migration::gate::Reading;
 use world::{Dice, WHY, Weather, World, redis_only};
 
 fn calm(step: Step) -> World {
@@ -573,4 +574,44 @@ fn pace_is_a_share_of_the_baseline_and_needs_both_and_fresh() {
     assert_eq!(machine.pace(at_ms + 15_001), None, "told too long ago");
     machine.state.baseline = None;
     assert_eq!(machine.pace(at_ms), None, "nothing to hold it against");
+}
+
+#[test]
+fn a_baseline_keeps_what_is_known_of_latency_and_lag_and_nothing_old() {
+    let mut world = calm(Step::SHADOW);
+    let at_ms = world.now_ms;
+    let sample = |measure, reading, at_ms| Sample {
+        measure,
+        reading,
+        at_ms,
+    };
+    let counted = Reading::Counted {
+        faults: 3,
+        total: 2_000,
+        since_ms: at_ms,
+    };
+    let observation = Observation {
+        samples: vec![
+            sample(Measure::Throughput, Reading::Value(400.0), at_ms),
+            sample(Measure::MirrorLag, Reading::Value(7.0), at_ms),
+            sample(Measure::EndToEnd, counted.clone(), at_ms),
+            sample(Measure::WriteLatency, counted.clone(), at_ms - 15_001),
+            sample(
+                Measure::AddedLatency,
+                Reading::Unknown(WHY.to_owned()),
+                at_ms,
+            ),
+        ],
+        ..Observation::default()
+    };
+    world.give(0, Event::Observed(observation), "observed");
+    world.ask(0, Ask::Baseline, "baseline");
+    let baseline = world.state().baseline.clone().expect("recorded");
+    assert_eq!(
+        baseline.beside.into_iter().collect::<Vec<_>>(),
+        [
+            (Measure::MirrorLag, Reading::Value(7.0)),
+            (Measure::EndToEnd, counted),
+        ]
+    );
 }

@@ -1,11 +1,21 @@
 //! What the verbs do to the state: hold, resume, rollback, proofs of the way back, the baseline.
 
+use std::collections::BTreeMap;
+
 use super::act::Wanted;
 use super::refusal::{Refusal, Verdictless, reasoned};
 use super::state::{Baseline, Rehearsal, Stop, Verb};
 use super::{Machine, Outcome, Who};
 use crate::migration::gate::{Measure, Reading};
 use crate::migration::phase::Step;
+
+/// What a baseline keeps beside what gates compare with it.
+const BESIDE: [Measure; 4] = [
+    Measure::MirrorLag,
+    Measure::AddedLatency,
+    Measure::WriteLatency,
+    Measure::EndToEnd,
+];
 
 impl Machine {
     pub(super) fn hold(&mut self, who: &Who, reason: &str, now_ms: i64) -> Verdictless<()> {
@@ -97,49 +107,41 @@ impl Machine {
             return Err(self.busy("a baseline shows Redis alone: it is recorded in shadow"));
         }
         let freshness = self.freshness_ms();
-        let fresh = |measure| {
-            let sample = self
-                .sample(measure)
-                .filter(|sample| now_ms.saturating_sub(sample.at_ms) <= freshness)?;
-            match sample.reading {
-                Reading::Value(value) => Some(value).filter(|value| value.is_finite()),
-                Reading::Counted { faults, total, .. } if total > 0 => {
-                    Some(faults as f64 / total as f64)
-                }
-                _ => None,
-            }
+        let young = |measure| {
+            let sample = self.sample(measure)?;
+            (now_ms.saturating_sub(sample.at_ms) <= freshness).then_some(&sample.reading)
+        };
+        let fresh = |measure| match young(measure)? {
+            Reading::Value(value) => Some(*value).filter(|value| value.is_finite()),
+            Reading::Counted { .. } | Reading::Unknown(_) => None,
         };
         let throughput = fresh(Measure::Throughput)
             .filter(|value| *value > 0.0)
             .ok_or(Refusal::NoThroughput)?;
         let duplicate_hits = fresh(Measure::DuplicateHits);
+        let beside = BESIDE.iter().filter_map(|measure| {
+            let known = young(*measure).filter(|reading| !matches!(reading, Reading::Unknown(_)));
+            Some((*measure, known?.clone()))
+        });
+        let beside: BTreeMap<Measure, Reading> = beside.collect();
+        let mut note = format!("{throughput} entries a second");
+        let hits = duplicate_hits.map(|hits| (Measure::DuplicateHits, Reading::Value(hits)));
+        for (measure, reading) in hits.iter().map(|(a, b)| (a, b)).chain(&beside) {
+            match reading {
+                Reading::Value(value) => note.push_str(&format!("; {measure} {value}")),
+                Reading::Counted { faults, total, .. } => {
+                    note.push_str(&format!("; {measure} {faults} of {total}"));
+                }
+                Reading::Unknown(_) => {}
+            }
+        }
         self.state.baseline = Some(Baseline {
             at_ms: now_ms,
             by: who.name.clone(),
             throughput,
             duplicate_hits,
-            mirror_lag: fresh(Measure::MirrorLag),
-            slow_share: fresh(Measure::EndToEnd),
+            beside,
         });
-        let known = |what: &str, value: Option<f64>| {
-            value.map_or_else(
-                || format!("{what} not known"),
-                |value| format!("{what} {value}"),
-            )
-        };
-        let baseline = self.state.baseline.as_ref();
-        let note = format!(
-            "{throughput} entries a second, {}, {}, {}",
-            known("share of idempotent hits", duplicate_hits),
-            known(
-                "mirror lag in entries",
-                baseline.and_then(|it| it.mirror_lag)
-            ),
-            known(
-                "share of slow entries",
-                baseline.and_then(|it| it.slow_share)
-            ),
-        );
         self.note(
             who,
             Verb::Baseline,

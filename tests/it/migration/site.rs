@@ -333,6 +333,16 @@ impl Running {
         self.handle.ask(who(), ask).await.map(drop)
     }
 
+    /// The same for good, with the migration's name typed.
+    pub async fn complete(&self, plan: &Plan, name: &str) -> Result<(), Box<Refusal>> {
+        let ask = Ask::Apply {
+            plan: plan.id.clone(),
+            reason: WHY.to_owned(),
+            typed: Some(name.to_owned()),
+        };
+        self.handle.ask(who(), ask).await.map(drop)
+    }
+
     /// Promotes step by step until it stands at `step`.
     pub async fn climb(&self, site: &Site, step: Step) {
         self.at(self.state().expect("known").step, Name::Steady)

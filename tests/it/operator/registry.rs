@@ -8,7 +8,7 @@ use crate::harness::{Daemon, Prometheus, RedisOptions, RedisServer, Rules, event
 use crate::plan::{Plan, SOON, add, await_level, drain};
 
 use super::promql::{self, Selector};
-use super::scenarios::groups::{at_the_beginning, record_baseline};
+use super::scenarios::groups::{at_the_beginning, record_baseline, tell};
 use super::scenarios::steered::{acknowledge, await_step, put_at, told};
 use super::walk::Walk;
 
@@ -109,6 +109,8 @@ impl Shown {
         await_step(&daemon, "consumers:5", "steady");
         acknowledge(&daemon, "billing", told(&daemon), 3_000);
         rehearse(&plan, &daemon);
+        tell(&daemon, "disk", 0.41);
+        tell(&daemon, "replication-lag", 0.0);
         let shown = Self {
             plan,
             redis,

@@ -33,6 +33,7 @@ fn said(boot: u64, shards: &[u32], after_ms: i64) -> Summary {
             "r".to_owned(),
             shards.iter().map(|shard| format!("t.{shard}")).collect(),
         )])),
+        kafka: Some(true),
     }
 }
 
@@ -346,4 +347,30 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn kafka_has_to_answer_everybody_who_mirrors() {
+    let with = |kafka, shards: &[u32]| {
+        let other = Summary {
+            kafka,
+            ..said(2, shards, NOW - 1_000)
+        };
+        together(&[0, 2], &[("b", other)]).kafka
+    };
+    assert_eq!(with(Some(true), &[1, 3]), Ok(true));
+    assert_eq!(with(Some(false), &[1, 3]), Ok(false));
+    let why = with(None, &[1, 3]).expect_err("an older version");
+    assert!(why.contains("b does not say"), "{why}");
+    assert_eq!(with(Some(false), &[]), Ok(true), "it mirrors nothing");
+    let gone = said(2, &[1, 3], NOW - 6_000);
+    let gone = Summary {
+        kafka: Some(false),
+        ..gone
+    };
+    assert_eq!(
+        together(&[0, 2], &[("b", gone)]).kafka,
+        Ok(true),
+        "long ago"
+    );
 }

@@ -100,8 +100,7 @@ impl World {
             by: "ana".to_owned(),
             throughput: 1_000.0,
             duplicate_hits: Some(0.02),
-            mirror_lag: None,
-            slow_share: None,
+            beside: BTreeMap::new(),
         });
         let mut world = Self {
             dice: Dice(seed),
