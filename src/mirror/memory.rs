@@ -105,6 +105,12 @@ impl Memory {
             .filter(|careful| !careful.until.is_empty());
     }
 
+    /// What was refused of a stream was of a history that is gone: its ids may stand for other entries now.
+    pub fn forget_refusals(&mut self, stream: &StreamRef) {
+        self.poison.retain(|(refused, _)| refused != stream);
+        self.keep_careful(|other| other != stream);
+    }
+
     pub fn lift(&mut self, stream: StreamRef, from: Option<Start>) {
         self.refused.remove(&stream);
         self.lifted.insert(stream, from);

@@ -38,8 +38,29 @@ pub struct Opened {
 
 /// A database's connection for the opening, and its history at that moment.
 pub struct Source {
+    database: Database,
     pub connection: Connection,
     pub replication: Replication,
+}
+
+impl Source {
+    /// Another connection in place of one that is of no more use, to the same history.
+    pub async fn connect_again(&mut self, shared: &Shared) -> Result<(), TermEnd> {
+        let connection = shared.redis.connect(self.database).await;
+        self.connection = connection.map_err(TermEnd::Redis)?;
+        self.keep_history().await
+    }
+
+    /// What was read is of the history that the term begins with, or the term begins anew.
+    pub async fn keep_history(&mut self) -> Result<(), TermEnd> {
+        let now = self.connection.replication().await;
+        let now = now.map_err(TermEnd::Redis)?;
+        if now.replid == self.replication.replid && now.role == Role::Master {
+            Ok(())
+        } else {
+            Err(TermEnd::Changed)
+        }
+    }
 }
 
 /// Databases that may not be selected, and why.
@@ -116,6 +137,7 @@ async fn connect(
         sources.insert(
             database,
             Source {
+                database,
                 connection,
                 replication,
             },

@@ -11,7 +11,7 @@ use crate::harness::{Daemon, Record, kafka, redis};
 use crate::plan::{Plan, Topic, add, await_level, await_state, causes, header, letters, resume};
 
 /// Text that lz4 cannot make shorter by much.
-fn noise(bytes: usize) -> String {
+pub fn noise(bytes: usize) -> String {
     let mut text = String::with_capacity(bytes + 16);
     let mut state = 0x9e37_79b9_u64;
     while text.len() < bytes {

@@ -15,6 +15,7 @@ mod exactly_once;
 mod exactly_once_kills;
 mod exactly_once_strength;
 mod examples;
+mod failover_audit;
 mod gaps;
 mod gaps_anew;
 mod harness;
