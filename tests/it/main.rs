@@ -8,6 +8,7 @@
 mod access;
 mod api_input;
 mod brokers;
+mod check;
 mod compose;
 mod connections;
 mod dead_letters;
