@@ -19,10 +19,11 @@ use tracing::{info, warn};
 
 use self::compare::{Held, Mirrored, Outcome, compare};
 use self::sides::{Window, mirrored};
-use super::opening::{Candidate, Source, commit_checkpoints, halt, set_aside};
+use super::opening::{Candidate, commit_checkpoints, halt, set_aside};
 use super::shard::{ShardWorker, TermEnd};
 use super::shared::Shared;
 use super::slot::{Gap, Slot};
+use super::source::{Shut, Source, go_on_without};
 use crate::checkpoint::{Checkpoint, Position};
 use crate::config::OnTrouble;
 use crate::entry::{Database, EntryId};
@@ -54,15 +55,17 @@ pub async fn keep_continuous(
 ) -> Result<Writer, TermEnd> {
     let (mut renewed, mut broken) = (Vec::new(), Vec::new());
     let mut halted = HashSet::new();
+    let mut failed = Shut::new();
     for candidate in candidates.iter_mut() {
         let Some(checkpoint) = candidate.checkpoint.clone() else {
             continue;
         };
         let slot = Arc::clone(&candidate.slot);
-        let Some(source) = sources.get_mut(&slot.stream.database) else {
+        let database = slot.stream.database;
+        let Some(source) = sources.get_mut(&database) else {
             continue;
         };
-        if source.replication.replid == checkpoint.replid {
+        if failed.contains_key(&database) || source.replication.replid == checkpoint.replid {
             continue;
         }
         let found = if contains(&source.replication, &checkpoint) {
@@ -73,6 +76,10 @@ pub async fn keep_continuous(
                 Err(TermEnd::Redis(error)) if error.is_of_key() => {
                     set_aside(worker, &slot, &error);
                     halted.insert(slot.index);
+                    continue;
+                }
+                Err(TermEnd::Redis(error)) => {
+                    failed.insert(database, error);
                     continue;
                 }
                 found => found?,
@@ -106,6 +113,8 @@ pub async fn keep_continuous(
         candidate.position = Some(position);
     }
     candidates.retain(|candidate| !halted.contains(&candidate.slot.index));
+    // What was found of their other streams holds, and is committed.
+    go_on_without(worker, candidates, sources, failed)?;
     if renewed.is_empty() {
         return Ok(writer);
     }

@@ -183,7 +183,7 @@ impl ShardWorker {
             topics::Error::Unauthorised {
                 topic: Some(topic), ..
             } => {
-                self.memory.bar(topic, text);
+                self.memory.bar(topic, Reason::TopicUnauthorised, text);
                 pause(stop, backoff.next()).await;
             }
             _ => {
