@@ -114,7 +114,7 @@ pub async fn keep_continuous(
     }
     candidates.retain(|candidate| !halted.contains(&candidate.slot.index));
     // What was found of their other streams holds, and is committed.
-    go_on_without(worker, candidates, sources, failed)?;
+    go_on_without(worker, candidates, sources, failed).map_err(TermEnd::Redis)?;
     if renewed.is_empty() {
         return Ok(writer);
     }

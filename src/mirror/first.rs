@@ -108,7 +108,7 @@ pub async fn checkpoints(
             !refused
         });
     }
-    go_on_without(worker, candidates, sources, failed)?;
+    go_on_without(worker, candidates, sources, failed).map_err(TermEnd::Redis)?;
     Ok(writer)
 }
 

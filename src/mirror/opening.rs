@@ -223,7 +223,7 @@ async fn keep_started(
             }
         }
     }
-    source::go_on_without(worker, candidates, sources, failed)?;
+    source::go_on_without(worker, candidates, sources, failed).map_err(TermEnd::Redis)?;
     worker.memory.doubts &= candidates
         .iter()
         .any(|candidate| candidate.position.is_none());

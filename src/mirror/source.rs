@@ -109,11 +109,11 @@ pub fn go_on_without(
     candidates: &mut Vec<Candidate>,
     sources: &mut BTreeMap<Database, Source>,
     failed: Shut,
-) -> Result<(), TermEnd> {
+) -> Result<(), Error> {
     sources.retain(|database, _| !failed.contains_key(database));
     keep_reachable(worker, candidates, &failed);
     match failed.into_values().next() {
-        Some(error) if sources.is_empty() => Err(TermEnd::Redis(error)),
+        Some(error) if sources.is_empty() => Err(error),
         _ => Ok(()),
     }
 }
