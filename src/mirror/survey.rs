@@ -3,7 +3,7 @@
 //! A reader posts what it sees of its own streams. While Kafka is away nobody reads, and that is when the operator most
 //! wants to know how far Redis runs ahead and how long it can hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -84,8 +84,7 @@ impl Survey {
     }
 
     async fn round(&mut self) -> Result<(), Error> {
-        let database = self.shared.redis.default_database();
-        let server = self.connection(database).await?.server().await?;
+        let server = self.server().await?;
         self.shared.board.edge_up("redis");
         let memory_seconds = self.memory_seconds(&server);
         let status = redis_status(&server);
@@ -113,6 +112,26 @@ impl Survey {
                  volatile-*, or give the streams a Redis of their own"
             );
         }
+    }
+
+    /// Asked in any database that may be selected: what the server says of itself is of all of them.
+    async fn server(&mut self) -> Result<Server, Error> {
+        let mut others = BTreeSet::new();
+        self.shared.board.streams(|stream, _| {
+            others.insert(stream.database);
+        });
+        let mut refused = None;
+        for database in [self.shared.redis.default_database()]
+            .into_iter()
+            .chain(others)
+        {
+            match self.connection(database).await {
+                Ok(connection) => return connection.server().await,
+                Err(error) if error.is_of_database() => refused = refused.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refused.expect("the default database was asked"))
     }
 
     async fn connection(&mut self, database: Database) -> Result<&mut Connection, Error> {

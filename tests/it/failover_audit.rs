@@ -4,7 +4,7 @@
 use lockgate::failpoint;
 
 use crate::dead_letters::noise;
-use crate::harness::{Daemon, RedisOptions, RedisServer, eventually, kafka};
+use crate::harness::{Daemon, DaemonOptions, RedisOptions, RedisServer, eventually, kafka};
 use crate::plan::{Plan, SOON, Topic, await_level, causes, drain, gaps, header, letters, stream};
 use crate::redis_failover::Ids;
 use crate::rig::armed;
@@ -145,4 +145,71 @@ fn a_record_that_is_refused_after_a_failover_leaves_nothing_lost_repeated_or_unc
     // The next ones are batches again.
     let more = lost.ids.add(&lost.server, "a", "more", 20..=60);
     topic.await_values("a", &lost.with(&[&instead, &more]));
+}
+
+#[test]
+fn an_id_that_was_refused_in_lost_history_is_tried_for_the_entry_that_has_it_now() {
+    let server = RedisServer::start(RedisOptions::default());
+    let plan = Plan::on("audit-poison", &server, 0, kafka()).route("r", &["a"], "");
+    kafka().create_topic(&plan.topic("r"), 1, &[("max.message.bytes", "1500")]);
+    let ids = Ids::now();
+    let old = ids.add(&server, "a", "old", 1..=10);
+    server.command::<()>(0, "SAVE");
+    server.command::<()>(0, &format!("XADD a {} data {}", ids.at(11), noise(3_000)));
+    let daemon = plan.daemon();
+    let mut topic = Topic::new(&plan.topic("r"));
+    topic.await_values("a", &old);
+    eventually(SOON, "it is refused", || {
+        letters(&daemon, "r") == causes(&[("rejected", 1)])
+    });
+    await_level(&daemon, "a");
+
+    server.restart();
+    assert_eq!(server.command::<u64>(0, "XLEN a"), 10);
+    let new = ids.add(&server, "a", "new", [11]);
+    topic.await_values("a", &[old, new].concat());
+    assert_eq!(header(topic.records().last().unwrap(), "redis-gen"), "1");
+    assert_eq!(letters(&daemon, "r"), causes(&[("rejected", 1)]));
+}
+
+#[test]
+fn entries_that_do_not_fit_together_are_compared_in_parts() {
+    let server = RedisServer::start(RedisOptions::default());
+    let plan = Plan::on("audit-large", &server, 0, kafka()).route("r", &["a"], "");
+    kafka().create_topic(&plan.topic("r"), 1, &[]);
+    let ids = Ids::now();
+    let mut connection = server.connection(0);
+    let mut expected = Vec::new();
+    // Downwards from the newest: many that are small, and then all at once large ones.
+    for n in 1..=600 {
+        let size = if n <= 30 { 300_000 } else { 10 };
+        let value = format!("{n}-{}", "x".repeat(size));
+        let mut xadd = redis::cmd("XADD");
+        xadd.arg("a").arg(ids.at(n)).arg("data").arg(&value);
+        xadd.query::<()>(&mut connection).unwrap();
+        expected.push(value);
+    }
+    server.command::<()>(0, "SAVE");
+    expected.extend(ids.add(&server, "a", "lost", 601..=605));
+    let options = || DaemonOptions {
+        env: vec![(
+            "LOCKGATE_SHARDS__BUFFER_BYTES".to_owned(),
+            "1048576".to_owned(),
+        )],
+        ..DaemonOptions::default()
+    };
+    let mut daemon = plan.daemon_with(options());
+    let mut topic = Topic::new(&plan.topic("r"));
+    topic.await_values("a", &expected);
+    await_level(&daemon, "a");
+    drain(&mut daemon);
+    server.restart();
+    expected.extend(ids.add(&server, "a", "instead", [601, 603]));
+    let daemon = plan.daemon_with(options());
+    topic.await_values("a", &expected);
+    let seen = await_level(&daemon, "a");
+    assert_eq!(
+        (seen["generation"].as_u64(), seen["orphans"].as_u64()),
+        (Some(1), Some(5))
+    );
 }

@@ -247,10 +247,10 @@ fn a_database_that_there_is_not_and_a_scan_that_is_refused_hold_up_no_named_stre
         users: vec!["user mirror on >word ~* &* +@all -scan".to_owned()],
         ..RedisOptions::default()
     });
-    let mut plan = Plan::on("beyond", &server, 0, kafka())
-        .route("mixed", &["a", "b:*"], "")
-        .route("late", &["c", "d:*"], "start = \"latest\"\n")
-        .route("beyond", &["e"], "database = 4000000\n");
+    let mut plan = Plan::on("beyond", &server, 4_000_000, kafka())
+        .route("mixed", &["a", "b:*"], "database = 0\n")
+        .route("late", &["c", "d:*"], "database = 0\nstart = \"latest\"\n")
+        .route("beyond", &["e"], "");
     plan.redis_more = "username = \"mirror\"\n".to_owned();
     let [mut mixed, mut late, _] = ["mixed", "late", "beyond"].map(|route| {
         kafka().create_topic(&plan.topic(route), 1, &[]);
@@ -271,6 +271,9 @@ fn a_database_that_there_is_not_and_a_scan_that_is_refused_hold_up_no_named_stre
         "{waiting}"
     );
     undisturbed(&daemon, 5);
+    eventually(SOON, "Redis is surveyed all the same", || {
+        daemon.status()?["redis"]["version"].as_str().map(drop)
+    });
     // Of a route that does not begin with the earliest nothing is known to be old or new before the scan.
     assert_eq!(crate::plan::stream(&daemon, "c"), None);
     assert!(mixed.values_of("b:1").is_empty());
