@@ -122,7 +122,6 @@ pub async fn keep_continuous(
     let writer = commit_checkpoints(&worker.shared, worker.shard, writer, renewed).await?;
     failpoint::hit(failpoint::AUDIT_AFTER_COMMIT);
     for (slot, broken) in broken {
-        worker.memory.forget_refusals(&slot.stream);
         worker.shared.count_break(&slot, &broken);
     }
     Ok(writer)

@@ -26,7 +26,8 @@ pub struct Found {
     pub binding: Binding,
     /// The route names it, rather than a glob of the route.
     named: bool,
-    /// It appeared after its route began to mirror: whatever it holds is new, so it is mirrored from its first entry.
+    /// It was found after its route began to mirror: whatever it holds is new, or the route begins with the earliest entry; so
+    /// it is mirrored from its first.
     pub while_running: bool,
 }
 

@@ -78,9 +78,9 @@ impl Memory {
             until: HashMap::new(),
         });
         careful.limit = (entries / 8).max(1);
-        for (stream, id) in places {
-            let until = careful.until.entry(stream).or_insert(id);
-            *until = (*until).max(id);
+        for (stream, at) in places {
+            let until = careful.until.entry(stream).or_insert(at);
+            *until = (*until).max(at);
         }
         true
     }
@@ -96,12 +96,6 @@ impl Memory {
             .filter(|careful| !careful.until.is_empty());
     }
 
-    /// What was refused of a stream was of a history that is gone: its ids may stand for other entries now.
-    pub fn forget_refusals(&mut self, stream: &StreamRef) {
-        self.poison.retain(|(refused, _)| refused != stream);
-        self.keep_careful(|other| other != stream);
-    }
-
     pub fn lift(&mut self, stream: StreamRef, from: Option<Start>) {
         self.refused.remove(&stream);
         self.lifted.insert(stream, from);
@@ -115,7 +109,7 @@ mod tests {
 
     #[test]
     fn steps_shrink_until_the_one_is_found() {
-        let place = (StreamRef::new(Database(0), "s"), EntryId::new(9, 0));
+        let place = (StreamRef::new(Database(0), "s"), (0, EntryId::new(9, 0)));
         let mut memory = Memory::default();
         let mut entries = 50_000;
         let mut rounds = 0;

@@ -13,6 +13,14 @@ impl Shared {
         self.show_waiting(slot, reason_of(error.kind()), error.to_string());
     }
 
+    /// Writes onto the board that a stream's database is out of reach; who calls says it once for all of them.
+    pub fn show_left_out(&self, slot: &Slot, error: &Error) {
+        self.board.stream(&slot.stream, |cell| {
+            cell.waiting(reason_of(error.kind()));
+            cell.last_error = Some(error.to_string());
+        });
+    }
+
     /// One stream waits, and its neighbours go on.
     pub fn show_waiting(&self, slot: &Slot, reason: Reason, text: String) {
         let mut known = false;
@@ -40,7 +48,7 @@ impl Shared {
     }
 }
 
-fn reason_of(kind: ErrorKind) -> Reason {
+pub const fn reason_of(kind: ErrorKind) -> Reason {
     match kind {
         ErrorKind::Unreachable
         | ErrorKind::Timeout

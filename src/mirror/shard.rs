@@ -153,7 +153,7 @@ impl ShardWorker {
             }
             writer::Ended::DeadLetterRefused {
                 error,
-                place: (stream, id),
+                place: (stream, (_, id)),
             } => {
                 let text = format!(
                     "entry {id} can go neither to its topic nor to the dead letters: {error}"

@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
+use tracing::warn;
 
 use super::discovery::Streams;
 use super::opening::Candidate;
+use super::refusal::reason_of;
 use super::shard::{ShardWorker, TermEnd};
 use super::shared::Shared;
 use crate::entry::Database;
@@ -92,15 +94,24 @@ pub async fn connect(
 
 /// Leaves the streams of databases that are out of reach out of this term; their neighbours go on.
 pub fn keep_reachable(worker: &mut ShardWorker, candidates: &mut Vec<Candidate>, shut: &Shut) {
+    let mut left_out: BTreeMap<Database, usize> = BTreeMap::new();
     candidates.retain(|candidate| {
         let database = candidate.slot.stream.database;
         let Some(error) = shut.get(&database) else {
             return true;
         };
-        worker.memory.aside.database(database);
-        worker.shared.show_refused(&candidate.slot, error);
+        *left_out.entry(database).or_default() += 1;
+        worker.shared.show_left_out(&candidate.slot, error);
         false
     });
+    for (database, streams) in left_out {
+        let (error, reason) = (&shut[&database], reason_of(shut[&database].kind()));
+        warn!(
+            shard = %worker.shard, %database, streams, reason = reason.as_str(), runbook = reason.runbook(),
+            "{error}; the streams of this database wait, those of others go on"
+        );
+        worker.memory.aside.database(database);
+    }
 }
 
 /// Goes on without the databases that failed in the meantime, while there are others.
