@@ -198,6 +198,12 @@ pub struct Baseline {
     pub throughput: f64,
     /// Share of writes that the application knew already, where it reports that.
     pub duplicate_hits: Option<f64>,
+    /// Entries that the mirror was behind.
+    #[serde(default)]
+    pub mirror_lag: Option<f64>,
+    /// Share of entries that took longer from end to end than their gate allows, where that was measured.
+    #[serde(default)]
+    pub slow_share: Option<f64>,
 }
 
 /// The word for where the driver stands.

@@ -35,8 +35,10 @@ impl Machine {
         if self.state.held.is_none() && self.state.frozen.is_none() {
             return Err(self.busy("there is nothing to resume"));
         }
-        self.state.held = None;
-        self.state.frozen = None;
+        // A freeze is lifted alone: whoever holds it besides has not been asked.
+        if self.state.frozen.take().is_none() {
+            self.state.held = None;
+        }
         let step = self.state.step;
         self.note(who, Verb::Resume, step, reason, Outcome::Done, "", now_ms);
         if self.state.motion.is_none() {
@@ -96,10 +98,13 @@ impl Machine {
         }
         let freshness = self.freshness_ms();
         let fresh = |measure| {
-            let sample = self.sample(measure)?;
+            let sample = self
+                .sample(measure)
+                .filter(|sample| now_ms.saturating_sub(sample.at_ms) <= freshness)?;
             match sample.reading {
-                Reading::Value(value) if now_ms.saturating_sub(sample.at_ms) <= freshness => {
-                    Some(value).filter(|value| value.is_finite())
+                Reading::Value(value) => Some(value).filter(|value| value.is_finite()),
+                Reading::Counted { faults, total, .. } if total > 0 => {
+                    Some(faults as f64 / total as f64)
                 }
                 _ => None,
             }
@@ -113,8 +118,28 @@ impl Machine {
             by: who.name.clone(),
             throughput,
             duplicate_hits,
+            mirror_lag: fresh(Measure::MirrorLag),
+            slow_share: fresh(Measure::EndToEnd),
         });
-        let note = format!("{throughput} entries a second");
+        let known = |what: &str, value: Option<f64>| {
+            value.map_or_else(
+                || format!("{what} not known"),
+                |value| format!("{what} {value}"),
+            )
+        };
+        let baseline = self.state.baseline.as_ref();
+        let note = format!(
+            "{throughput} entries a second, {}, {}, {}",
+            known("share of idempotent hits", duplicate_hits),
+            known(
+                "mirror lag in entries",
+                baseline.and_then(|it| it.mirror_lag)
+            ),
+            known(
+                "share of slow entries",
+                baseline.and_then(|it| it.slow_share)
+            ),
+        );
         self.note(
             who,
             Verb::Baseline,

@@ -100,6 +100,8 @@ impl World {
             by: "ana".to_owned(),
             throughput: 1_000.0,
             duplicate_hits: Some(0.02),
+            mirror_lag: None,
+            slow_share: None,
         });
         let mut world = Self {
             dice: Dice(seed),

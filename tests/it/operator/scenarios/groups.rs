@@ -94,7 +94,7 @@ pub fn tell_throughput(daemon: &Daemon, value: f64) {
 /// What the groups do in shadow is what they are held against.
 pub fn record_baseline(plan: &Plan, daemon: &Daemon, throughput: f64) {
     tell_throughput(daemon, throughput);
-    Walk::new("shadow", plan, daemon, "a").prepare("lockgate baseline");
+    Walk::new("shadow", plan, daemon, "a").prepare("lockgate baseline record");
 }
 
 /// A broker goes and comes back.
