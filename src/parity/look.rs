@@ -273,6 +273,7 @@ fn facts(wanted: &Wanted, look: Option<&Inspected>) -> Facts {
     Facts {
         absent: false,
         first: state.first,
+        last: Some(state.last_generated_id),
         max_deleted: state.max_deleted_entry_id,
         whole: state.entries_added == Some(state.length),
         committed: wanted.committed,

@@ -60,12 +60,14 @@ pub async fn logs_now(
                     start,
                     next: start,
                     end: bounds.end,
+                    counted: bounds.low,
                 }
             })
             .collect();
         logs.push(TopicPass {
             topic: topic.as_str().to_owned(),
             letters: *letters,
+            answers: true,
             extents,
         });
     }
