@@ -328,6 +328,7 @@ impl Auditor {
         let held: Vec<&Held> = self.holding.all().collect();
         let knowledge = Knowledge {
             shards: self.holding.in_hand(),
+            in_all: self.holding.in_all(),
             cursors: held
                 .iter()
                 .filter_map(|held| held.known.cursor.as_ref())

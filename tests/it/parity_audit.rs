@@ -448,6 +448,22 @@ fn after_a_takeover_no_window_is_skipped_and_none_counts_twice() {
         for daemon in [&first, &second] {
             await_parity(daemon, "both audit", |seen| seen["state"] == "level");
         }
+        eventually(
+            LONG,
+            "each says of how many of all shards it speaks",
+            || {
+                let metric = |name: &str| [&first, &second].map(|daemon| daemon.metric(name, &[]));
+                let audited = metric("lockgate_parity_audited_shards");
+                let sum: f64 = audited.iter().flatten().sum();
+                let all = metric("lockgate_parity_shards");
+                if sum == 4.0 && all == [Some(4.0); 2] && audited.iter().all(|one| *one < Some(4.0))
+                {
+                    Ok(())
+                } else {
+                    Err(format!("{audited:?} of {all:?}"))
+                }
+            },
+        );
         pass(&load, 1_000);
         if kill {
             first.kill9();
