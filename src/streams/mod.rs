@@ -21,6 +21,7 @@ mod error;
 mod info;
 mod looks;
 mod own;
+mod pages;
 mod rights;
 mod socket;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use driver::{Acknowledged, DriverSaved, StoredDriver};
 pub use error::{Error, ErrorKind, Peer};
 pub use info::{Inspected, Replication, Role, Server, StreamState};
 pub use looks::Looked;
+pub use pages::{PAGE_BYTES, Pages};
 
 use crate::config;
 use crate::entry::Database;

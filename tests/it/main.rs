@@ -36,6 +36,7 @@ mod parity;
 mod parity_asked;
 mod parity_audit;
 mod parity_cli;
+mod parity_strays;
 mod places;
 mod plan;
 mod protocols;
