@@ -45,7 +45,13 @@ pub async fn run(
     log_level: LogLevel,
 ) -> anyhow::Result<Ended> {
     let routes = Arc::new(routes);
-    let instance = format!("{}-{}", hostname(), std::process::id());
+    // Two containers on one host's network have its name both, and the same process id.
+    let instance = format!(
+        "{}-{}-{:04x}",
+        hostname(),
+        std::process::id(),
+        rand::random::<u16>()
+    );
     let named = routes
         .iter()
         .map(|route| (route.name(), route.config().topic.as_str()));

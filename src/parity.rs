@@ -4,6 +4,7 @@
 
 mod again;
 mod audit;
+mod census;
 mod class;
 mod compare;
 mod digest;

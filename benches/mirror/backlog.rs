@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::harness::RedisServer;
 
@@ -31,14 +30,9 @@ pub fn stream(database: u32, n: u64) -> String {
     format!("bench:{database}:{n}")
 }
 
-/// Fills `streams` streams of a database with `entries` entries in all.
+/// Fills `streams` streams of a database with `entries` entries in all. Answers are read on a thread of their own, so that
+/// nothing waits for them.
 pub fn fill(redis: &RedisServer, database: u32, streams: u64, entries: u64) {
-    fill_at(redis, database, streams, entries, f64::INFINITY);
-}
-
-/// The same at a pace. Answers are read on a thread of their own: waiting for them would make a busy machine set the pace.
-pub fn fill_at(redis: &RedisServer, database: u32, streams: u64, entries: u64, per_second: f64) {
-    let begun = Instant::now();
     let mut socket = TcpStream::connect(("127.0.0.1", redis.port)).unwrap();
     let answers = socket.try_clone().unwrap();
     let answered = thread::spawn(move || await_answers(answers, entries));
@@ -52,8 +46,6 @@ pub fn fill_at(redis: &RedisServer, database: u32, streams: u64, entries: u64, p
     for n in 0..entries {
         add(&mut buffer, &stream(database, n % streams), n);
         if (n + 1) % AT_ONCE == 0 || n + 1 == entries {
-            let due = Duration::from_secs_f64((n + 1) as f64 / per_second);
-            thread::sleep(due.saturating_sub(begun.elapsed()));
             socket.write_all(&buffer).unwrap();
             buffer.clear();
         }

@@ -2,17 +2,13 @@
 //! mirror that runs at half of its full speed.
 
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use crate::backlog;
 use crate::harness::{Daemon, eventually};
-use crate::measured::{Measured, Stores, peak_resident_bytes, processor_time};
-use crate::mirror::pid;
-use crate::{DATABASE, STREAMS};
+use crate::measured::{Measured, peak_resident_bytes, processor_time};
+use crate::mirror::{self, pid};
 
 const PATIENCE: Duration = Duration::from_secs(3_600);
-/// How long the mirror runs at half of its speed.
-const LOAD: Duration = Duration::from_secs(30);
 
 /// Until everything is in Kafka, without an auditor; then the daemon is stopped, so that it costs nothing while others are
 /// measured. What it took is the mirror's own cost.
@@ -28,44 +24,51 @@ pub fn mirror(config: &str, entries: u64) -> Measured {
 }
 
 /// The same daemon again, with the auditor, which finds all of it unaudited and nothing to do for the mirror.
-pub fn backlog(config: &str, entries: u64) -> (Daemon, Measured) {
-    let daemon = Daemon::ready(config);
+pub fn backlog(config: &str, entries: u64) -> Measured {
+    let daemon = Daemon::ready(&config.replace(mirror::NO_AUDIT, ""));
     // Starting and joining the group are not counted, as they are not for the mirror.
     eventually(Duration::from_secs(60), "a shard is owned", || {
         let status = daemon.status()?;
         let running = status["mirror"]["forward"]["shards"]["running"].as_u64()?;
         (running > 0).then_some(())
     });
-    let measured = until(&daemon, 0, || compared(&daemon), entries);
-    (daemon, measured)
+    until(&daemon, 0, || compared(&daemon), entries)
 }
 
-/// What an auditor was behind after a load.
+/// How an auditor followed a mirror that ran at half of its speed.
 pub struct Behind {
+    /// What the mirror made of its limit.
     pub per_second: f64,
-    /// Age of the newest entry before which everything was compared, when the load ended.
-    pub seconds: f64,
-    /// Half way through it.
+    /// How much longer than the mirror the auditor would have taken, half way through.
     pub half_way_seconds: f64,
+    /// From the mirror's last entry to the auditor's.
+    pub seconds: f64,
 }
 
-/// Adds `per_second` entries a second for a while, to what is there already, and looks how far the auditor is behind.
-pub fn keeping_up(stores: &Stores<'_>, daemon: &Daemon, before: u64, per_second: f64) -> Behind {
-    let entries = (per_second * LOAD.as_secs_f64()) as u64;
-    let half = entries / 2;
+/// A mirror of the backlog, held to `per_second` entries a second by its own throttle, with the auditor beside it. Nothing
+/// is added meanwhile: who writes to Redis costs more on two processors than what is measured.
+pub fn keeping_up(config: &str, entries: u64, per_second: f64) -> Behind {
+    let limited = format!("[throttle]\nentries_per_second = {per_second:.0}\n");
+    let daemon = Daemon::ready(&config.replace(mirror::NO_AUDIT, &limited));
+    let reaches = |goal: u64| {
+        eventually(PATIENCE, "the mirror", || {
+            thread::sleep(Duration::from_millis(30));
+            mirrored(&daemon).filter(|count| *count >= goal)
+        })
+    };
+    let first = reaches(1);
     let begun = Instant::now();
-    let added = |count: u64| backlog::fill_at(stores.redis, DATABASE, STREAMS, count, per_second);
-    added(half);
-    let half_way_seconds = behind(daemon);
-    added(entries - half);
-    let (took, seconds) = (begun.elapsed().as_secs_f64(), behind(daemon));
-    eventually(PATIENCE, "all of the load is compared", || {
-        (compared(daemon)? >= before + entries).then_some(())
+    let half_way = reaches(entries / 2);
+    let half_way_seconds = half_way.saturating_sub(compared(&daemon).unwrap()) as f64 / per_second;
+    reaches(entries);
+    let took = begun.elapsed().as_secs_f64();
+    eventually(PATIENCE, "all of it is compared", || {
+        (compared(&daemon)? >= entries).then_some(())
     });
     Behind {
-        per_second: entries as f64 / took,
-        seconds,
+        per_second: (entries - first) as f64 / took,
         half_way_seconds,
+        seconds: begun.elapsed().as_secs_f64() - took,
     }
 }
 
@@ -91,16 +94,4 @@ fn mirrored(daemon: &Daemon) -> Option<u64> {
 
 fn compared(daemon: &Daemon) -> Option<u64> {
     daemon.status()?["parity"]["compared"].as_u64()
-}
-
-fn behind(daemon: &Daemon) -> f64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let name = "lockgate_parity_verified_through_timestamp_seconds";
-    let text = daemon.get("/metrics").unwrap().1;
-    let verified = text
-        .lines()
-        .find(|line| line.starts_with(name))
-        .and_then(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
-        .expect("the auditor has compared a backlog by now");
-    now.as_secs_f64() - verified
 }

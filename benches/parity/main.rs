@@ -78,27 +78,14 @@ fn main() {
     let reading = reading.better(reading::both(&stores, &topic, entries));
     report.ceiling(&reading);
     report.level(&reading, &level);
-    let (daemon, audited) = audit::backlog(&config.replace(mirror::NO_AUDIT, ""), entries);
-    report.audit(&reading, &mirrored, &audited);
-    let behind = audit::keeping_up(&stores, &daemon, entries, mirrored.per_second() / 2.0);
+    report.audit(&reading, &mirrored, &audit::backlog(&config, entries));
+    let half = mirrored.per_second() / 2.0;
+    let behind = audit::keeping_up(&into(&unique("bench-half")), entries, half);
     report.keeping_up(&mirrored, &behind);
-    drop(daemon);
-    let entries = redis_entries(&redis);
     let differences = verify::spoil(&redis, entries);
     report.apart(
         &reading,
         &verify::run(&file, entries - differences, differences),
     );
     report.finish();
-}
-
-fn redis_entries(redis: &RedisServer) -> u64 {
-    let mut connection = redis.connection(DATABASE);
-    let length = |n| {
-        let length: redis::RedisResult<u64> = redis::cmd("XLEN")
-            .arg(backlog::stream(DATABASE, n))
-            .query(&mut connection);
-        length.unwrap()
-    };
-    (0..STREAMS).map(length).sum()
 }

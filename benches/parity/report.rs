@@ -113,10 +113,10 @@ impl Report {
             "{:.0}/s ({share:.2}), {:.1} s",
             behind.per_second, behind.half_way_seconds
         );
-        Self::row("load at half speed, behind half way", &figure, "", true);
+        Self::row("mirror at half speed, behind half way", &figure, "", true);
         self.goal(
             "audit_behind_seconds",
-            "seconds the auditor is behind at its end",
+            "seconds the auditor is behind it at the end",
             behind.seconds,
             BEHIND_SECONDS,
             false,

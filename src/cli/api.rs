@@ -18,7 +18,7 @@ pub struct ApiArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// The daemon's API; default: http.listen of the configuration, or http://127.0.0.1:8474 without one
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "LOCKGATE_URL")]
     url: Option<String>,
     /// File of the token that says who asks, as `lockgate token` makes it
     #[arg(long, value_name = "FILE", env = "LOCKGATE_TOKEN_FILE")]

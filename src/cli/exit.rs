@@ -27,8 +27,9 @@ pub enum Exit {
 
 /// For `--help`.
 pub const HELP: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 daemon not reached, \
-4 refused by a gate, 5 with --check: halted or waiting, by parity verify: apart, \
-6 with --check: unknown, by parity verify: could not tell, 7 --until timed out, 8 no token or not the role, \
+4 refused by a gate or by where the migration stands, \
+5 with status --check: apart, frozen, halted or waiting, by parity: apart, \
+6 with status --check: unknown, by parity: could not tell, 7 --until timed out, 8 no token or not the role, \
 9 the state moved since the plan";
 
 impl From<Exit> for ExitCode {

@@ -115,8 +115,8 @@ pub struct RollbackArgs {
     /// Prove the way back from a step against the live stores, and move nothing
     #[arg(long, requires = "to")]
     dry_run: bool,
-    /// The step to go back to; with --dry-run the step to prove the way back from
-    #[arg(long, value_name = "STEP")]
+    /// The step to go back to, or a phase, which is its last step; with --dry-run the step to prove the way back from
+    #[arg(long, value_name = "PHASE|STEP")]
     to: Option<Step>,
     /// Why, in ten characters or more
     #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
@@ -195,14 +195,22 @@ fn read_journal(client: &Client, last: Option<u64>) -> Result<Vec<ShownRecord>, 
 }
 
 pub fn promote(args: &PromoteArgs) -> anyhow::Result<Exit> {
-    act(&args.api, |client| {
+    let mut unasked = false;
+    let exit = act(&args.api, |client| {
         let plan: Value = client.post("/v1/plans", &json!({ "verb": "promote", "to": args.to }))?;
         say(&plan_text(&plan));
-        if args.dry_run || !(args.yes || confirmed()) {
+        if args.dry_run {
             return Ok(());
         }
-        apply(client, &plan, "apply", &json!({ "reason": args.reason }))
-    })
+        unasked = !args.yes && !std::io::stdin().is_terminal();
+        if unasked {
+            eprintln!("lockgate: nothing was done; a script says --yes");
+        } else if args.yes || confirmed() {
+            apply(client, &plan, "apply", &json!({ "reason": args.reason }))?;
+        }
+        Ok(())
+    })?;
+    Ok(if unasked { Exit::Usage } else { exit })
 }
 
 pub fn complete(args: &CompleteArgs) -> anyhow::Result<Exit> {
@@ -273,10 +281,6 @@ fn apply(client: &Client, plan: &Value, how: &str, body: &Value) -> Result<(), E
 }
 
 fn confirmed() -> bool {
-    if !std::io::stdin().is_terminal() {
-        eprintln!("lockgate: nothing was done; a script says --yes");
-        return false;
-    }
     eprint!("apply it? [y/N] ");
     // Where the question cannot be shown, the answer is no.
     let mut answer = String::new();

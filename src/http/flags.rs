@@ -108,12 +108,15 @@ fn current(flags: &FlagsReader) -> Result<Flags, Problem> {
     flags.borrow().ok_or_else(Problem::flags_unknown)
 }
 
-fn etag(flags: &Flags) -> String {
-    format!("\"{}-{}\"", flags.epoch, flags.version)
+/// Of the answer, not of the flags alone: who asks for another key must not be told that nothing changed.
+fn etag(flags: &Flags, answer: &[u8]) -> String {
+    let hash = xxhash_rust::xxh3::xxh3_64(answer);
+    format!("\"{}-{}-{hash:016x}\"", flags.epoch, flags.version)
 }
 
 fn tagged(flags: &Flags, headers: &HeaderMap, answer: serde_json::Value) -> Response {
-    let etag = etag(flags);
+    let body = answer.to_string();
+    let etag = etag(flags, body.as_bytes());
     let known = headers
         .get(header::IF_NONE_MATCH)
         .and_then(|tag| tag.to_str().ok());
@@ -121,7 +124,8 @@ fn tagged(flags: &Flags, headers: &HeaderMap, answer: serde_json::Value) -> Resp
     if known == Some(etag.as_str()) {
         return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
     }
-    ([(header::ETAG, tag)], Json(answer)).into_response()
+    let json = HeaderValue::from_static("application/json");
+    ([(header::ETAG, tag), (header::CONTENT_TYPE, json)], body).into_response()
 }
 
 /// The flags in the form of flagd.
@@ -250,4 +254,22 @@ pub async fn ofrep_all(
         .map(|flag| evaluated(&api, &flags, *flag, &context))
         .collect();
     Ok(tagged(&flags, &headers, json!({ "flags": all })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_one_key_is_not_known_of_another() {
+        let flags = Flags::redis_only(7, 2);
+        let ask = |headers: &HeaderMap, value: &str| {
+            tagged(&flags, headers, json!({ "flags": [{ "value": value }] }))
+        };
+        let first = ask(&HeaderMap::new(), "kafka");
+        let mut known = HeaderMap::new();
+        known.insert(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone());
+        assert_eq!(ask(&known, "kafka").status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(ask(&known, "redis").status(), StatusCode::OK);
+    }
 }

@@ -292,7 +292,17 @@ fn parity(status: &Status) -> Vec<Family> {
     );
     let level = (parity.state == ParityState::Level).then_some(parity.since.as_str());
     since.add_known(&[], level.and_then(unix_seconds));
-    let mut families = vec![state, since];
+    let mut audited = gauge(
+        "lockgate_parity_audited_shards",
+        "Shards that this instance's findings speak of",
+    );
+    audited.add(&[], float(parity.shards.len() as u64));
+    let mut in_all = gauge(
+        "lockgate_parity_shards",
+        "Shards of the migration, whoever audits them; absent until that is known",
+    );
+    in_all.add_known(&[], parity.shards_in_all.map(f64::from));
+    let mut families = vec![state, since, audited, in_all];
     families.extend(parity_by_route(parity));
     families
 }

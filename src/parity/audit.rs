@@ -38,6 +38,7 @@ use crate::placement::Shard;
 use crate::status::{Board, StateName};
 use crate::topics::{self, ErrorKind, TopicSpec};
 
+use super::census::Census;
 use super::edges::Edges;
 use super::error::Error;
 use super::level::{self, Knowledge};
@@ -74,6 +75,7 @@ pub struct Auditor {
     seed: u64,
     holding: Holding,
     origins: Origins,
+    census: Census,
     last: Last,
     /// Why what was counted here is not to be relied on, from then on.
     unaccounted: Option<String>,
@@ -109,6 +111,7 @@ impl Auditor {
             pace,
             seed: rand::random(),
             origins: Origins::new(),
+            census: Census::default(),
             last: Last {
                 round: None,
                 took: Duration::ZERO,
@@ -196,6 +199,7 @@ impl Auditor {
             steps: self.holding.steps(),
             seen,
             origins: std::mem::take(&mut self.origins),
+            census: &mut self.census,
             recheck,
             unaccounted: None,
         };
@@ -324,6 +328,7 @@ impl Auditor {
         let held: Vec<&Held> = self.holding.all().collect();
         let knowledge = Knowledge {
             shards: self.holding.in_hand(),
+            in_all: self.holding.in_all(),
             cursors: held
                 .iter()
                 .filter_map(|held| held.known.cursor.as_ref())

@@ -22,6 +22,7 @@ use crate::bound::lower_bound;
 use crate::entry::{Database, EntryId, StreamRef};
 use crate::placement::Topic;
 
+use super::census::Census;
 use super::class::{Class, Counts, Difference, Read};
 use super::digest::hexadecimal;
 use super::edges::Edges;
@@ -277,16 +278,11 @@ impl Verification {
         };
         let mut read = pass.read_redis(&edges.redis, pace, stop, &mut seen).await;
         if let Ok(true) = read {
-            read = tokio::task::block_in_place(|| pass.read_kafka(edges, pace, stop, &mut seen));
+            read = tokio::task::block_in_place(|| {
+                pass.read_kafka(edges, &mut Census::default(), pace, stop, &mut seen)
+            });
         }
         self.pass = pass;
-        if let Ok(true) = read
-            && !self.pass.unlisted.is_empty()
-        {
-            let known = begin::checkpoints(edges).await?;
-            self.pass
-                .settle_unlisted(|stream| known.contains_key(stream));
-        }
         each(self);
         read
     }
@@ -435,8 +431,10 @@ impl Verification {
             })
             .collect();
         let looked = self.looked.values().flat_map(|looked| &looked.differences);
+        let outside = self.pass.streams.iter().flat_map(|one| one.outside(false));
         looked
-            .chain(&self.pass.strays.examples)
+            .cloned()
+            .chain(outside)
             .filter(|difference| difference.class == Class::Extra)
             .filter_map(|difference| {
                 let of = (difference.database?, difference.stream.clone()?);

@@ -565,18 +565,6 @@ impl Board {
 
     pub fn redis(&self, status: RedisStatus, memory_seconds: Option<f64>) {
         let mut inner = self.lock();
-        let evicted_before = inner
-            .redis
-            .as_ref()
-            .is_some_and(|redis| redis.evicts_streams);
-        if status.evicts_streams && !evicted_before {
-            tracing::warn!(
-                policy = status.maxmemory_policy,
-                runbook = "LockgateRedisEvicting",
-                "Redis may evict whole streams, mirrored or not, when its memory is full; set maxmemory-policy to noeviction or \
-                 volatile-*, or give the streams a Redis of their own"
-            );
-        }
         inner.redis = Some(status);
         inner.memory_seconds = memory_seconds;
     }

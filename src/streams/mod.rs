@@ -22,6 +22,7 @@ mod groups;
 mod info;
 mod looks;
 mod own;
+mod pages;
 mod rights;
 mod socket;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use error::{Error, ErrorKind, Peer};
 pub use groups::{GroupLooked, GroupState};
 pub use info::{Inspected, Replication, Role, Server, StreamState};
 pub use looks::Looked;
+pub use pages::{PAGE_BYTES, Pages};
 
 use crate::config;
 use crate::entry::Database;

@@ -139,9 +139,9 @@ async fn server(
     }
     if server.role == Role::Replica {
         findings.add(
-            Level::Warning,
+            Level::Error,
             "redis.url",
-            "this is a replica: what it has not received yet is not mirrored, and Lockgate's own keys cannot be written",
+            "this is a replica: nothing is mirrored from one, because a failover may take back what it shows",
             "point redis.url at the master",
         );
     }

@@ -186,8 +186,10 @@ pub fn back(page: &mut Page, status: &Status) {
         (_, None, _) => match tried(status, back) {
             Some(tried) => format!("nothing to take back · reverse path {tried}"),
             None => {
-                "nothing to take back · reverse path not tried yet: lockgate rollback --dry-run"
-                    .to_owned()
+                let step = driver.next.as_ref().map_or("STEP", |next| &next.to);
+                format!(
+                    "nothing to take back · reverse path not tried yet: lockgate rollback --dry-run --to {step}"
+                )
             }
         },
         ("rolling_back", Some(_), _) => return,

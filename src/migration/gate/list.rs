@@ -85,7 +85,7 @@ impl GateName {
                 "let the application report duplicates it persisted; look at its idempotency keys"
             }
             Self::Throughput => {
-                "lockgate baseline record before the start; add workers to the Kafka groups"
+                "lockgate baseline record, in shadow; add workers to the Kafka groups"
             }
             Self::DeadLetters => "look at the reasons in the dead-letter topics",
             Self::ProduceLatency | Self::ProduceErrors => {
@@ -97,7 +97,9 @@ impl GateName {
             Self::Clients => {
                 "let every application acknowledge the flags it follows (POST /v1/flags/ack)"
             }
-            Self::Rehearsal => "lockgate rollback --dry-run proves the way back",
+            Self::Rehearsal => {
+                "lockgate rollback --dry-run --to STEP proves the way back from the next step"
+            }
             Self::Drained => "wait until both mirrors are level",
             Self::Archive => {
                 "archive the streams, read the archive again, and say what was found: lockgate evidence archive --faults N --total N"

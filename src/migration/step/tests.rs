@@ -288,6 +288,23 @@ fn what_cannot_be_done_within_the_budget_is_not_begun() {
 }
 
 #[test]
+fn a_freeze_that_came_upon_a_hold_is_lifted_alone() {
+    let mut world = calm(Step::ingress(50));
+    let (hold, resume) = stop(WHY);
+    let ask = |world: &mut World, what: Ask, verb| {
+        let answer = world.ask(0, what, verb).expect("answered");
+        answer.expect("accepted");
+        world.state().name()
+    };
+    ask(&mut world, hold, "hold");
+    world.observe(0, Weather::Bad(Measure::Inconsistency));
+    world.finish(0);
+    assert_eq!(world.state().name(), Name::Frozen);
+    assert_eq!(ask(&mut world, resume.clone(), "resume"), Name::Held);
+    assert_eq!(ask(&mut world, resume, "resume"), Name::Steady);
+}
+
+#[test]
 fn inconsistency_freezes_and_leaves_redis_alone_serving() {
     let mut world = calm(Step::ingress(50));
     world.observe(0, Weather::Bad(Measure::Inconsistency));

@@ -45,8 +45,10 @@ impl Machine {
         if self.state.held.is_none() && self.state.frozen.is_none() {
             return Err(self.busy("there is nothing to resume"));
         }
-        self.state.held = None;
-        self.state.frozen = None;
+        // A freeze is lifted alone: whoever holds it besides has not been asked.
+        if self.state.frozen.take().is_none() {
+            self.state.held = None;
+        }
         let step = self.state.step;
         self.note(who, Verb::Resume, step, reason, Outcome::Done, "", now_ms);
         if self.state.motion.is_none() {

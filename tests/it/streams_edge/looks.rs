@@ -122,11 +122,6 @@ async fn what_was_started_is_kept_under_lockgates_own_key_and_nowhere_else() {
         redis.started(key, &streams).await.expect("asked"),
         [true, false]
     );
-    redis.unmark_started(key, &streams).await.expect("unmarked");
-    assert_eq!(
-        redis.started(key, &streams).await.expect("asked"),
-        [false, false]
-    );
     assert_eq!(redis.started(key, &[]).await.expect("asked"), [false; 0]);
     let error = redis
         .mark_started(b"users", &streams)
@@ -202,10 +197,6 @@ async fn only_read_commands_reach_the_users_streams() {
         .mark_started(key, std::slice::from_ref(&s))
         .await
         .expect("marked");
-    redis
-        .unmark_started(key, std::slice::from_ref(&s))
-        .await
-        .expect("unmarked");
     tell(server.port, &[b"PING", b"the-end"]);
     let mut seen = String::new();
     let mut piece = [0; 4096];

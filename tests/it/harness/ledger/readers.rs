@@ -73,7 +73,7 @@ impl KafkaReader {
             .set("enable.partition.eof", "true")
             .set("isolation.level", "read_committed")
             .set("auto.offset.reset", "earliest")
-            .set("fetch.wait.max.ms", "50")
+            .set("fetch.wait.max.ms", "10")
             .set("reconnect.backoff.max.ms", "200")
             .create()
             .expect("a consumer");

@@ -284,12 +284,10 @@ pub fn epoch_backwards(book: &str) {
     let mut old = stored(redis(), &plan);
     let epoch = old["epoch"].as_u64().expect("a number");
     old["epoch"] = json!(epoch - 1);
+    // The driver reads what is stored when something keeps it from storing: a version that it will not come to meanwhile.
+    old["version"] = json!(old["version"].as_u64().expect("a number") + 1_000);
     store(redis(), &plan, &old);
     let mut walk = Walk::new(book, &plan, &daemon, "a");
-    // The driver reads what is stored when something keeps it from storing.
-    let mut ahead = old.clone();
-    ahead["version"] = json!(old["version"].as_u64().expect("a number") + 1);
-    store(redis(), &plan, &ahead);
     walk.attempt("lockgate hold --reason \"so that it must store something\"");
     walk.until("First minute");
     daemon.kill9();
