@@ -96,7 +96,7 @@ impl Machine {
         }
         let freshness = self.freshness_ms();
         let fresh = |measure| {
-            let sample = self.sample(measure)?;
+            let sample = self.sample(measure, now_ms)?;
             match sample.reading {
                 Reading::Value(value) if now_ms.saturating_sub(sample.at_ms) <= freshness => {
                     Some(value).filter(|value| value.is_finite())
