@@ -122,18 +122,22 @@ impl FlagsWriter {
         (Self { key, told }, reader)
     }
 
-    /// Tells Redis, and then this process's readers; `false` where Redis holds a newer version, which another driver told.
+    /// Tells Redis, and then this process's readers. Where Redis holds a later version nobody is told, and it is answered.
     ///
     /// # Errors
     /// Redis was not told, or did not say so; the readers here keep what they had.
-    pub async fn tell(&self, redis: &mut Connection, flags: Flags) -> Result<bool, streams::Error> {
-        let written = redis
+    pub async fn tell(
+        &self,
+        redis: &mut Connection,
+        flags: Flags,
+    ) -> Result<Option<u64>, streams::Error> {
+        let later = redis
             .flags_write(&self.key, flags.version, &flags.fields())
             .await?;
-        if written {
+        if later.is_none() {
             self.show(flags);
         }
-        Ok(written)
+        Ok(later)
     }
 
     /// Tells this process's readers alone: what is stored was told by another.

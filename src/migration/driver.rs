@@ -1,9 +1,9 @@
 //! The driver: one task that owns the whole of the migration's state, does what its mind commands and tells it what came of it.
 //!
 //! ```text
-//!   no lease ──taken──▶ load (Redis, copy in Kafka) ──▶ steer: ask, tick, outcome ──▶ step ──▶ save, act, answer
-//!      ▲                                                  │
-//!      └──────────── another holds the lease ◀────────────┘
+//!   no lease ──taken──▶ load (Redis) ──▶ steer: ask, tick, outcome, copy in Kafka read ──▶ step ──▶ save, act, answer
+//!      ▲                                   │
+//!      └───── another holds the lease ◀────┘
 //! ```
 //! Each instance has one; the holder of the lease steers, the others show what is stored. The lease only spares duels: a driver
 //! that lost it without knowing is refused by the store, which compares versions.
@@ -17,9 +17,10 @@ mod copying;
 mod handle;
 mod instances;
 mod observe;
+mod stored;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
@@ -29,16 +30,17 @@ use tracing::{error, info, warn};
 use super::gate::{Measure, millis};
 use super::measure::Measurements;
 use super::seen::{self, Seen};
-use super::step::{Acted, Command, Event, Machine, NotSaved, Record, State, Told, further};
+use super::step::{Command, Event, Machine, NotSaved, Record, State, Told};
 use super::store::{Copy, Error, Store};
 use crate::config;
 use crate::failpoint;
 use crate::flags::{Flags, FlagsWriter};
 use crate::status::Board;
-use crate::streams::{DriverSaved, Redis};
+use crate::streams::{DriverSaved, Lease, Redis};
 use crate::topics::{Admin, Kafka};
 
 use instances::Table;
+use stored::Reading;
 
 pub use handle::{Handle, Records, Reply, Request, View};
 
@@ -76,6 +78,19 @@ pub struct Driver {
     machine: Option<Machine>,
     /// What is stored is to be read again as soon as it can be.
     unread: bool,
+    /// A state was read that may have been told by nobody, or not to this process's readers.
+    untold: bool,
+    /// When the lease was last known to be ours.
+    renewed: Option<Instant>,
+    /// The furthest state that this process saw.
+    furthest: Option<State>,
+    /// The copy is being read.
+    reading: bool,
+    readings: (mpsc::Sender<Reading>, mpsc::Receiver<Reading>),
+    /// It was said that it cannot be.
+    blind: bool,
+    /// It was read because Redis holds nothing.
+    copy: Option<Option<State>>,
     /// Acknowledgements in Redis could not be read at the last look.
     deaf: bool,
     table: Table,
@@ -108,6 +123,13 @@ impl Driver {
             view,
             machine: None,
             unread: false,
+            untold: false,
+            renewed: None,
+            furthest: None,
+            reading: false,
+            readings: mpsc::channel(WAITING),
+            blind: false,
+            copy: None,
             deaf: false,
             table: Table::default(),
             now: View::default(),
@@ -130,6 +152,7 @@ impl Driver {
                 &self.parts.instance,
             ),
             self.copied.clone(),
+            self.readings.0.clone(),
             stop.clone(),
         ));
         let mut ticks = tokio::time::interval(self.parts.config.evaluate_every);
@@ -139,8 +162,10 @@ impl Driver {
                 () = stop.cancelled() => break,
                 Some(request) = self.requests.recv() => self.on_request(request).await,
                 Some(outcome) = self.outcomes.1.recv() => drop(self.take(outcome).await),
+                Some(reading) = self.readings.1.recv() => self.on_copy(reading).await,
                 _ = ticks.tick() => self.on_tick().await,
             }
+            self.retell().await;
             self.show();
         }
         self.take_leave().await;
@@ -157,25 +182,14 @@ impl Driver {
         let lease = self.store.lease(self.parts.config.lease).await;
         let answers = lease.is_ok();
         match lease {
-            Ok(None) => {
-                self.now.holder = None;
-                if self.machine.is_none() {
-                    self.begin().await;
-                } else if !self.unread {
-                    // The store answers again.
-                    self.now.error = None;
-                }
-            }
-            Ok(Some(holder)) => self.stand_by(holder).await,
+            Ok(Lease::Other(holder)) => self.stand_by(holder).await,
+            Ok(lease) => self.lead(lease).await,
             Err(error) => self.now.error = Some(error.to_string()),
         }
-        let trouble = self
-            .machine
-            .as_ref()
-            .is_some_and(|machine| machine.trouble().is_some());
-        if self.unread || trouble {
+        if self.unread && self.machine.is_some() {
             self.reload().await;
         }
+        self.compare();
         let sight = self.confer(answers).await;
         if self.machine.is_some() {
             self.hear().await;
@@ -185,106 +199,51 @@ impl Driver {
         }
     }
 
+    /// The lease is ours.
+    async fn lead(&mut self, lease: Lease) {
+        self.renewed = Some(Instant::now());
+        self.now.holder = None;
+        if self.machine.is_none() {
+            self.begin().await;
+            return;
+        }
+        if lease == Lease::Taken {
+            // It had run out, and another may have steered in between.
+            self.unread = true;
+        }
+        if !self.unread {
+            // The store answers again.
+            self.now.error = None;
+        }
+    }
+
+    /// Whether this instance may call itself the one who steers: it has a state, and its lease cannot have run out.
+    fn steers(&self) -> bool {
+        let lease = self.parts.config.lease;
+        let ours = self.renewed.is_some_and(|at| at.elapsed() < lease);
+        self.machine.is_some() && ours
+    }
+
     /// Another steers: what it stored is shown here, and told to this instance's readers.
     async fn stand_by(&mut self, holder: String) {
         if self.machine.take().is_some() {
             warn!(holder, "another instance steers now");
         }
+        self.renewed = None;
+        self.copy = None;
         self.now.holder = Some(holder);
         self.now.verdicts = Vec::new();
+        self.now.trouble = None;
         match self.store.load().await {
             Ok(found) => {
                 if let Some((state, _)) = found {
                     self.flags.show(flags(&state));
                     self.now.state = Some(state);
+                    self.remember();
                 }
                 self.now.error = None;
             }
             Err(error) => self.now.error = Some(error.to_string()),
-        }
-    }
-
-    /// Reads what is stored, on both sides, and begins to steer.
-    async fn begin(&mut self) {
-        match self.loaded().await {
-            Ok(event) => {
-                let salt = rand::random();
-                let parts = &self.parts;
-                let machine = Machine::new(
-                    parts.config.clone(),
-                    &parts.migration,
-                    &parts.instance,
-                    salt,
-                );
-                self.machine = Some(machine);
-                info!("this instance steers the migration");
-                self.recall(&event).await;
-                self.take(event).await;
-                self.retell().await;
-            }
-            Err(error) => {
-                warn!(%error, "the driver cannot read its state yet");
-                self.now.error = Some(error.to_string());
-            }
-        }
-    }
-
-    /// The last records of those who steered before, for the view alone.
-    async fn recall(&mut self, event: &Event) {
-        let Event::Loaded {
-            state: Some(state), ..
-        } = event
-        else {
-            return;
-        };
-        let last = state.journal;
-        match self
-            .store
-            .journal(last.saturating_sub(TAIL - 1).max(1)..=last)
-            .await
-        {
-            Ok(records) => self.now.journal = records,
-            Err(error) => warn!(%error, "the last records of the journal cannot be read"),
-        }
-        self.seen.begin_after(last);
-    }
-
-    /// The further of the two stored states. Where Redis holds one, Kafka may be out of reach: rolling back must be possible
-    /// then. Where it holds none, the copy decides whether this is a first start.
-    async fn loaded(&mut self) -> Result<Event, Error> {
-        let (in_redis, stored) = match self.store.load().await? {
-            Some((state, version)) => (Some(state), version),
-            None => (None, 0),
-        };
-        let copy = Copy::new(&self.parts.kafka, &self.parts.migration)?;
-        let in_kafka = match copy.read().await {
-            Ok(found) => found,
-            Err(error) if in_redis.is_some() => {
-                warn!(%error, "the copy of the state in Kafka cannot be read; going on with what Redis holds");
-                None
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(match further(in_redis, in_kafka) {
-            Ok(state) => Event::Loaded {
-                state: state.map(Box::new),
-                stored,
-            },
-            Err(trouble) => {
-                error!(%trouble, "the stored states do not agree");
-                Event::Unfollowable(trouble)
-            }
-        })
-    }
-
-    /// A driver that died between storing and telling told nothing: tell again what is stored.
-    async fn retell(&mut self) {
-        let Some(state) = self.machine.as_ref().and_then(Machine::stored) else {
-            return;
-        };
-        let flags = flags(state);
-        if let Acted::Failed(why) = self.tell(flags).await {
-            self.now.error = Some(why);
         }
     }
 
@@ -296,6 +255,7 @@ impl Driver {
             let Some(machine) = self.machine.as_mut() else {
                 break;
             };
+            self.untold |= matches!(event, Event::Loaded { .. });
             for command in machine.step(event, now_ms()) {
                 match command {
                     Command::Save {
@@ -303,13 +263,7 @@ impl Driver {
                         over,
                         records,
                     } => todo.push(self.save(&state, over, &records).await),
-                    Command::Load => match self.loaded().await {
-                        Ok(event) => todo.push(event),
-                        Err(error) => {
-                            self.unread = true;
-                            self.now.error = Some(error.to_string());
-                        }
-                    },
+                    Command::Load => todo.extend(self.loaded().await),
                     Command::Act { epoch, at, action } => {
                         if let Some(outcome) = self.act(epoch, at, action).await {
                             todo.push(Event::Acted { epoch, at, outcome });
@@ -320,17 +274,6 @@ impl Driver {
             }
         }
         reply
-    }
-
-    /// The mind keeps what it knew, so that a store that came back with less is noticed.
-    async fn reload(&mut self) {
-        match self.loaded().await {
-            Ok(event) => {
-                self.unread = false;
-                self.take(event).await;
-            }
-            Err(error) => self.now.error = Some(error.to_string()),
-        }
     }
 
     async fn save(&mut self, state: &State, over: u64, records: &[Record]) -> Event {
@@ -372,6 +315,11 @@ impl Driver {
     fn show(&mut self) {
         if let Some(machine) = &self.machine {
             let now = now_ms();
+            if let Some(trouble) = machine.trouble()
+                && self.now.trouble.is_none()
+            {
+                error!(%trouble, "the stored states do not agree");
+            }
             self.now.state = machine.stored().cloned();
             self.now.verdicts = machine.verdicts(now);
             self.now.margins = machine.margins();
@@ -386,6 +334,7 @@ impl Driver {
                 .as_ref()
                 .and_then(|state| machine.course().next(state.step));
         }
+        self.remember();
         self.post();
         self.view.send_replace(Arc::new(self.now.clone()));
     }
@@ -401,7 +350,7 @@ impl Driver {
             .zip(state)
             .and_then(|(machine, state)| machine.way_back_from(state.furthest()))
             .map(|(to, _)| to);
-        let steers = machine.is_some();
+        let steers = self.steers();
         let status = self
             .seen
             .status(&self.now, following.as_ref(), steers, back);

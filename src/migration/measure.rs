@@ -66,11 +66,14 @@ impl Measurements {
 
     /// Takes a sample in; an older one never replaces a newer.
     pub fn put(&self, sample: Sample) {
+        self.put_at(sample, super::driver::now_ms());
+    }
+
+    /// What is dated after the present time is replaced by anything: a clock was put back.
+    fn put_at(&self, sample: Sample, now_ms: i64) {
         let mut inner = self.lock();
-        let older = inner
-            .samples
-            .get(&sample.measure)
-            .is_some_and(|known| known.at_ms > sample.at_ms);
+        let known = inner.samples.get(&sample.measure);
+        let older = known.is_some_and(|known| known.at_ms > sample.at_ms && known.at_ms <= now_ms);
         if !older {
             inner.samples.insert(sample.measure, sample);
         }
@@ -120,5 +123,29 @@ impl Measurements {
     #[must_use]
     pub fn following(&self, version: u64, now_ms: i64) -> Following {
         self.lock().clients.following(version, now_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gate::Reading;
+    use super::*;
+
+    #[test]
+    fn an_older_sample_replaces_none_but_one_that_is_dated_in_the_future() {
+        let measurements = Measurements::default();
+        let put = |value, at_ms, now_ms| {
+            let sample = Sample {
+                measure: Measure::GroupLag,
+                reading: Reading::Value(value),
+                at_ms,
+            };
+            measurements.put_at(sample.clone(), now_ms);
+            measurements.all() == [sample]
+        };
+        assert!(put(1.0, 5_000, 5_000));
+        assert!(!put(2.0, 4_000, 5_500), "it came late");
+        assert!(put(3.0, 1_400, 1_400), "the clock was put back");
+        assert!(!put(4.0, 1_399, 1_400));
     }
 }

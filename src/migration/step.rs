@@ -29,8 +29,9 @@
 //!
 //! What keeps it safe:
 //! * **Stored before acted on.** A change is stored by [`Command::Save`], alone; what follows from it is handed out after
-//!   [`Event::Saved`] and not at all after [`Event::NotSaved`], which also takes the state back to what is stored. So losing
-//!   a save, a crash, and another driver's taking over are one case: go on from what is stored.
+//!   [`Event::Saved`] and not at all after [`Event::NotSaved`], which also takes the state back to what was stored and asks to
+//!   read what is. So losing a save, or its answer, a crash, and another driver's taking over are one case: go on from what is
+//!   stored.
 //! * **An action is known by its epoch and its number**, and an epoch never comes twice with another content, because the
 //!   store accepts one writer for each version. Doing an action again has the same effect.
 //! * **Only evidence opens**, and only asking moves forward: time, evidence and crashes move back or not at all.
@@ -56,7 +57,7 @@ use crate::migration::phase::{Course, Step};
 
 pub use ask::{Answer, Ask};
 pub use journal::{Outcome, Record, Who};
-pub use lineage::{Lineage, Mark, Trouble, follows, further};
+pub use lineage::{Lineage, Mark, Trouble, follows, further, replaces};
 pub use plan::Plan;
 pub use refusal::Refusal;
 pub use state::{
@@ -73,8 +74,8 @@ pub enum Event {
         state: Option<Box<State>>,
         stored: u64,
     },
-    /// Two stored states are of two histories.
-    Unfollowable(Trouble),
+    /// What the copy holds. It is held against what is stored from the next `Loaded` on.
+    Copied(Option<Box<State>>),
     Saved,
     NotSaved(NotSaved),
     Asked(Who, Ask),
@@ -84,6 +85,8 @@ pub enum Event {
         outcome: Acted,
     },
     Observed(Observation),
+    /// The flags could not be told again, because Redis holds them in this later version.
+    Outrun(u64),
     Tick,
 }
 
@@ -92,7 +95,7 @@ pub enum Event {
 pub enum NotSaved {
     /// The store holds another version.
     Conflict,
-    /// The store did not answer; it may have saved all the same, and the next save will tell.
+    /// The store did not answer; it may have saved all the same.
     Unreachable,
 }
 
@@ -104,6 +107,8 @@ pub enum Acted {
     NotYet(String),
     /// It cannot be done now.
     Failed(String),
+    /// The flags that Redis holds are of this later version, and were not replaced.
+    Outrun(u64),
 }
 
 /// What the driver is to do, in this order.
@@ -142,6 +147,8 @@ pub struct Machine {
     salt: u64,
     /// What is stored, as far as is known; `None` before the first load.
     saved: Option<State>,
+    /// The copy as it was read last; `None`: it was not read yet.
+    copy: Option<Option<Box<State>>>,
     /// What is stored, or is being stored.
     state: State,
     /// The version that the store holds; 0 for none.
@@ -158,6 +165,8 @@ pub struct Machine {
     waiting: Option<String>,
     trouble: Option<Trouble>,
     samples: BTreeMap<Measure, Sample>,
+    /// Dead letters among what was counted lately.
+    recent: Option<Sample>,
     /// Parity's counts at the last look.
     compared: Option<Compared>,
     /// Those that belong to what is stored.
@@ -182,6 +191,7 @@ impl Machine {
             instance: instance.to_owned(),
             salt,
             saved: None,
+            copy: None,
             state: State::first(0, instance),
             stored: 0,
             saving: false,
@@ -194,6 +204,7 @@ impl Machine {
             waiting: None,
             trouble: None,
             samples: BTreeMap::new(),
+            recent: None,
             compared: None,
             compared_saved: None,
             partial: None,
@@ -201,6 +212,16 @@ impl Machine {
             drain_ms: None,
             saved_at_ms: 0,
             touched: false,
+        }
+    }
+
+    /// With the furthest state that was seen before it steers: what does not go on from there is not gone on with.
+    #[must_use]
+    pub fn remembering(self, seen: Option<State>) -> Self {
+        Self {
+            state: seen.clone().unwrap_or(self.state),
+            saved: seen,
+            ..self
         }
     }
 
@@ -221,11 +242,12 @@ impl Machine {
             Event::Saved => self.on_saved(now_ms, out),
             Event::NotSaved(why) => self.on_not_saved(why, out),
             other if self.saving => self.inbox.push_back(other),
-            Event::Unfollowable(trouble) => self.trouble = Some(trouble),
+            Event::Copied(copy) => self.copy = Some(copy),
             Event::Loaded { state, stored } => self.on_loaded(state, stored, now_ms),
             Event::Asked(who, ask) => self.on_asked(&who, ask, now_ms, out),
             Event::Acted { epoch, at, outcome } => self.on_acted(epoch, at, outcome, now_ms),
             Event::Observed(observation) => self.on_observed(observation, now_ms),
+            Event::Outrun(later) => self.outrun(later, now_ms),
             Event::Tick => self.on_tick(now_ms, out),
         }
         self.save_if_changed(now_ms, out);
@@ -258,34 +280,24 @@ impl Machine {
         if unanswered {
             out.push(Command::Answer(Err(Box::new(Refusal::NotStored(why)))));
         }
-        match why {
-            NotSaved::Conflict => out.push(Command::Load),
-            NotSaved::Unreachable if self.saved.is_none() => out.push(Command::Load),
-            NotSaved::Unreachable => {}
-        }
+        // It may be stored all the same: only reading tells.
+        out.push(Command::Load);
     }
 
     fn on_loaded(&mut self, found: Option<Box<State>>, stored: u64, now_ms: i64) {
         self.acting = None;
-        let followed = match (&self.saved, &found) {
-            (Some(had), Some(found)) => follows(had, found),
-            (Some(had), None) => Err(Trouble::Backwards {
-                had: had.epoch,
-                found: 0,
-            }),
-            (None, _) => Ok(()),
+        let found = match self.judged(found) {
+            Ok(found) => found,
+            Err(trouble) => {
+                self.trouble = Some(trouble);
+                return;
+            }
         };
-        if let Err(trouble) = followed {
-            self.trouble = Some(trouble);
-            return;
-        }
         self.trouble = None;
         self.stored = stored;
         let newer = match (self.saved.take(), found) {
-            (Some(had), Some(found)) if (had.epoch, had.version) > (found.epoch, found.version) => {
-                Some(had)
-            }
-            (_, Some(found)) => Some(*found),
+            (Some(had), Some(found)) if had.rank() > found.rank() => Some(had),
+            (_, Some(found)) => Some(found),
             (had, None) => had,
         };
         match newer {
@@ -312,6 +324,23 @@ impl Machine {
             }
         }
         self.configure(now_ms);
+    }
+
+    /// What to go on from: the further of what is stored and the copy, where it goes on from all that was seen.
+    fn judged(&self, found: Option<Box<State>>) -> Result<Option<State>, Trouble> {
+        let copy = self.copy.clone().flatten().map(|copy| *copy);
+        let furthest = further(found.map(|found| *found), copy)?;
+        match (&self.saved, &furthest) {
+            (Some(had), Some(found)) => follows(had, found)?,
+            (Some(had), None) => {
+                return Err(Trouble::Backwards {
+                    had: had.epoch,
+                    found: 0,
+                });
+            }
+            (None, _) => {}
+        }
+        Ok(furthest)
     }
 
     fn on_tick(&mut self, now_ms: i64, out: &mut Vec<Command>) {
@@ -416,6 +445,12 @@ impl Machine {
     #[must_use]
     pub const fn stored(&self) -> Option<&State> {
         self.saved.as_ref()
+    }
+
+    /// Whether what is stored was held against the copy.
+    #[must_use]
+    pub const fn compared(&self) -> bool {
+        self.copy.is_some()
     }
 
     /// Why nothing is done any more, until an operator decides.

@@ -3,7 +3,8 @@
 //! Redis decides: of two drivers one saves. The copy is what is left when Redis loses its last writes, or everything. It is
 //! written under the driver's own transactional id, after reading in Redis that the state is still the newest: opening the
 //! writer fences older drivers, so whoever passed that look can no longer write once a newer one has opened. Of several
-//! records the greatest (epoch, version) counts, whatever their order.
+//! records the greatest (epoch, version) counts, whatever their order. A writer's first record is preceded by a reading: what
+//! the state did not go on from is never replaced by it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,9 +12,9 @@ use std::time::Duration;
 use tracing::info;
 
 use super::measure::{Summary, VERSION};
-use super::step::{Record, State};
+use super::step::{Record, State, replaces};
 use crate::placement::{Partition, Topic};
-use crate::streams::{self, Connection, DriverSaved, Redis};
+use crate::streams::{self, Connection, DriverSaved, Lease, Redis};
 use crate::topics::{self, Admin, From, Headers, Kafka, TopicSpec, Writer, read_partition};
 
 /// How long one step against Kafka may take.
@@ -32,6 +33,11 @@ pub enum Error {
          version"
     )]
     Unreadable { place: &'static str, cause: String },
+    #[error(
+        "the copy of the driver's state in Kafka (epoch {}, version {}) is not what the state in Redis went on from, and is kept",
+        .0.epoch, .0.version
+    )]
+    Further(Box<State>),
 }
 
 /// The state in Redis. One connection, made anew after it broke.
@@ -93,15 +99,14 @@ impl Store {
             .await?)
     }
 
-    /// Takes or keeps the lease; `None`: it is ours, else who holds it.
-    pub async fn lease(&mut self, length: Duration) -> Result<Option<String>, Error> {
+    /// Takes or keeps the lease.
+    pub async fn lease(&mut self, length: Duration) -> Result<Lease, Error> {
         let (key, holder) = (self.lease.clone(), self.holder.clone());
-        let found = self
+        Ok(self
             .connection()
             .await?
             .lease_take(&key, &holder, length)
-            .await?;
-        Ok((found != holder).then_some(found))
+            .await?)
     }
 
     /// Gives the lease back, so that another need not wait for its end.
@@ -158,6 +163,8 @@ pub struct Copy {
     topic: Topic,
     transactional_id: String,
     writer: Option<Writer>,
+    /// What there was before this writer was opened is what may be replaced.
+    compared: bool,
     made: bool,
 }
 
@@ -171,6 +178,7 @@ impl Copy {
             topic: topic(migration),
             transactional_id: format!("lockgate.{migration}.driver"),
             writer: None,
+            compared: false,
             made: false,
         })
     }
@@ -184,6 +192,9 @@ impl Copy {
 
     /// Copies a state, where `store` says that it is still the newest; `false`: it is not.
     ///
+    /// # Errors
+    /// [`Error::Further`]: what it would replace is not what it went on from.
+    ///
     /// Not cancel safe: to be run to its end by a task of its own.
     pub async fn write(&mut self, store: &mut Store, state: &State) -> Result<bool, Error> {
         if !self.made {
@@ -192,7 +203,10 @@ impl Copy {
         }
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
-            None => self.open().await?,
+            None => {
+                self.compared = false;
+                self.open().await?
+            }
         };
         // *After* opening: a driver that comes later fences this writer.
         let newest = store
@@ -203,6 +217,10 @@ impl Copy {
             self.writer = Some(writer);
             return Ok(false);
         }
+        if let Err(error) = self.compare(state).await {
+            self.writer = Some(writer);
+            return Err(error);
+        }
         let (topic, value) = (self.topic.clone(), json(state));
         let wrote = tokio::task::spawn_blocking(move || {
             let sent = send(&mut writer, &topic, &value);
@@ -211,6 +229,19 @@ impl Copy {
         // After any error the writer is of no use.
         self.writer = Some(crate::tasks::passed_on(wrote.await)?);
         Ok(true)
+    }
+
+    /// Reads what is to be replaced, once for each writer: nobody writes beside it. The topic is compacted, so that what is
+    /// replaced is gone.
+    async fn compare(&mut self, state: &State) -> Result<(), Error> {
+        if self.compared {
+            return Ok(());
+        }
+        match self.read().await? {
+            Some(found) if !replaces(state, &found) => return Err(Error::Further(Box::new(found))),
+            _ => self.compared = true,
+        }
+        Ok(())
     }
 
     async fn open(&self) -> Result<Writer, Error> {
@@ -260,10 +291,9 @@ fn greatest(kafka: &Kafka, topic: &Topic) -> Result<Option<State>, Error> {
                     unreadable.get_or_insert(error);
                 }
                 Ok(state) => {
-                    let rank = |state: &State| (state.epoch, state.version);
                     if greatest
                         .as_ref()
-                        .is_none_or(|known| rank(known) < rank(&state))
+                        .is_none_or(|known| known.rank() < state.rank())
                     {
                         greatest = Some(state);
                     }

@@ -26,9 +26,9 @@ return {1, ARGV[2]}";
 
 const LEASE: &str = "\
 local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return holder end
+if holder and holder ~= ARGV[1] then return {0, holder} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return ARGV[1]";
+return {holder and 1 or 2, ARGV[1]}";
 
 const RELEASE: &str = "\
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
@@ -37,11 +37,11 @@ return 0";
 const FLAGS: &str = "\
 local found = tonumber(redis.call('HGET', KEYS[1], 'version') or '-1')
 local new = tonumber(ARGV[1])
-if found > new then return 0 end
+if found > new then return found end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'version', ARGV[1], unpack(ARGV, 2))
 if found < new then redis.call('PUBLISH', KEYS[1], ARGV[1]) end
-return 1";
+return -1";
 
 /// Fields are taken out without HDEL, which the user need not be permitted.
 const SAY: &str = "\
@@ -98,6 +98,16 @@ pub enum DriverSaved {
     Conflict {
         found: u64,
     },
+}
+
+/// Whose the lease is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// It was ours and goes on without a gap.
+    Kept,
+    /// It is ours from now on: nobody had it, and somebody may have had it and given it back since it was ours.
+    Taken,
+    Other(String),
 }
 
 impl Connection {
@@ -174,13 +184,13 @@ impl Connection {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// Takes or keeps the lease; answers who holds it now.
+    /// Takes or keeps the lease.
     pub async fn lease_take(
         &mut self,
         key: &[u8],
         holder: &str,
         length: Duration,
-    ) -> Result<String, Error> {
+    ) -> Result<Lease, Error> {
         check_own("EVAL", key)?;
         let length = length.as_millis().max(1).to_string();
         let words: [&[u8]; 6] = [
@@ -193,7 +203,14 @@ impl Connection {
         ];
         let answer = self.ask("EVAL", &words).await?;
         self.look(&answer, |cursor| {
-            Ok(String::from_utf8_lossy(cursor.bulk()?).into_owned())
+            cursor.array_of()?;
+            let outcome = cursor.integer()?;
+            let other = String::from_utf8_lossy(cursor.bulk()?).into_owned();
+            Ok(match outcome {
+                1 => Lease::Kept,
+                2 => Lease::Taken,
+                _ => Lease::Other(other),
+            })
         })
     }
 
@@ -205,13 +222,14 @@ impl Connection {
         self.look(&answer, |cursor| cursor.integer().map(drop))
     }
 
-    /// Writes the flags and tells who listens on the channel of the key's name; `false`: a newer version is there.
+    /// Writes the flags and tells who listens on the channel of the key's name. Where a later version is there nothing is
+    /// written, and it is answered.
     pub async fn flags_write(
         &mut self,
         key: &[u8],
         version: u64,
         fields: &[(String, String)],
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<u64>, Error> {
         check_own("EVAL", key)?;
         let version = version.to_string();
         let mut words: Vec<&[u8]> = vec![b"EVAL", FLAGS.as_bytes(), b"1", key, version.as_bytes()];
@@ -219,7 +237,7 @@ impl Connection {
             words.extend([name.as_bytes(), value.as_bytes()]);
         }
         let answer = self.ask("EVAL", &words).await?;
-        self.look(&answer, |cursor| Ok(cursor.integer()? == 1))
+        self.look(&answer, |cursor| Ok(u64::try_from(cursor.integer()?).ok()))
     }
 
     /// What the applications named in the set under `clients` left under `prefix` and their name. Reads only.

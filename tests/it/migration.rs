@@ -18,7 +18,7 @@ use lockgate::migration::phase::{Course, Share, Step};
 use lockgate::migration::step::{Ask, Name, Outcome, Record, Refusal, State, Verb};
 use lockgate::migration::store::topic;
 use lockgate::placement::Partition;
-use lockgate::streams::DriverSaved;
+use lockgate::streams::{DriverSaved, Lease};
 use lockgate::topics::{Headers, Record as KafkaRecord, Writer};
 
 use crate::harness::{eventually_async, redis};
@@ -75,19 +75,19 @@ fn a_state_is_saved_by_one_of_two_and_its_journal_is_never_overwritten() {
         assert_eq!(notes, ["first", "second"]);
 
         let length = Duration::from_secs(30);
-        assert_eq!(one.lease(length).await.expect("asked"), None);
+        assert_eq!(one.lease(length).await.expect("asked"), Lease::Taken);
         assert_eq!(
             two.lease(length).await.expect("asked"),
-            Some("one".to_owned())
+            Lease::Other("one".to_owned())
         );
         two.release().await.expect("asked");
         assert_eq!(
             one.lease(length).await.expect("asked"),
-            None,
+            Lease::Kept,
             "another's lease is not given back"
         );
         one.release().await.expect("given back");
-        assert_eq!(two.lease(length).await.expect("asked"), None);
+        assert_eq!(two.lease(length).await.expect("asked"), Lease::Taken);
     });
 }
 
@@ -335,6 +335,82 @@ fn what_redis_lost_is_gone_on_with_from_the_copy() {
     });
 }
 
+#[test]
+fn flags_that_redis_lost_with_the_state_are_told_anew() {
+    runtime().block_on(async {
+        let site = Site::new("lostflags");
+        let one = site.start("one");
+        one.at(Step::SHADOW, Name::Steady).await;
+        one.climb(&site, Step::consumers(5)).await;
+        let version = one.flags.borrow().expect("told").version.to_string();
+        redis().command::<()>(site.database, "FLUSHDB");
+        let fields = eventually_async(LONG, "the hash is there again", async || {
+            let fields = site.fields().await;
+            fields.contains_key("version").then_some(fields)
+        })
+        .await;
+        assert_eq!(fields["version"], version);
+        assert_eq!(fields["kafka_partitions_percent"], "5");
+        let stored = site.store("reader").load().await.expect("read");
+        assert_eq!(
+            stored.map(|(state, _)| state.step),
+            Some(Step::consumers(5))
+        );
+        one.stop().await;
+    });
+}
+
+#[test]
+fn flags_left_over_in_a_later_version_are_outrun_at_a_start_and_on_the_way() {
+    runtime().block_on(async {
+        let site = Site::new("leftover");
+        let (writer, _) = FlagsWriter::new(&site.name);
+        let leave = async |version| {
+            let redis = site.redis();
+            let mut connection = redis
+                .connect(redis.default_database())
+                .await
+                .expect("connected");
+            let mut flags = lockgate::flags::Flags::redis_only(version, 90);
+            flags.ingress = 100;
+            let told = writer.tell(&mut connection, flags).await.expect("told");
+            assert_eq!(told, None);
+        };
+        leave(57).await;
+        let one = site.start("one");
+        one.at(Step::SHADOW, Name::Steady).await;
+        let told = async |past: u64| {
+            eventually_async(
+                LONG,
+                "the hash and the readers here say the same",
+                async || {
+                    let state = one.state().ok_or("no state")?;
+                    let fields = site.fields().await;
+                    let version = fields.get("version").cloned().unwrap_or_default();
+                    let shown = one.flags.borrow().map(|told| told.version.to_string());
+                    (state.told.version > past
+                        && version == state.told.version.to_string()
+                        && shown.as_ref() == Some(&version))
+                    .then_some(fields)
+                    .ok_or(format!("{version} {shown:?}"))
+                },
+            )
+            .await
+        };
+        assert_eq!(told(57).await["kafka_buckets"], "0");
+        one.climb(&site, Step::consumers(5)).await;
+        leave(900).await;
+        one.rollback(None).await.expect("accepted");
+        one.at(Step::SHADOW, Name::Steady).await;
+        let fields = told(900).await;
+        assert_eq!(fields["kafka_buckets"], "0");
+        assert_eq!(fields["kafka_partitions_percent"], "0");
+        let journal = &one.handle.view().journal;
+        assert!(journal.iter().any(|record| record.note.contains("900")));
+        one.stop().await;
+    });
+}
+
 /// PROTOCOLS.md, test 25.
 #[test]
 fn a_zombie_drivers_late_record_does_not_count() {
@@ -406,7 +482,8 @@ fn flags_are_announced_and_an_older_version_is_never_written_over_a_newer() {
         listener.subscribe(&channel).expect("subscribed");
         let mut flags = lockgate::flags::Flags::redis_only(5, 2);
         flags.ingress = 50;
-        assert!(writer.tell(&mut connection, flags).await.expect("told"));
+        let later = writer.tell(&mut connection, flags).await.expect("told");
+        assert_eq!(later, None);
         let notice: String = listener
             .get_message()
             .expect("announced")
@@ -414,7 +491,8 @@ fn flags_are_announced_and_an_older_version_is_never_written_over_a_newer() {
             .expect("a version");
         assert_eq!(notice, "5");
         let late = lockgate::flags::Flags::redis_only(4, 1);
-        assert!(!writer.tell(&mut connection, late).await.expect("answered"));
+        let later = writer.tell(&mut connection, late).await.expect("answered");
+        assert_eq!(later, Some(5));
         assert_eq!(*reader.borrow(), Some(flags));
         let fields = site.fields().await;
         assert_eq!(fields.get("kafka_buckets").map(String::as_str), Some("512"));

@@ -6,13 +6,18 @@ use super::{Driver, as_flags, now_ms};
 use crate::failpoint;
 use crate::flags::Flags;
 use crate::migration::gate::millis;
-use crate::migration::step::{Acted, Action, Event};
+use crate::migration::step::{Acted, Action, Event, Machine};
 
 impl Driver {
     /// Does an action; `None`: its outcome comes later.
     pub(super) async fn act(&mut self, epoch: u64, at: usize, action: Action) -> Option<Acted> {
         Some(match action {
             Action::Precheck => {
+                let machine = self.machine.as_ref();
+                if !machine.is_some_and(Machine::compared) {
+                    let what = "the copy of the state in Kafka, which was not read yet";
+                    return Some(Acted::NotYet(what.to_owned()));
+                }
                 self.precheck(epoch, at);
                 return None;
             }
@@ -44,8 +49,8 @@ impl Driver {
         let told = self.flags.tell(connection, flags).await;
         failpoint::hit(failpoint::AFTER_TELL);
         match told {
-            // A newer version was told by a newer driver; the store will say so at the next save.
-            Ok(_) => Acted::Done,
+            Ok(None) => Acted::Done,
+            Ok(Some(later)) => Acted::Outrun(later),
             Err(error) => Acted::Failed(error.to_string()),
         }
     }

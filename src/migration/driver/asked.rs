@@ -84,7 +84,7 @@ impl Driver {
                     .map_err(|error| error.to_string())?;
                 // Versions of rehearsals only grow, as those of the flags do: the time is one.
                 let version = now_ms().cast_unsigned();
-                let written = connection
+                let later = connection
                     .flags_write(&key, version, &fields)
                     .await
                     .map_err(|error| error.to_string())?;
@@ -95,7 +95,7 @@ impl Driver {
                 let same = read
                     .iter()
                     .any(|(name, value)| name == "version" && *value == version.to_string());
-                if written && same {
+                if later.is_none() && same {
                     Ok(())
                 } else {
                     Err("the flags were not there after writing them".to_owned())

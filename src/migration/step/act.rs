@@ -2,7 +2,7 @@
 
 use super::state::{Action, Direction, Motion, State, Told, Verb};
 use super::{Acted, Machine, Outcome, Who};
-use crate::migration::gate::{millis, span};
+use crate::migration::gate::{Measure, millis, span};
 use crate::migration::phase::Step;
 
 /// A change of course that is wanted.
@@ -153,13 +153,62 @@ impl Machine {
             Acted::NotYet(what) => self.waiting = Some(what),
             Acted::Failed(why) if motion.direction == Direction::Forward => self.undo(&why, now_ms),
             Acted::Failed(why) => self.waiting = Some(why),
+            Acted::Outrun(later) => self.outrun(later, now_ms),
         }
     }
 
+    /// Redis holds flags of a later version than those that are told here. Where another driver told them, the save that
+    /// follows is refused; where it is not they are left over, and the versions go on above them.
+    pub(super) fn outrun(&mut self, later: u64, now_ms: i64) {
+        let version = self.state.told.version;
+        if self.saved.is_none() || self.trouble.is_some() || later < version {
+            return;
+        }
+        let more = (later - version).saturating_add(1);
+        // An epoch's actions never change.
+        self.turn(now_ms);
+        let epoch = self.state.epoch;
+        let above = |told: Told| Told {
+            version: told.version.saturating_add(more),
+            epoch,
+            ..told
+        };
+        self.state.told = above(self.state.told);
+        let motion = self.state.motion.as_mut();
+        let left = motion.map(|motion| motion.actions.iter_mut().skip(motion.at));
+        for action in left.into_iter().flatten() {
+            match action {
+                Action::Tell(told) => *told = above(*told),
+                Action::Converge { version } => *version = version.saturating_add(more),
+                Action::Precheck | Action::Drain => {}
+            }
+        }
+        let note = format!(
+            "Redis held flags of version {later}, which this migration did not tell; what it tells has version {} now",
+            self.state.told.version
+        );
+        let (own, step) = (self.own(), self.state.step);
+        self.note(&own, Verb::Start, step, "", Outcome::Done, &note, now_ms);
+    }
+
     pub(super) fn mind_deadline(&mut self, now_ms: i64) {
-        let Some(motion) = &self.state.motion else {
+        let (freshness, budget) = (self.freshness_ms(), millis(self.config.attempt_budget));
+        let Some(motion) = &mut self.state.motion else {
             return;
         };
+        // As far as clocks of instances may differ.
+        if now_ms.saturating_add(freshness) < motion.begun_ms {
+            match motion.direction {
+                Direction::Forward => {
+                    self.undo("the clock was put back, and its deadline with it", now_ms)
+                }
+                Direction::Back => {
+                    motion.begun_ms = now_ms;
+                    motion.deadline_ms = now_ms.saturating_add(budget);
+                }
+            }
+            return;
+        }
         if now_ms < motion.deadline_ms {
             return;
         }
@@ -220,10 +269,15 @@ impl Machine {
         };
         self.state.step = motion.to;
         self.state.since_ms = now_ms;
+        (self.state.soaked_ms, self.state.looked_ms) = (0, now_ms);
         self.state.by.clone_from(&motion.by);
         self.waiting = None;
         // What was shown at another step shows nothing at this one.
         self.state.holding.clear();
+        self.state.tally.since_ms = i64::MIN;
+        self.samples.remove(&Measure::DeadLetters);
+        self.samples.remove(&Measure::Parity);
+        self.recent = None;
         self.note(
             &who,
             motion.verb,

@@ -74,7 +74,7 @@ impl Lineage {
 }
 
 /// splitmix64's finisher.
-fn mix(mut z: u64) -> u64 {
+pub(super) fn mix(mut z: u64) -> u64 {
     z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -107,13 +107,19 @@ pub fn further(one: Option<State>, other: Option<State>) -> Result<Option<State>
     let (Some(one), Some(other)) = (&one, &other) else {
         return Ok(one.or(other));
     };
-    let (older, newer) = if (one.epoch, one.version) <= (other.epoch, other.version) {
+    let (older, newer) = if one.rank() <= other.rank() {
         (one, other)
     } else {
         (other, one)
     };
     follows(older, newer)?;
     Ok(Some(newer.clone()))
+}
+
+/// Whether `state` may be put in the place of `copy`: it is not behind it, and of its history.
+#[must_use]
+pub fn replaces(state: &State, copy: &State) -> bool {
+    copy.rank() <= state.rank() && follows(copy, state).is_ok()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::act::Wanted;
+use super::lineage::mix;
 use super::refusal::{Refusal, Verdictless};
 use super::state::{Action, Direction, Verb};
 use super::{Acted, Command, Event, Machine};
@@ -39,7 +40,7 @@ impl Machine {
         let steps = self.recorded(verb, wanted, now_ms);
         self.next_plan += 1;
         let plan = Plan {
-            id: format!("{:x}-{:x}", self.state.epoch, self.next_plan),
+            id: self.plan_id(),
             verb,
             from,
             to: wanted,
@@ -59,6 +60,13 @@ impl Machine {
         }
         self.plans.push(plan.clone());
         Ok(plan)
+    }
+
+    /// Numbers begin anew with each process and an epoch goes on: only the random part tells a plan from one that another
+    /// process made.
+    fn plan_id(&self) -> String {
+        let random = mix(self.salt ^ self.next_plan) & 0xffff_ffff;
+        format!("{:x}-{:x}-{random:08x}", self.state.epoch, self.next_plan)
     }
 
     /// What would be done, in order.

@@ -18,7 +18,7 @@ pub enum Refusal {
     Elsewhere(String),
     #[error("{}", match .0 {
         NotSaved::Conflict => "another instance changed the state at the same moment; look at lockgate status and ask again",
-        NotSaved::Unreachable => "Redis does not answer, and nothing is done that is not stored first; see lockgate runbook LockgateEdgeDown",
+        NotSaved::Unreachable => "Redis did not say whether it stored that, and it may have: it is read again and gone on with; look at lockgate status before you ask again, and see lockgate runbook LockgateEdgeDown",
     })]
     NotStored(NotSaved),
     #[error("nobody is named; nothing is changed without a name")]

@@ -1,12 +1,12 @@
 //! What the driver remembers: the whole of it is stored at every change, and nothing that matters is anywhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::lineage::Lineage;
-use super::tally::{Reached, Tally};
+use super::tally::{Lot, Reached, Tally};
 use crate::migration::gate::{GateName, Held, Measure, Reading, Sample};
 use crate::migration::phase::{Share, Step};
 use crate::migration::tripwire::Trip;
@@ -40,6 +40,14 @@ pub struct State {
     pub pushed: BTreeMap<Measure, Sample>,
     #[serde(default)]
     pub tally: Tally,
+    /// The newest of what is in the sums, the oldest at the front.
+    #[serde(default)]
+    pub recent: VecDeque<Lot>,
+    /// For how long it was looked at at this step, and when last (0: a version stored it that only knew `since_ms`).
+    #[serde(default)]
+    pub soaked_ms: i64,
+    #[serde(default)]
+    pub looked_ms: i64,
     /// How far the counters of each process are in the sums.
     #[serde(default)]
     pub processes: BTreeMap<u64, Reached>,
@@ -280,10 +288,19 @@ impl State {
             trips: BTreeMap::new(),
             pushed: BTreeMap::new(),
             tally: Tally::default(),
+            recent: VecDeque::new(),
+            soaked_ms: 0,
+            looked_ms: now_ms,
             processes: BTreeMap::new(),
             unwell_since_ms: None,
             journal: 0,
         }
+    }
+
+    /// Of two states of one history the greater is the further.
+    #[must_use]
+    pub const fn rank(&self) -> (u64, u64) {
+        (self.epoch, self.version)
     }
 
     #[must_use]

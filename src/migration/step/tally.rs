@@ -5,6 +5,9 @@
 //! differences, and how far each process was counted stands beside them in the state: whoever steers next goes on there. A
 //! process that is met for the first time adds nothing, unless it is known to have begun under the one who steers; none ever
 //! takes anything away.
+//!
+//! Gates are judged on the sums. A tripwire is set off by what was counted lately: over the sums of a long step the worst
+//! minute would not show.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +24,24 @@ pub struct Tally {
     pub dead: u64,
     pub verified: u64,
 }
+
+/// Part of the sums: what was counted within a few seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lot {
+    /// When it was begun.
+    pub at_ms: i64,
+    pub entries: u64,
+    pub dead: u64,
+}
+
+/// A tripwire looks back so far ...
+const RECENT_MS: i64 = 60_000;
+/// ... and to so many entries, so that one dead letter of a stream where little happens is not all there is.
+const RECENT_ENTRIES: u64 = 300;
+/// What is counted within this time is one lot.
+const LOT_MS: i64 = 5_000;
+/// Lots that are kept at most.
+const LOTS: usize = 32;
 
 /// What is counted now, of all instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,8 +98,11 @@ impl Machine {
                 since_ms: now_ms,
                 ..Tally::default()
             };
+            self.state.recent.clear();
         }
+        let before = self.state.tally;
         self.count_processes(&counts.processes, now_ms);
+        self.count_recent(before, now_ms);
         // Parity's counts are the shards' own and not a process's: the sum over all shards is the same whoever audits them.
         let compared = counts.parity.as_ref().ok().copied();
         if let (Some(before), Some(now)) = (self.compared, compared) {
@@ -114,6 +138,53 @@ impl Machine {
         for sample in [dead, parity] {
             self.samples.insert(sample.measure, sample);
         }
+    }
+
+    /// Adds to the lots what was added to the sums, and drops the oldest that are not needed any more.
+    fn count_recent(&mut self, before: Tally, now_ms: i64) {
+        let (tally, lots) = (self.state.tally, &mut self.state.recent);
+        let within = |lot: &Lot, length| (0..length).contains(&now_ms.saturating_sub(lot.at_ms));
+        if !lots.back().is_some_and(|lot| within(lot, LOT_MS)) {
+            lots.push_back(Lot {
+                at_ms: now_ms,
+                entries: 0,
+                dead: 0,
+            });
+        }
+        if let Some(lot) = lots.back_mut() {
+            lot.entries += tally.entries - before.entries;
+            lot.dead += tally.dead - before.dead;
+        }
+        let total = |lot: &Lot| lot.entries + lot.dead;
+        let mut sum: u64 = lots.iter().map(total).sum();
+        while let Some(oldest) = lots.front().copied()
+            && !within(&oldest, RECENT_MS)
+            && (total(&oldest) == 0 || sum - total(&oldest) >= RECENT_ENTRIES)
+            && lots.len() > 1
+        {
+            sum -= total(&oldest);
+            lots.pop_front();
+        }
+        // Where little happens, the oldest are one.
+        while lots.len() > LOTS {
+            let oldest = lots.pop_front();
+            if let (Some(oldest), Some(next)) = (oldest, lots.front_mut()) {
+                next.entries += oldest.entries;
+                next.dead += oldest.dead;
+            }
+        }
+        let (entries, dead) = lots.iter().fold((0, 0), |(entries, dead), lot| {
+            (entries + lot.entries, dead + lot.dead)
+        });
+        self.recent = Some(Sample {
+            measure: Measure::DeadLetters,
+            reading: Reading::Counted {
+                faults: dead,
+                total: dead + entries,
+                since_ms: lots.front().map_or(now_ms, |lot| lot.at_ms),
+            },
+            at_ms: now_ms,
+        });
     }
 
     fn count_processes(&mut self, processes: &BTreeMap<u64, Process>, now_ms: i64) {
@@ -192,10 +263,15 @@ impl Machine {
         self.save_soon();
     }
 
-    /// The newest sample of a measure, whoever took it.
-    pub(super) fn sample(&self, measure: Measure) -> Option<&Sample> {
+    /// The newest sample of a measure, whoever took it. One that is dated in the future, as it is once a clock was put back,
+    /// stands behind one that is not.
+    pub(super) fn sample(&self, measure: Measure, now_ms: i64) -> Option<&Sample> {
         let (seen, pushed) = (self.samples.get(&measure), self.state.pushed.get(&measure));
+        let latest = now_ms.saturating_add(self.freshness_ms());
         match (seen, pushed) {
+            (Some(seen), Some(pushed)) if pushed.at_ms > latest && seen.at_ms <= latest => {
+                Some(seen)
+            }
             (Some(seen), Some(pushed)) if pushed.at_ms > seen.at_ms => Some(pushed),
             (None, pushed) => pushed,
             (seen, _) => seen,

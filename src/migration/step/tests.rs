@@ -1,5 +1,7 @@
 //! The driver's mind in a world of crashes, and each of its promises by itself.
 
+mod clocks;
+mod copies;
 mod restarts;
 mod world;
 
@@ -197,6 +199,106 @@ fn a_plan_is_used_once_and_only_in_its_epoch_and_time() {
     assert!(apply(&mut world, &good.id, WHY).is_ok());
     assert_eq!(apply(&mut world, &good.id, WHY), Err(Refusal::NoPlan));
     assert_eq!(world.state().name(), Name::RollingBack);
+}
+
+#[test]
+fn a_plan_of_a_process_that_is_gone_is_no_plan_of_the_next() {
+    let mut world = calm(Step::consumers(5));
+    let shown = |world: &mut World, number, verb| match world.ask(
+        number,
+        Ask::Plan { verb, to: None },
+        "plan",
+    ) {
+        Some(Ok(answer)) => match *answer {
+            Answer::Plan(plan) => plan,
+            Answer::Accepted { .. } => panic!("a plan was asked for"),
+        },
+        other => panic!("{other:?}"),
+    };
+    let ben = shown(&mut world, 0, Verb::Rollback);
+    let next = world.start();
+    let ana = shown(&mut world, next, Verb::Promote);
+    assert_eq!(ben.epoch, ana.epoch, "a restart turns no epoch");
+    let ask = Ask::Apply {
+        plan: ben.id.clone(),
+        reason: WHY.to_owned(),
+        typed: None,
+    };
+    let refused = world.ask(next, ask, "apply").expect("answered");
+    assert_eq!(refused.map_err(|refusal| *refusal), Err(Refusal::NoPlan));
+    assert_ne!(shown(&mut world, next, Verb::Promote).id, ana.id);
+}
+
+#[test]
+fn what_was_stored_without_an_answer_is_gone_on_with() {
+    let mut world = calm(Step::ingress(10));
+    world.mute = true;
+    let refused = world.ask(0, back(None), "rollback").expect("answered");
+    let refused = refused.expect_err("nobody knows");
+    assert_eq!(*refused, Refusal::NotStored(NotSaved::Unreachable));
+    assert!(refused.to_string().contains("it may have"), "{refused}");
+    assert_eq!(world.state().name(), Name::RollingBack);
+    let machine = &world.drivers[0].machine;
+    assert_eq!(machine.stored(), Some(world.state()), "it was read");
+    world.finish(0);
+    assert_eq!(world.state().step, Step::consumers(100));
+}
+
+#[test]
+fn flags_of_a_later_version_are_outrun_by_who_steers_and_by_nobody_else() {
+    // Somewhere in the middle of a move: each of its tellings is told above what Redis held.
+    for done in 1..5 {
+        let mut world = calm(Step::ingress(10));
+        world.promote(0, Verb::Promote).expect("open");
+        for _ in 0..done {
+            world.act(0, Acted::Done, false);
+        }
+        world.leave_flags();
+        world
+            .ask(0, back(None), "rollback")
+            .expect("answered")
+            .expect("accepted");
+        world.finish(0);
+        world.check();
+        assert_eq!(world.state().step, Step::ingress(10));
+        let flags = world.flags.expect("told");
+        assert!(Some(flags.version) > world.leftover, "{flags:?}");
+        assert_eq!(flags, world.state().told);
+    }
+    // A promotion goes on to its end in the new versions.
+    let mut world = calm(Step::ingress(10));
+    world.leave_flags();
+    world.promote(0, Verb::Promote).expect("open");
+    world.act(0, Acted::Done, false);
+    world.act(0, Acted::Done, false);
+    let left = world.leftover.expect("left").to_string();
+    let noted = |record: &Record| record.note.contains(&left);
+    assert!(
+        world.last_records.iter().any(noted),
+        "{:?}",
+        world.last_records
+    );
+    world.finish(0);
+    world.check();
+    assert_eq!(
+        world.flags.map(|flags| flags.share),
+        Some(Step::ingress(25).share())
+    );
+
+    // Nothing is on its way: who loads it tells it anew, and one who slept meanwhile changes nothing.
+    let mut world = calm(Step::ingress(10));
+    world.leave_flags();
+    let next = world.start();
+    world.check();
+    let told = world.state().told;
+    assert_eq!(world.flags, Some(told));
+    world.give(0, Event::Outrun(told.version), "outrun");
+    let state = world.drivers[next].machine.stored();
+    assert_eq!(
+        world.flags.map(|flags| flags.version),
+        state.map(|state| state.told.version)
+    );
+    world.check();
 }
 
 #[test]
@@ -419,6 +521,7 @@ fn turn(world: &mut World, number: usize) {
             world.pass(ms);
             world.give(number, Event::Tick, "deadline");
         }
+        25 if world.drivers[number].unread => world.load(number),
         25 => world.give(number, Event::Tick, "deadline"),
         26 => {
             let at = usize::try_from(world.dice.roll(Measure::ALL.len() as u64)).expect("few");
@@ -439,6 +542,7 @@ fn turn(world: &mut World, number: usize) {
             world.drivers.swap_remove(number);
             world.start();
         }
+        31 if world.dice.one_in(2) => world.compare(number),
         // A second one comes up; the first may be asleep and wake.
         30 if world.drivers.len() < 3 => drop(world.start()),
         _ => drop(world.apply(number, Verb::Rollback)),
@@ -523,6 +627,9 @@ fn random_events_and_crashes_keep_every_promise() {
         let turns = 4 + dice.roll(16);
         let outcome = std::panic::catch_unwind(|| {
             let mut world = World::at(step, seed);
+            if seed % 8 == 1 {
+                world.leave_flags();
+            }
             wander(&mut world, turns);
             comes_home(&mut world);
             world.transitions

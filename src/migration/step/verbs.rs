@@ -108,7 +108,7 @@ impl Machine {
         }
         let freshness = self.freshness_ms();
         let young = |measure| {
-            let sample = self.sample(measure)?;
+            let sample = self.sample(measure, now_ms)?;
             (now_ms.saturating_sub(sample.at_ms) <= freshness).then_some(&sample.reading)
         };
         let fresh = |measure| match young(measure)? {

@@ -35,6 +35,7 @@ impl Machine {
         if self.saved.is_none() || self.trouble.is_some() {
             return;
         }
+        self.soak(now_ms);
         if let Some(counts) = observation.counts {
             self.count(counts, now_ms);
         }
@@ -43,6 +44,20 @@ impl Machine {
         }
         self.fill_windows(now_ms);
         self.mind_tripwires(now_ms);
+    }
+
+    /// A step has lasted for as long as it was looked at: neither a clock that was put on counts, nor a time in which nobody
+    /// steered.
+    fn soak(&mut self, now_ms: i64) {
+        let (looked_ms, since_ms) = (self.state.looked_ms, self.state.since_ms);
+        let passed = now_ms.saturating_sub(looked_ms);
+        if looked_ms == 0 {
+            self.state.soaked_ms = now_ms.saturating_sub(since_ms).max(0);
+        } else if (0..=self.freshness_ms()).contains(&passed) {
+            self.state.soaked_ms += passed;
+        }
+        self.state.looked_ms = now_ms;
+        self.touched = true;
     }
 
     fn fill_windows(&mut self, now_ms: i64) {
@@ -54,7 +69,7 @@ impl Machine {
             let Some(sample) = gate
                 .name
                 .measure()
-                .and_then(|measure| self.sample(measure))
+                .and_then(|measure| self.sample(measure, now_ms))
                 .cloned()
             else {
                 continue;
@@ -71,6 +86,10 @@ impl Machine {
                     .entry(gate.name)
                     .or_insert_with(|| Held::new(&gate));
                 self.touched = true;
+                if held.last_ms > now_ms.saturating_add(freshness) {
+                    // The clock was put back: nothing would be taken in until it is there again.
+                    *held = Held::new(&gate);
+                }
                 if held.observe(&gate, value, sample.at_ms, &self.config) {
                     // Or a restart would believe that it still holds.
                     self.save_soon();
@@ -88,7 +107,10 @@ impl Machine {
                 self.state.trips.remove(&wire.measure);
                 continue;
             }
-            let sample = self.sample(wire.measure).map(|sample| Sample {
+            let recent = self.recent.as_ref();
+            let recent = recent.filter(|recent| recent.measure == wire.measure);
+            let sample = recent.or_else(|| self.sample(wire.measure, now_ms));
+            let sample = sample.map(|sample| Sample {
                 reading: relative(&self.state, sample),
                 ..sample.clone()
             });
@@ -193,10 +215,7 @@ impl Machine {
     fn evidence(&self, state: &State, gate: &Gate, now_ms: i64) -> Evidence {
         match gate.name {
             #[expect(clippy::cast_precision_loss, reason = "seconds at a step")]
-            GateName::Soak => {
-                let there = now_ms.saturating_sub(state.since_ms).max(0);
-                Evidence::value(there as f64 / 1_000.0, now_ms)
-            }
+            GateName::Soak => Evidence::value(state.soaked_ms as f64 / 1_000.0, now_ms),
             GateName::Rehearsal => self.rehearsal(state, now_ms),
             // A fault that anybody saw sets off its tripwire; that there are no more takes all who count.
             GateName::DeadLetters if self.partial.is_some() => {
@@ -206,7 +225,7 @@ impl Machine {
                 let Some(measure) = name.measure() else {
                     return Evidence::unknown("it is not measured");
                 };
-                let Some(sample) = self.sample(measure) else {
+                let Some(sample) = self.sample(measure, now_ms) else {
                     return Evidence::unknown(unmeasured(measure));
                 };
                 let mut reading = relative(state, sample);
@@ -260,7 +279,7 @@ impl Machine {
     /// What the groups do of the baseline's throughput; `None`: nobody has told it lately, or there is no baseline.
     #[must_use]
     pub fn pace(&self, now_ms: i64) -> Option<f64> {
-        let sample = self.sample(Measure::Throughput)?;
+        let sample = self.sample(Measure::Throughput, now_ms)?;
         let fresh = now_ms.saturating_sub(sample.at_ms) <= self.freshness_ms();
         match relative(&self.state, sample) {
             Reading::Value(ratio) if fresh => Some(ratio).filter(|ratio| ratio.is_finite()),
@@ -273,7 +292,7 @@ impl Machine {
     /// What is known of a value that others measure; `None`: nobody was asked, and nobody has said anything.
     #[must_use]
     pub fn said_of(&self, measure: Measure, now_ms: i64) -> Option<Said> {
-        let sample = self.sample(measure)?;
+        let sample = self.sample(measure, now_ms)?;
         let fresh = now_ms.saturating_sub(sample.at_ms) <= self.freshness_ms();
         let value = match &sample.reading {
             Reading::Unknown(why) => Err(why.clone()),

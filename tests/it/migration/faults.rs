@@ -2,7 +2,8 @@
 
 use lockgate::flags::Flags;
 use lockgate::migration::phase::{Course, Step};
-use lockgate::migration::step::{Ask, Name, NotSaved, Outcome, Refusal, Verb};
+use lockgate::migration::step::{Ask, Name, NotSaved, Outcome, Refusal, Trouble, Verb};
+use lockgate::migration::store::Error;
 
 use super::site::{LONG, Running, Site, WHY, runtime, who};
 use crate::harness::{Cut, KafkaCluster, KafkaOptions, eventually_async, redis};
@@ -137,16 +138,64 @@ async fn begin_and_stay(site: &Site, running: &Running) {
     .await;
 }
 
+/// Redis by a way of its own, which can be cut.
+fn cut_off(site: &mut Site) -> Cut {
+    let port = redis().port;
+    let cut = Cut::to_port(port);
+    site.redis_url = site
+        .redis_url
+        .replace(&format!(":{port}/"), &format!(":{}/", cut.port()));
+    assert!(site.redis_url.contains(&cut.port().to_string()));
+    cut
+}
+
+#[test]
+fn who_was_cut_off_while_another_steered_tells_its_readers_what_that_one_did() {
+    runtime().block_on(async {
+        let site = Site::new("lapsed");
+        let mut lonely = Site {
+            name: site.name.clone(),
+            topic: site.topic.clone(),
+            database: site.database,
+            redis_url: site.redis_url.clone(),
+            config: site.config.clone(),
+            ..Site::new("lapsed")
+        };
+        let cut = cut_off(&mut lonely);
+        let one = lonely.start("one");
+        one.at(Step::SHADOW, Name::Steady).await;
+        one.climb(&site, Step::consumers(5)).await;
+        assert!(one.board.snapshot().driver.steers);
+        cut.cut();
+        eventually_async(
+            LONG,
+            "it does not call itself the one who steers",
+            async || !one.board.snapshot().driver.steers,
+        )
+        .await;
+
+        let two = site.start("two");
+        two.at(Step::consumers(5), Name::Steady).await;
+        two.rollback(None).await.expect("accepted");
+        two.at(Step::SHADOW, Name::Steady).await;
+        let told = *two.flags.borrow();
+        two.stop().await;
+        assert_eq!(one.flags.borrow().map(|told| told.consumers), Some(5));
+        cut.mend();
+        eventually_async(LONG, "its readers are told", async || {
+            *one.flags.borrow() == told
+        })
+        .await;
+        one.at(Step::SHADOW, Name::Steady).await;
+        one.stop().await;
+    });
+}
+
 #[test]
 fn redis_out_of_reach_in_the_middle_of_a_step_moves_nothing_and_loses_nothing() {
     runtime().block_on(async {
-        let port = redis().port;
-        let cut = Cut::to_port(port);
         let mut site = Site::new("rediscut");
-        site.redis_url = site
-            .redis_url
-            .replace(&format!(":{port}/"), &format!(":{}/", cut.port()));
-        assert!(site.redis_url.contains(&cut.port().to_string()));
+        let cut = cut_off(&mut site);
         let running = site.start("one");
         running.at(Step::SHADOW, Name::Steady).await;
         begin_and_stay(&site, &running).await;
@@ -228,5 +277,81 @@ fn kafka_out_of_reach_stops_a_promotion_and_no_rollback() {
         running.promote(Verb::Promote, &site.name).await;
         running.at(Step::consumers(5), Name::Steady).await;
         running.stop().await;
+    });
+}
+
+#[test]
+fn a_backup_of_redis_is_steered_without_kafka_and_never_written_over_the_later_copy() {
+    runtime().block_on(async {
+        let cluster = KafkaCluster::start_options(KafkaOptions {
+            cut: true,
+            ..KafkaOptions::default()
+        });
+        let mut site = Site::new("kafkablind");
+        site.bootstrap = cluster.bootstrap_through_cut();
+        let one = site.start("one");
+        one.at(Step::SHADOW, Name::Steady).await;
+        one.climb(&site, Step::consumers(5)).await;
+        let mut store = site.store("operator");
+        let (backup, _) = store.load().await.expect("read").expect("stored");
+        one.climb(&site, Step::consumers(25)).await;
+        let copied = async || {
+            let copy = site
+                .copy()
+                .read()
+                .await
+                .map_err(|error| error.to_string())?;
+            copy.ok_or_else(|| "no copy".to_owned())
+        };
+        let later = eventually_async(LONG, "the last step is copied", async || {
+            let copy = copied().await?;
+            (copy.step == Step::consumers(25))
+                .then_some(copy)
+                .ok_or_else(String::new)
+        })
+        .await;
+        one.stop().await;
+
+        cluster.cut(0).cut();
+        redis().command::<()>(site.database, &format!("DEL lockgate:{}:driver", site.name));
+        store.save(&backup, 0, &[]).await.expect("restored");
+        // Nobody waits for Kafka: the way back is open before it could have been read once.
+        let copy = site.copy();
+        let two = tokio::select! {
+            _ = copy.read() => panic!("the driver waited for Kafka"),
+            two = async {
+                let two = site.start("two");
+                two.at(Step::consumers(5), Name::Steady).await;
+                two.rollback(None).await.expect("accepted");
+                two.at(Step::SHADOW, Name::Steady).await;
+                two
+            } => two,
+        };
+        cluster.cut(0).mend();
+        let trouble = eventually_async(LONG, "the copy is held against it", async || {
+            two.handle.view().trouble.clone()
+        })
+        .await;
+        assert_eq!(
+            trouble,
+            Trouble::Fork {
+                epoch: backup.epoch + 1
+            }
+        );
+        let refused = two.rollback(None).await.expect_err("nothing is moved");
+        assert!(matches!(*refused, Refusal::Trouble(_)), "{refused}");
+        let state = two.state().expect("known");
+        let written = site.copy().write(&mut store, &state).await;
+        assert!(matches!(written, Err(Error::Further(_))), "{written:?}");
+        assert_eq!(copied().await, Ok(later.clone()), "it is there as it was");
+        two.stop().await;
+
+        // The operator keeps Kafka's.
+        redis().command::<()>(site.database, &format!("DEL lockgate:{}:driver", site.name));
+        redis().command::<()>(site.database, &format!("DEL lockgate:{}:flags", site.name));
+        let three = site.start("three");
+        three.at(Step::consumers(25), Name::Steady).await;
+        assert_eq!(three.state().expect("known").epoch, later.epoch);
+        three.stop().await;
     });
 }

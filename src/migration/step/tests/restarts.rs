@@ -10,7 +10,7 @@ use super::world::{Weather, World};
 use crate::migration::gate::{Answer as Verdict, GateName, Reading};
 use crate::migration::phase::Step;
 
-fn counts(entries: u64, dead: u64) -> Counts {
+pub fn counts(entries: u64, dead: u64) -> Counts {
     counts_of(1, entries, dead)
 }
 
@@ -30,7 +30,7 @@ fn counts_of(boot: u64, entries: u64, dead: u64) -> Counts {
     }
 }
 
-fn verdict(world: &World, number: usize, name: GateName) -> crate::migration::gate::Verdict {
+pub fn verdict(world: &World, number: usize, name: GateName) -> crate::migration::gate::Verdict {
     let verdicts = world.drivers[number].machine.verdicts(world.now_ms);
     let found = verdicts.into_iter().find(|verdict| verdict.name == name);
     found.expect("a gate of this step")
@@ -232,7 +232,7 @@ fn what_is_pushed_is_stored_before_it_is_answered_and_makes_no_record() {
     );
     let commands = machine.step(Event::NotSaved(NotSaved::Unreachable), world.now_ms);
     assert!(
-        matches!(&commands[..], [Command::Answer(Err(why))] if matches!(**why, Refusal::NotStored(_))),
+        matches!(&commands[..], [Command::Answer(Err(why)), Command::Load] if matches!(**why, Refusal::NotStored(_))),
         "{commands:?}"
     );
     world.give(0, ask, "evidence");
