@@ -16,6 +16,7 @@ mod asked;
 mod copying;
 mod handle;
 mod instances;
+mod keeping;
 mod observe;
 
 use std::sync::Arc;
@@ -76,11 +77,19 @@ pub struct Driver {
     machine: Option<Machine>,
     /// What is stored is to be read again as soon as it can be.
     unread: bool,
-    /// Acknowledgements in Redis could not be read at the last look.
-    deaf: bool,
+    hears: Hears,
     table: Table,
     now: View,
     seen: Seen,
+}
+
+/// Whether the last look at what applications acknowledged brought an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hears {
+    /// It has not looked since it began to steer.
+    NotYet,
+    Nothing,
+    All,
 }
 
 impl Driver {
@@ -108,7 +117,7 @@ impl Driver {
             view,
             machine: None,
             unread: false,
-            deaf: false,
+            hears: Hears::NotYet,
             table: Table::default(),
             now: View::default(),
             seen: Seen::default(),
@@ -132,6 +141,18 @@ impl Driver {
             self.copied.clone(),
             stop.clone(),
         ));
+        // Whoever drops this driver ends it as well.
+        let keeping_stop = stop.child_token();
+        let _dropped = keeping_stop.clone().drop_guard();
+        let keeping = tokio::spawn(keeping::keep(
+            self.measurements.followers.clone(),
+            Store::new(
+                self.parts.redis.clone(),
+                &self.parts.migration,
+                &self.parts.instance,
+            ),
+            keeping_stop,
+        ));
         let mut ticks = tokio::time::interval(self.parts.config.evaluate_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -150,6 +171,7 @@ impl Driver {
             info!(%error, "the lease ends by itself");
         }
         crate::tasks::passed_on(copying.await);
+        crate::tasks::passed_on(keeping.await);
         Ok(())
     }
 
@@ -178,7 +200,10 @@ impl Driver {
         }
         let (status, sight) = self.confer(answers).await;
         if self.machine.is_some() {
-            self.hear().await;
+            let told = self.machine.as_ref().and_then(Machine::stored);
+            if let Some(told) = told.map(|state| state.told.version) {
+                self.hear(told).await;
+            }
             let observation = self.observe(&status, sight);
             self.take(Event::Observed(observation)).await;
             self.take(Event::Tick).await;
@@ -216,6 +241,14 @@ impl Driver {
                     &parts.instance,
                     salt,
                 );
+                // What others heard is known before anything that waits for applications goes on.
+                self.hears = Hears::NotYet;
+                if let Event::Loaded {
+                    state: Some(state), ..
+                } = &event
+                {
+                    self.hear(state.told.version).await;
+                }
                 self.machine = Some(machine);
                 info!("this instance steers the migration");
                 self.recall(&event).await;
@@ -392,9 +425,11 @@ impl Driver {
     fn post(&mut self) {
         let state = self.now.state.as_ref();
         let machine = self.machine.as_ref();
-        let following = machine
-            .and(state)
-            .map(|state| self.measurements.following(state.told.version, now_ms()));
+        let following = machine.and(state).map(|state| {
+            self.measurements
+                .followers
+                .following(state.told.version, now_ms())
+        });
         let back = machine
             .zip(state)
             .and_then(|(machine, state)| machine.way_back_from(state.furthest()))

@@ -12,8 +12,9 @@ use tracing::info;
 
 use super::measure::{Summary, VERSION};
 use super::step::{Record, State};
+use crate::flags::{acknowledgements, clients, heard_acknowledgements, heard_clients};
 use crate::placement::{Partition, Topic};
-use crate::streams::{self, Connection, DriverSaved, Redis};
+use crate::streams::{self, Acknowledged, Connection, DriverSaved, HeardOf, Redis};
 use crate::topics::{self, Admin, From, Headers, Kafka, TopicSpec, Writer, read_partition};
 
 /// How long one step against Kafka may take.
@@ -41,6 +42,7 @@ pub struct Store {
     key: Vec<u8>,
     lease: Vec<u8>,
     instances: Vec<u8>,
+    migration: String,
     holder: String,
 }
 
@@ -53,6 +55,7 @@ impl Store {
             key: format!("lockgate:{migration}:driver").into_bytes(),
             lease: format!("lockgate:{migration}:driver-lease").into_bytes(),
             instances: format!("lockgate:{migration}:instances").into_bytes(),
+            migration: migration.to_owned(),
             holder: holder.to_owned(),
         }
     }
@@ -131,6 +134,35 @@ impl Store {
         let said = json(summary);
         let connection = self.connection().await?;
         Ok(connection.say(&key, &name, &said, gone).await?)
+    }
+
+    /// What applications acknowledged in Redis, and what instances heard of them.
+    pub async fn acknowledged(&mut self) -> Result<Vec<Acknowledged>, Error> {
+        let own = (clients(&self.migration), acknowledgements(&self.migration));
+        let heard = (
+            heard_clients(&self.migration),
+            heard_acknowledgements(&self.migration),
+        );
+        let connection = self.connection().await?;
+        let mut all = connection.acknowledged(&own.0, &own.1).await?;
+        all.extend(connection.acknowledged(&heard.0, &heard.1).await?);
+        Ok(all)
+    }
+
+    /// Keeps what this instance heard of applications, for whoever steers.
+    pub async fn keep_heard(&mut self, heard: &[HeardOf]) -> Result<(), Error> {
+        let names = heard_clients(&self.migration);
+        let keys = heard_acknowledgements(&self.migration);
+        let connection = self.connection().await?;
+        Ok(connection.keep_heard(&names, &keys, heard).await?)
+    }
+
+    /// Strikes out those of whom nothing is kept any more.
+    pub async fn forget_heard(&mut self) -> Result<(), Error> {
+        let names = heard_clients(&self.migration);
+        let keys = heard_acknowledgements(&self.migration);
+        let connection = self.connection().await?;
+        Ok(connection.forget_heard(&names, &keys).await?)
     }
 
     /// Journal records by their numbers.

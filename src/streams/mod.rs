@@ -34,7 +34,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use commands::Read;
 pub use connection::Connection;
-pub use driver::{Acknowledged, DriverSaved, StoredDriver};
+pub use driver::{Acknowledged, DriverSaved, HeardOf, StoredDriver};
 pub use error::{Error, ErrorKind, Peer};
 pub use info::{Inspected, Replication, Role, Server, StreamState};
 pub use looks::Looked;

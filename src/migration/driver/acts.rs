@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Driver, as_flags, now_ms};
+use super::{Driver, Hears, as_flags, now_ms};
 use crate::failpoint;
 use crate::flags::Flags;
 use crate::migration::gate::millis;
@@ -51,8 +51,18 @@ impl Driver {
     }
 
     fn converged(&self, version: u64) -> Acted {
+        if self.hears != Hears::All {
+            return Acted::NotYet(
+                "what applications acknowledged, which Redis does not tell".to_owned(),
+            );
+        }
+        if let Some(name) = self.table.tells_less(version, self.parts.config.lease) {
+            return Acted::NotYet(format!(
+                "{name} to tell version {version} to those who ask it"
+            ));
+        }
         let now = now_ms();
-        let following = self.measurements.following(version, now);
+        let following = self.measurements.followers.following(version, now);
         if following.known == 0 {
             return Acted::NotYet(
                 "an application that follows the flags; none is known".to_owned(),
@@ -89,7 +99,7 @@ impl Driver {
             Ok(left) => *left,
             Err(why) => return Acted::NotYet(format!("the mirror's lag: {why}")),
         };
-        let followed = self.measurements.following(0, now).last_ms;
+        let followed = self.measurements.followers.following(0, now).last_ms;
         let Some(followed_ms) = followed else {
             return match left {
                 0 => Acted::Done,

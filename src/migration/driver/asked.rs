@@ -102,7 +102,7 @@ impl Driver {
                 }
             }
             Action::Converge { .. } => {
-                let known = self.measurements.following(0, now_ms()).known;
+                let known = self.measurements.followers.following(0, now_ms()).known;
                 if known > 0 {
                     Ok(())
                 } else {

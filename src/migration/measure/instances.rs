@@ -53,6 +53,9 @@ pub struct Summary {
     pub parity: Result<Compared, String>,
     /// Where routes lead whose topics depend on their streams; `None`: too many to be told.
     pub topics: Option<Topics>,
+    /// The version of the flags that it tells, where all is kept in Redis that it heard of applications before it did.
+    #[serde(default)]
+    pub tells: Option<u64>,
 }
 
 /// A stamp of one process.

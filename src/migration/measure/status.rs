@@ -38,6 +38,7 @@ pub fn summary(status: &Status, boot: u64, heard: Option<Heard>, at_ms: i64) -> 
             .sum(),
         parity: compared(parity),
         topics: Some(captured(status)),
+        tells: None,
     }
 }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use lockgate::flags::file;
+use lockgate::migration::driver::now_ms;
 use lockgate::migration::gate::Answer;
 use lockgate::migration::phase::Step;
 use lockgate::migration::step::{Name, Verb};
 
-use super::site::{LONG, Site, runtime, who};
+use super::site::{LONG, Running, Site, runtime, who};
 use crate::harness::{Scratch, eventually_async, redis};
 
 #[test]
@@ -82,6 +83,59 @@ fn a_step_waits_for_each_application_by_name_and_redis_is_a_way_to_answer() {
         acknowledge("search", &version().to_string(), "EX 40");
         running.at(Step::consumers(5), Name::Steady).await;
         running.stop().await;
+    });
+}
+
+/// Says by HTTP, to this instance alone, that it follows `version`.
+async fn tell(running: &Running, client: &str, version: u64) {
+    let followers = &running.handle.measurements.followers;
+    assert!(followers.acknowledged(client, version, 40_000, now_ms()));
+    followers.kept().await;
+}
+
+fn told(running: &Running) -> u64 {
+    running.flags.borrow().expect("told").version
+}
+
+#[test]
+fn an_application_is_waited_for_whichever_instance_it_asks_and_after_that_one_died() {
+    runtime().block_on(async {
+        let site = Site::new("heard");
+        let steers = site.start("one");
+        steers.at(Step::SHADOW, Name::Steady).await;
+        let stands_by = site.start("two");
+        eventually_async(LONG, "it shows what is told", async || {
+            stands_by.flags.borrow().is_some()
+        })
+        .await;
+        tell(&stands_by, "search", told(&stands_by)).await;
+        eventually_async(LONG, "the one who steers knows it", async || {
+            let gate = steers.gate("clients").ok_or("no gate")?;
+            (gate.samples == 2).then_some(()).ok_or(gate.reason)
+        })
+        .await;
+        let rehearsed = steers.handle.rehearse(who(), Step::consumers(5)).await;
+        rehearsed.expect("proven");
+        steers.promote(Verb::Promote, &site.name).await;
+        let waits_for_it = async |running: &Running| {
+            eventually_async(LONG, "it is waited for by name", async || {
+                let view = running.handle.view();
+                let waiting = view.waiting.clone().unwrap_or_default();
+                (waiting.contains("search") && !waiting.contains("billing"))
+                    .then_some(())
+                    .ok_or(format!("{waiting:?} {:?}", view.state))
+            })
+            .await;
+        };
+        waits_for_it(&steers).await;
+        // Both who heard of it die, and the next one has only ever heard of billing.
+        stands_by.kill();
+        steers.kill();
+        let next = site.start("three");
+        waits_for_it(&next).await;
+        tell(&next, "search", told(&next)).await;
+        next.at(Step::consumers(5), Name::Steady).await;
+        next.stop().await;
     });
 }
 

@@ -33,6 +33,7 @@ fn said(boot: u64, shards: &[u32], after_ms: i64) -> Summary {
             "r".to_owned(),
             shards.iter().map(|shard| format!("t.{shard}")).collect(),
         )])),
+        tells: Some(1),
     }
 }
 
