@@ -78,6 +78,8 @@ pub struct Driver {
     /// What is stored is to be read again as soon as it can be.
     unread: bool,
     hears: Hears,
+    /// The action that waits for the mirror, by its epoch and number, and since when it does.
+    draining: Option<((u64, usize), i64)>,
     table: Table,
     now: View,
     seen: Seen,
@@ -118,6 +120,7 @@ impl Driver {
             machine: None,
             unread: false,
             hears: Hears::NotYet,
+            draining: None,
             table: Table::default(),
             now: View::default(),
             seen: Seen::default(),

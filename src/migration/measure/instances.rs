@@ -44,6 +44,9 @@ pub struct Summary {
     pub shards: BTreeMap<u32, Option<u64>>,
     /// Age of the oldest entry that is not mirrored.
     pub lag_seconds: Option<f64>,
+    /// All that its streams held so long before this was said is mirrored, by looks alone.
+    #[serde(default)]
+    pub carried_seconds: Option<f64>,
     pub entries: u64,
     pub dead: u64,
     /// The shards that its findings speak of.
@@ -86,7 +89,7 @@ pub struct Sight {
     pub lag_seconds: Option<f64>,
     /// Nothing of the lag was seen before this.
     pub at_ms: i64,
-    /// All entries that were added before this are mirrored.
+    /// All entries that were added before this are mirrored, whatever their ids say.
     pub carried_ms: Option<i64>,
     pub inconsistency: Reading,
     pub counts: Counts,
@@ -249,7 +252,7 @@ fn oldest(voices: &[Voice<'_>]) -> Option<f64> {
 fn carried(voices: &[Voice<'_>]) -> Option<i64> {
     let each = voices.iter().map(|voice| {
         #[expect(clippy::cast_possible_truncation, reason = "saturates")]
-        let age = (voice.said.lag_seconds? * 1_000.0).ceil() as i64;
+        let age = (voice.said.carried_seconds? * 1_000.0).ceil() as i64;
         Some(voice.after_ms.saturating_sub(age))
     });
     each.collect::<Option<Vec<i64>>>()?.into_iter().min()

@@ -1,12 +1,15 @@
 //! Applications that follow: acknowledgements in Redis, those that are expected by name, and the flags' file.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use lockgate::entry::{Database, StreamName, StreamRef};
 use lockgate::flags::file;
 use lockgate::migration::driver::now_ms;
 use lockgate::migration::gate::Answer;
 use lockgate::migration::phase::Step;
 use lockgate::migration::step::{Name, Verb};
+use lockgate::placement::Shard;
+use lockgate::status::Observation;
 
 use super::site::{LONG, Running, Site, runtime, who};
 use crate::harness::{Scratch, eventually_async, redis};
@@ -136,6 +139,53 @@ fn an_application_is_waited_for_whichever_instance_it_asks_and_after_that_one_di
         tell(&next, "search", told(&next)).await;
         next.at(Step::consumers(5), Name::Steady).await;
         next.stop().await;
+    });
+}
+
+#[test]
+fn held_buckets_wait_for_a_look_that_was_begun_after_applications_followed() {
+    runtime().block_on(async {
+        let mut site = Site::new("looked");
+        (site.config.consumers, site.config.ingress) = (vec![100], vec![100]);
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        running.climb(&site, Step::consumers(100)).await;
+        let stream = StreamRef {
+            database: Database(0),
+            name: StreamName::from("msg:a"),
+        };
+        let board = &running.board;
+        board.own_stream(&stream, "r", &site.topic, Shard(0));
+        let look = |added: u64, mirrored: u64| {
+            board.stream(&stream, |cell| {
+                cell.added_at_checkpoint = Some(mirrored);
+                let seen = Observation {
+                    at_ms: now_ms(),
+                    entries_added: added,
+                    length: added,
+                };
+                cell.observe(seen, Instant::now());
+                // As Redis's clock has it, which is ahead.
+                cell.oldest_unmirrored_ms = (added > mirrored).then(|| now_ms() + 3_000_000);
+            });
+        };
+        look(5, 5);
+        running.promote(Verb::Promote, &site.name).await;
+        let waits_for = async |what: &str| {
+            eventually_async(LONG, what, async || {
+                let waiting = running.handle.view().waiting.clone();
+                let state = || format!("{:?}", running.state().map(|state| state.step));
+                let waiting = waiting.ok_or_else(state)?;
+                waiting.contains(what).then_some(()).ok_or(waiting)
+            })
+            .await;
+        };
+        waits_for("looked at again").await;
+        look(6, 5);
+        waits_for("1 entries to be mirrored").await;
+        board.stream(&stream, |cell| cell.added_at_checkpoint = Some(6));
+        running.at(Step::ingress(100), Name::Steady).await;
+        running.stop().await;
     });
 }
 
