@@ -17,6 +17,7 @@ mod copying;
 mod handle;
 mod instances;
 mod keeping;
+mod notes;
 mod observe;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ use crate::streams::{DriverSaved, Redis};
 use crate::topics::{Admin, Kafka};
 
 use instances::Table;
+use notes::Notes;
 
 pub use handle::{Handle, Records, Reply, Request, View};
 
@@ -81,6 +83,7 @@ pub struct Driver {
     /// The action that waits for the mirror, by its epoch and number, and since when it does.
     draining: Option<((u64, usize), i64)>,
     table: Table,
+    notes: Notes,
     now: View,
     seen: Seen,
 }
@@ -122,6 +125,7 @@ impl Driver {
             hears: Hears::NotYet,
             draining: None,
             table: Table::default(),
+            notes: Notes::default(),
             now: View::default(),
             seen: Seen::default(),
             parts,
@@ -200,6 +204,9 @@ impl Driver {
             .is_some_and(|machine| machine.trouble().is_some());
         if self.unread || trouble {
             self.reload().await;
+        }
+        if answers {
+            self.pass_notes().await;
         }
         let (status, sight) = self.confer(answers).await;
         if self.machine.is_some() {

@@ -43,6 +43,9 @@ pub struct Store {
     lease: Vec<u8>,
     instances: Vec<u8>,
     migration: String,
+    notes: Vec<u8>,
+    /// The note that goes with the next save.
+    struck_out: Option<Vec<u8>>,
     holder: String,
 }
 
@@ -55,6 +58,8 @@ impl Store {
             key: format!("lockgate:{migration}:driver").into_bytes(),
             lease: format!("lockgate:{migration}:driver-lease").into_bytes(),
             instances: format!("lockgate:{migration}:instances").into_bytes(),
+            notes: format!("lockgate:{migration}:notes").into_bytes(),
+            struck_out: None,
             migration: migration.to_owned(),
             holder: holder.to_owned(),
         }
@@ -90,10 +95,29 @@ impl Store {
             .iter()
             .map(|record| (record.n, json(record)))
             .collect();
+        let (notes, out) = (self.notes.clone(), self.struck_out.clone());
         let connection = self.connection().await?;
+        let with = (notes.as_slice(), out.as_deref());
         Ok(connection
-            .driver_save(&key, over, state.version, &json(state), &records)
+            .driver_save(&key, over, state.version, &json(state), &records, with)
             .await?)
+    }
+
+    /// Leaves a note for the one who steers. Leaving it twice leaves it once.
+    pub async fn leave_note(&mut self, note: &[u8]) -> Result<(), Error> {
+        let key = self.notes.clone();
+        Ok(self.connection().await?.leave_note(&key, note).await?)
+    }
+
+    /// What was left.
+    pub async fn notes(&mut self) -> Result<Vec<Vec<u8>>, Error> {
+        let key = self.notes.clone();
+        Ok(self.connection().await?.notes(&key).await?)
+    }
+
+    /// A note that every save takes out from now on, in the same step; `None`: they take none.
+    pub fn strike_out(&mut self, note: Option<Vec<u8>>) {
+        self.struck_out = note;
     }
 
     /// Takes or keeps the lease; `None`: it is ours, else who holds it.

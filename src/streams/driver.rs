@@ -22,7 +22,8 @@ const SAVE: &str = "\
 local found = redis.call('HGET', KEYS[1], 'version') or '0'
 if found ~= ARGV[1] then return {0, found} end
 redis.call('HSET', KEYS[1], 'version', ARGV[2], 'state', ARGV[3])
-for i = 4, #ARGV, 2 do redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1]) end
+if ARGV[4] ~= '' then redis.call('SREM', KEYS[2], ARGV[4]) end
+for i = 5, #ARGV, 2 do redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1]) end
 return {1, ARGV[2]}";
 
 const LEASE: &str = "\
@@ -148,7 +149,8 @@ impl Connection {
         }
     }
 
-    /// Puts the state in place of version `over` (0: of none), and appends journal records by their numbers.
+    /// Puts the state in place of version `over` (0: of none), and appends journal records by their numbers. A note that they
+    /// hold leaves the set under its key in the same step.
     pub async fn driver_save(
         &mut self,
         key: &[u8],
@@ -156,12 +158,14 @@ impl Connection {
         version: u64,
         state: &[u8],
         records: &[(u64, Vec<u8>)],
+        (notes, out): (&[u8], Option<&[u8]>),
     ) -> Result<DriverSaved, Error> {
         check_own("EVAL", key)?;
         let (over, version) = (over.to_string(), version.to_string());
         let names: Vec<String> = records.iter().map(|(n, _)| record_field(*n)).collect();
-        let mut words: Vec<&[u8]> = vec![b"EVAL", SAVE.as_bytes(), b"1", key];
+        let mut words: Vec<&[u8]> = vec![b"EVAL", SAVE.as_bytes(), b"2", key, notes];
         words.extend([over.as_bytes(), version.as_bytes(), state]);
+        words.push(out.unwrap_or_default());
         for (name, (_, record)) in names.iter().zip(records) {
             words.extend([name.as_bytes(), record.as_slice()]);
         }
@@ -196,6 +200,21 @@ impl Connection {
             })
         })?;
         Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Puts a note into the set under the key; one that is there already stays there once.
+    pub async fn leave_note(&mut self, key: &[u8], note: &[u8]) -> Result<(), Error> {
+        check_own("SADD", key)?;
+        let answer = self.ask("SADD", &[b"SADD", key, note]).await?;
+        self.look(&answer, |cursor| cursor.integer().map(drop))
+    }
+
+    /// The notes in the set under the key, in no order.
+    pub async fn notes(&mut self, key: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        let answer = self.ask("SMEMBERS", &[b"SMEMBERS", key]).await?;
+        self.look(&answer, |cursor| {
+            each(cursor, |cursor| Ok(cursor.bulk()?.to_vec()))
+        })
     }
 
     /// Takes or keeps the lease; answers who holds it now.

@@ -145,6 +145,10 @@ impl Driver {
 }
 
 impl Table {
+    pub(super) const fn boot(&self) -> u64 {
+        self.boot
+    }
+
     fn began(&mut self, own: &Summary) -> Option<Heard> {
         if let (Began::Nothing, Some(heard)) = (self.began, own.heard) {
             let unmoved = own.entries == 0 && own.dead == 0;

@@ -7,7 +7,7 @@ use lockgate::flags::file;
 use lockgate::migration::driver::now_ms;
 use lockgate::migration::gate::Answer;
 use lockgate::migration::phase::Step;
-use lockgate::migration::step::{Name, Verb};
+use lockgate::migration::step::{Name, Outcome, Verb};
 use lockgate::placement::Shard;
 use lockgate::status::Observation;
 
@@ -139,6 +139,54 @@ fn an_application_is_waited_for_whichever_instance_it_asks_and_after_that_one_di
         tell(&next, "search", told(&next)).await;
         next.at(Step::consumers(5), Name::Steady).await;
         next.stop().await;
+    });
+}
+
+#[test]
+fn what_is_asked_of_an_instance_that_does_not_steer_is_in_the_journal_once() {
+    runtime().block_on(async {
+        let site = Site::new("noted");
+        let steers = site.start("one");
+        steers.at(Step::SHADOW, Name::Steady).await;
+        let stands_by = site.start("two");
+        eventually_async(LONG, "it knows who steers", async || {
+            stands_by.handle.view().holder.is_some()
+        })
+        .await;
+        for nth in ["first", "second"] {
+            stands_by.handle.note(who(), Outcome::Done, nth.to_owned());
+        }
+        let notes = async || {
+            let (records, _) = steers.handle.journal(0, 1_000).await.expect("read");
+            let calls = records.into_iter().filter(|one| one.verb == Verb::Call);
+            calls
+                .map(|one| (one.who, one.note))
+                .collect::<Vec<(String, String)>>()
+        };
+        let noted = eventually_async(LONG, "both are noted", async || {
+            let noted = notes().await;
+            (noted.len() >= 2).then_some(noted)
+        })
+        .await;
+        let of = |nth: &str| (who().name, format!("{nth} (asked of two)"));
+        assert_eq!(noted, [of("first"), of("second")]);
+        let left = format!("SMEMBERS lockgate:{}:notes", site.name);
+        let left: Vec<String> = redis().command(site.database, &left);
+        assert_eq!(left, [""; 0], "each left the set as it was journaled");
+        // Nobody steers for a while: what is noted meanwhile waits.
+        steers.kill();
+        stands_by
+            .handle
+            .note(who(), Outcome::Done, "third".to_owned());
+        eventually_async(LONG, "the next one journals it", async || {
+            let (records, _) = stands_by.handle.journal(0, 1_000).await?;
+            let last = records.last().map(|one| one.note.clone());
+            (last.as_deref() == Some("third"))
+                .then_some(())
+                .ok_or(format!("{last:?}"))
+        })
+        .await;
+        stands_by.stop().await;
     });
 }
 
