@@ -3,6 +3,7 @@
 //! Errors of OFREP's own paths have OFREP's form, which its providers read.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::{Extension, Json, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -22,6 +23,9 @@ use crate::migration::driver::now_ms;
 /// A client that is silent for longer than this is forgotten, whatever it says itself.
 const LONGEST_LIFETIME_S: u32 = 3_600;
 
+/// How long an acknowledgement waits for Redis to keep it.
+const KEPT_WITHIN: Duration = Duration::from_secs(2);
+
 /// Which version of the flags an application follows.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -36,8 +40,8 @@ pub struct AckBody {
 
 /// Says which version of the flags an application follows.
 #[utoipa::path(post, path = "/v1/flags/ack", request_body = AckBody, responses(
-    (status = 204, description = "It is known for so long"),
-    (status = 503, description = "The flags are not known yet")
+    (status = 204, description = "It is known for so long, to whichever instance steers"),
+    (status = 503, description = "The flags are not known yet, or Redis does not keep the acknowledgement: ask again")
 ))]
 pub async fn acknowledge(
     State(api): State<Api>,
@@ -62,15 +66,14 @@ pub async fn acknowledge(
         )));
     }
     let lifetime_ms = i64::from(lifetime_seconds) * 1_000;
-    if api
-        .migration
-        .driver
-        .measurements
-        .acknowledged(&client, version, lifetime_ms, now_ms())
-    {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(Problem::too_many_clients())
+    let followers = &api.migration.driver.measurements.followers;
+    if !followers.acknowledged(&client, version, lifetime_ms, now_ms()) {
+        return Err(Problem::too_many_clients());
+    }
+    // Known here alone it would be unknown to the one who steers.
+    match tokio::time::timeout(KEPT_WITHIN, followers.kept()).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(_late) => Err(Problem::acknowledgement_not_kept()),
     }
 }
 
@@ -94,9 +97,9 @@ fn fetched(api: &Api, fetching: Fetching, headers: &HeaderMap, flags: &Flags) {
         .and_then(|text| text.parse().ok())
         .filter(|lifetime| (1..=LONGEST_LIFETIME_S).contains(lifetime))
         .unwrap_or(LIFETIME_S);
-    let measurements = &api.migration.driver.measurements;
+    let followers = &api.migration.driver.measurements.followers;
     // One that finds no room is told so where it acknowledges; its flags it has all the same.
-    let _ = measurements.acknowledged(
+    let _ = followers.acknowledged(
         client,
         flags.version,
         i64::from(lifetime_s) * 1_000,

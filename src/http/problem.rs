@@ -215,6 +215,15 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "flags not known", detail)
     }
 
+    pub fn acknowledgement_not_kept() -> Self {
+        let detail = "Redis did not say in time that it keeps the acknowledgement, so other instances may not know of it; acknowledge again";
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "acknowledgement not kept",
+            detail,
+        )
+    }
+
     pub fn too_many_clients() -> Self {
         let detail =
             "too many applications are known already; give each a name that stays the same";

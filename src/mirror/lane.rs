@@ -24,6 +24,8 @@ pub struct Lane {
     pub busy: bool,
     pub halted: bool,
     pub exact_at: Instant,
+    /// When the last look was begun.
+    pub looked: Instant,
     pub pace: Pace,
     forgiven: bool,
     not_a_stream: bool,
@@ -62,6 +64,7 @@ impl Lane {
             busy: false,
             halted: false,
             exact_at: Instant::now(),
+            looked: Instant::now(),
             pace: Pace::new(),
             forgiven: slot.forgiven,
             not_a_stream: false,
@@ -182,12 +185,14 @@ impl Lane {
         };
         self.seen_added = Some(entries_added);
         let at_ms = super::shared::now_ms();
+        let begun = self.looked;
         shared.board.stream(&self.slot.stream, |cell| {
-            cell.observe(Observation {
+            let seen = Observation {
                 at_ms,
                 entries_added,
                 length: state.length,
-            });
+            };
+            cell.observe(seen, begun);
         });
     }
 
@@ -272,9 +277,10 @@ impl Lane {
                 entries_added: added,
                 length: 0,
             };
+            let begun = self.looked;
             shared
                 .board
-                .stream(&self.slot.stream, |cell| cell.observe(seen));
+                .stream(&self.slot.stream, |cell| cell.observe(seen, begun));
             self.settle();
             return Verdict::Go(None);
         }

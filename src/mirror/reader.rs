@@ -202,6 +202,9 @@ impl Reader {
         let count = self.share(&asked);
         let block = (!any_busy && all).then_some(BLOCK);
         let begun = Instant::now();
+        for &at in &asked {
+            self.lanes[at].looked = begun;
+        }
         let answered = if asked.len() <= LOOK_ALONG {
             let answered = connection.read_and_look(&request, count, block).await;
             answered.map(|(read, looks)| (read, Some(looks)))
@@ -318,6 +321,10 @@ impl Reader {
             .iter()
             .map(|(at, ..)| self.lanes[*at].slot.stream.name.clone())
             .collect();
+        let begun = Instant::now();
+        for (at, ..) in parts {
+            self.lanes[*at].looked = begun;
+        }
         let seen = connection.inspect_in_history(&names).await;
         if seen.is_err() {
             // What is in hand goes nowhere now: it is read again after the reconnect.
@@ -452,6 +459,10 @@ impl Reader {
             .iter()
             .map(|&at| self.lanes[at].slot.stream.name.clone())
             .collect();
+        let begun = Instant::now();
+        for &at in some {
+            self.lanes[at].looked = begun;
+        }
         let (looks, replication) = connection.inspect_in_history(&names).await?;
         if !self.is_same(&replication) {
             return Ok(Some(Ended::Failover));
@@ -494,6 +505,7 @@ impl Reader {
         let count = self.share(&[at]);
         let name = self.lanes[at].slot.stream.name.clone();
         let from = self.lanes[at].mark;
+        self.lanes[at].looked = Instant::now();
         let taken = connection.stocktake(&name, from.id, count).await;
         let (look, entries) = taken.inspect_err(|error| self.shrink(&[at], count, error))?;
         let replication = connection.replication().await?;

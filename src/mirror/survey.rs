@@ -176,6 +176,7 @@ impl Survey {
         let shared = Arc::clone(&self.shared);
         let connection = self.connection(database).await?;
         let names: Vec<StreamName> = due.iter().map(|due| due.stream.name.clone()).collect();
+        let begun = Instant::now();
         let looks = connection.inspect_each(&names).await?;
         let at_ms = now_ms();
         for (due, look) in due.into_iter().zip(looks) {
@@ -188,11 +189,12 @@ impl Survey {
             };
             let mut behind = false;
             shared.board.stream(&due.stream, |cell| {
-                cell.observe(Observation {
+                let seen = Observation {
                     at_ms,
                     entries_added,
                     length,
-                });
+                };
+                cell.observe(seen, begun);
                 behind = cell.oldest_unmirrored_ms.is_none()
                     && cell
                         .added_at_checkpoint

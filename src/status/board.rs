@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::carried::Carried;
 use super::driver::{BrokersSaid, DriverStatus, GroupStatus, KafkaStatus};
 use super::parity::ParityCell;
 use super::reason::{DeadLetterReason, GapCause, Reason};
@@ -59,6 +60,7 @@ pub struct StreamCell {
     pub gone_unread: u64,
     pub(super) state: (StateName, Option<Reason>, SystemTime),
     room: Room,
+    carried: Carried,
 }
 
 impl StreamCell {
@@ -86,6 +88,7 @@ impl StreamCell {
                 SystemTime::now(),
             ),
             room: Room::default(),
+            carried: Carried::default(),
         }
     }
 
@@ -119,7 +122,10 @@ impl StreamCell {
         }
     }
 
-    pub fn observe(&mut self, seen: Observation) {
+    /// Takes in a look, and when it was begun.
+    pub fn observe(&mut self, seen: Observation, begun: Instant) {
+        self.carried
+            .look(begun, seen.entries_added, self.added_at_checkpoint);
         self.room
             .observe(seen, self.added_at_checkpoint.unwrap_or(0));
         self.seen = Some(seen);
@@ -130,6 +136,12 @@ impl StreamCell {
     pub fn lag_entries(&self, now_ms: i64) -> Option<u64> {
         let seen = self.seen.filter(|seen| now_ms - seen.at_ms <= STALE_MS)?;
         Some(seen.entries_added.saturating_sub(self.added_at_checkpoint?))
+    }
+
+    /// How long ago the newest look was begun of which all is mirrored.
+    pub(super) fn carried_seconds(&self) -> Option<f64> {
+        let until = self.carried.until(self.added_at_checkpoint)?;
+        Some(until.elapsed().as_secs_f64())
     }
 
     pub(super) fn seconds_to_trim(&self, now_ms: i64) -> Option<f64> {

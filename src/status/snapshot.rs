@@ -207,7 +207,13 @@ fn shard_status(
     {
         state = waiting.state.clone();
     }
+    let of_cells = inner
+        .streams
+        .values()
+        .filter(|stream| stream.shard == shard);
+    let carried = known_max(of_cells.map(StreamCell::carried_seconds));
     ShardStatus {
+        carried_seconds: carried.filter(|_| cell.opened),
         shard: shard.0,
         state,
         streams: of_shard().count() as u64,

@@ -69,8 +69,8 @@ impl Handle {
             .await
     }
 
-    /// Notes what was asked of Lockgate elsewhere. Only the one who steers keeps the journal: where this instance does not, or
-    /// is busy, the log alone has it.
+    /// Notes what was asked of this instance beside the migration: the one who steers takes it into the journal. Where this
+    /// instance is too busy to listen, the log alone has it.
     pub fn note(&self, who: Who, outcome: Outcome, note: String) {
         // The caller has logged it.
         let _ = self.requests.try_send(Request::Note(who, outcome, note));

@@ -44,6 +44,9 @@ pub struct Summary {
     pub shards: BTreeMap<u32, Option<u64>>,
     /// Age of the oldest entry that is not mirrored.
     pub lag_seconds: Option<f64>,
+    /// All that its streams held so long before this was said is mirrored, by looks alone.
+    #[serde(default)]
+    pub carried_seconds: Option<f64>,
     pub entries: u64,
     pub dead: u64,
     /// The shards that its findings speak of.
@@ -56,6 +59,9 @@ pub struct Summary {
     /// Whether Kafka answers it; `None`: it has not asked yet, or is of a version that does not say.
     #[serde(default)]
     pub kafka: Option<bool>,
+    /// The version of the flags that it tells, where all is kept in Redis that it heard of applications before it did.
+    #[serde(default)]
+    pub tells: Option<u64>,
 }
 
 /// A stamp of one process.
@@ -86,7 +92,7 @@ pub struct Sight {
     pub lag_seconds: Option<f64>,
     /// Nothing of the lag was seen before this.
     pub at_ms: i64,
-    /// All entries that were added before this are mirrored.
+    /// All entries that were added before this are mirrored, whatever their ids say.
     pub carried_ms: Option<i64>,
     pub inconsistency: Reading,
     pub counts: Counts,
@@ -271,7 +277,7 @@ fn oldest(voices: &[Voice<'_>]) -> Option<f64> {
 fn carried(voices: &[Voice<'_>]) -> Option<i64> {
     let each = voices.iter().map(|voice| {
         #[expect(clippy::cast_possible_truncation, reason = "saturates")]
-        let age = (voice.said.lag_seconds? * 1_000.0).ceil() as i64;
+        let age = (voice.said.carried_seconds? * 1_000.0).ceil() as i64;
         Some(voice.after_ms.saturating_sub(age))
     });
     each.collect::<Option<Vec<i64>>>()?.into_iter().min()

@@ -12,6 +12,7 @@ use crate::status::{ParityState, ParityStatus, Reason, ShardStatus, Status};
 #[must_use]
 pub fn summary(status: &Status, boot: u64, heard: Option<Heard>, at_ms: i64) -> Summary {
     let own: Vec<&ShardStatus> = status.shards.iter().filter(|shard| is_own(shard)).collect();
+    let carried: Option<Vec<f64>> = own.iter().map(|shard| shard.carried_seconds).collect();
     let ages: Option<Vec<f64>> = own.iter().map(|shard| shard.lag_seconds).collect();
     let parity = &status.parity;
     Summary {
@@ -21,6 +22,7 @@ pub fn summary(status: &Status, boot: u64, heard: Option<Heard>, at_ms: i64) -> 
         heard,
         began: None,
         lag_seconds: ages.map(|ages| ages.into_iter().fold(0.0, f64::max)),
+        carried_seconds: carried.map(|ages| ages.into_iter().fold(0.0, f64::max)),
         shards: own
             .iter()
             .map(|shard| (shard.shard, shard.lag_entries))
@@ -39,6 +41,7 @@ pub fn summary(status: &Status, boot: u64, heard: Option<Heard>, at_ms: i64) -> 
         parity: compared(parity),
         topics: Some(captured(status)),
         kafka: status.edges.get("kafka").and_then(|edge| edge.up),
+        tells: None,
     }
 }
 

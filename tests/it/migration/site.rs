@@ -243,6 +243,7 @@ async fn well(real: &'static [Measure], handle: Handle, board: Arc<Board>, flags
         assert!(
             handle
                 .measurements
+                .followers
                 .acknowledged("billing", version, 5_000, at_ms)
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -383,8 +384,8 @@ impl Running {
     /// The one application says that it has the newest flags.
     pub fn acknowledge(&self) {
         let version = self.flags.borrow().map_or(0, |told| told.version);
-        let measurements = &self.handle.measurements;
-        assert!(measurements.acknowledged("billing", version, 600_000, now_ms()));
+        let followers = &self.handle.measurements.followers;
+        assert!(followers.acknowledged("billing", version, 600_000, now_ms()));
     }
 
     /// All is well again, after the world had ended.

@@ -20,7 +20,8 @@ fn said(boot: u64, shards: &[u32], after_ms: i64) -> Summary {
         }),
         began: None,
         shards: shards.iter().map(|shard| (*shard, Some(3))).collect(),
-        lag_seconds: Some(0.5),
+        lag_seconds: Some(0.1),
+        carried_seconds: Some(0.5),
         entries: 100 * boot,
         dead: boot,
         audited: shards.iter().copied().collect(),
@@ -34,6 +35,7 @@ fn said(boot: u64, shards: &[u32], after_ms: i64) -> Summary {
             shards.iter().map(|shard| format!("t.{shard}")).collect(),
         )])),
         kafka: Some(true),
+        tells: Some(1),
     }
 }
 
