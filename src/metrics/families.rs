@@ -314,7 +314,7 @@ fn parity_by_route(parity: &ParityStatus) -> Vec<Family> {
     );
     let mut entries = counter(
         "lockgate_parity_entries_total",
-        "Identities judged, by class; one that is judged anew counts anew",
+        "Identities that came to be in each class; one that is looked at anew and is what it was counts once",
     );
     let mut open = gauge(
         "lockgate_parity_open_entries",

@@ -254,18 +254,20 @@ impl Auditor {
     /// Adds to what was counted since the process started.
     fn count(&self, judged: &[(String, Step)], strays: &BTreeMap<String, store::Strays>) {
         self.board.parity(|cell| {
-            let steps = judged
-                .iter()
-                .map(|(route, step)| (route, &step.judged, step.results.by_name()));
-            let strays = strays.iter().map(|(route, strays)| {
-                (route, &strays.counts, store::Results::default().by_name())
+            let steps = judged.iter().map(|(route, step)| {
+                let ended = step.ended.clone();
+                (route, ended, &step.judged, step.results.by_name())
             });
-            for (route, counts, results) in steps.chain(strays) {
+            let strays = strays.iter().map(|(route, strays)| {
+                let (counts, results) = (&strays.counts, store::Results::default());
+                (route, counts.classes().collect(), counts, results.by_name())
+            });
+            for (route, ended, counts, results) in steps.chain(strays) {
                 let Some(route) = cell.routes.get_mut(route) else {
                     continue;
                 };
                 let counted = &mut route.found.counted;
-                for (class, count) in counts.classes() {
+                for (class, count) in ended {
                     if let Some(sum) = counted.classes.get_mut(class.as_str()) {
                         *sum += count;
                     }

@@ -31,6 +31,8 @@ pub struct Step {
     pub closed: Vec<Closing>,
     /// What was judged, whatever was known of it before.
     pub judged: Counts,
+    /// What came to be in each class: an identity that is looked at anew and is what it was counts no more.
+    pub ended: BTreeMap<Class, u64>,
     pub results: Results,
     /// Suspects that were closed in this round before its logs were read on: their looks have met what these bring.
     pub looked_at: Vec<(EntryId, EntryId)>,
@@ -50,8 +52,19 @@ impl Step {
         state.results.add(closing.result);
         state.counts.add(&closing.counts);
         self.results.add(closing.result);
-        self.judged.add(&closing.counts);
+        self.judge(&closing.counts, &Counts::default());
         self.closed.push(closing);
+    }
+
+    /// `before`: what it was counted as until now.
+    fn judge(&mut self, now: &Counts, before: &Counts) {
+        self.judged.add(now);
+        for (class, count) in now.classes() {
+            let more = count.saturating_sub(before.of(class));
+            if more > 0 {
+                *self.ended.entry(class).or_default() += more;
+            }
+        }
     }
 
     fn stands(&mut self, letter: bool, at: Location) {
@@ -217,11 +230,13 @@ pub fn judge_again(
     looked: Looked,
     step: &mut Step,
 ) {
-    for before in counted_as(state, id, &looked.counts, more) {
-        state.counts = state.counts.less(&before);
+    let mut before = Counts::default();
+    for counted in counted_as(state, id, &looked.counts, more) {
+        before.add(&counted);
     }
+    state.counts = state.counts.less(&before);
     state.counts.add(&looked.counts);
-    step.judged.add(&looked.counts);
+    step.judge(&looked.counts, &before);
     for difference in looked.differences {
         open(state, difference);
     }
@@ -241,7 +256,7 @@ pub fn judge_overdue(
         return;
     }
     state.counts.add(&looked.counts);
-    step.judged.add(&looked.counts);
+    step.judge(&looked.counts, &Counts::default());
     for difference in looked.differences {
         open(state, difference);
     }

@@ -237,3 +237,18 @@ fn a_stream_of_which_not_all_repeats_were_kept_is_not_verified_until_it_was_comp
     fold(&mut state, &pass, 0, (None, None), &mut step);
     assert_eq!((state.anew, state.verified_ms), (true, None));
 }
+
+#[test]
+fn an_open_fault_is_counted_once_however_often_it_is_looked_at() {
+    let (mut state, mut step) = (state(100), Step::default());
+    let twice = || looked(0, vec![difference(Class::Duplicate, 50, 2)]);
+    for more in [1, 0, 0] {
+        judge_again(&mut state, id(50), more, twice(), &mut step);
+    }
+    assert_eq!(step.ended, BTreeMap::from([(Class::Duplicate, 1)]));
+    // It ends as something else, and that too counts once.
+    judge_again(&mut state, id(50), 0, looked(1, vec![]), &mut step);
+    judge_again(&mut state, id(50), 0, looked(1, vec![]), &mut step);
+    let ends = [(Class::Duplicate, 1), (Class::Match, 1)];
+    assert_eq!(step.ended, BTreeMap::from(ends));
+}
