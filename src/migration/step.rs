@@ -413,6 +413,15 @@ impl Machine {
         note: &str,
         now_ms: i64,
     ) {
+        let stops = matches!(
+            verb,
+            Verb::Tripwire | Verb::Rollback | Verb::Hold | Verb::Resume
+        );
+        let evidence = if stops {
+            self.verdicts(now_ms)
+        } else {
+            Vec::new()
+        };
         self.state.journal += 1;
         self.records.push(Record {
             n: self.state.journal,
@@ -430,7 +439,7 @@ impl Machine {
             reason: reason.to_owned(),
             outcome,
             note: note.to_owned(),
-            evidence: Vec::new(),
+            evidence,
         });
     }
 

@@ -407,6 +407,41 @@ fn a_freeze_that_came_upon_a_hold_is_lifted_alone() {
 }
 
 #[test]
+fn what_stops_or_takes_back_is_journaled_with_the_gates_as_they_stood() {
+    let evidenced = |world: &World, verb| {
+        let mut records = world.last_records.iter();
+        let record = records
+            .find(|record| record.verb == verb)
+            .expect("a record");
+        let stood: Vec<&str> = record
+            .evidence
+            .iter()
+            .map(|gate| gate.name.as_str())
+            .collect();
+        assert!(stood.contains(&"group-lag"), "{record:?}");
+        record.note.clone()
+    };
+    let mut world = calm(Step::consumers(5));
+    world.observe(0, Weather::Good);
+    let (hold, resume) = stop(WHY);
+    for (ask, verb) in [
+        (hold, Verb::Hold),
+        (resume, Verb::Resume),
+        (back(None), Verb::Rollback),
+    ] {
+        world
+            .ask(0, ask, "asked")
+            .expect("answered")
+            .expect("accepted");
+        evidenced(&world, verb);
+    }
+    let mut world = calm(Step::consumers(5));
+    world.observe(0, Weather::Bad(Measure::DeadLetters));
+    let note = evidenced(&world, Verb::Tripwire);
+    assert!(note.contains("it was 90 of 1000"), "{note}");
+}
+
+#[test]
 fn inconsistency_freezes_and_leaves_redis_alone_serving() {
     let mut world = calm(Step::ingress(50));
     world.observe(0, Weather::Bad(Measure::Inconsistency));

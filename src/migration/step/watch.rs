@@ -101,7 +101,7 @@ impl Machine {
     fn mind_tripwires(&mut self, now_ms: i64) {
         let step = self.state.furthest();
         let freshness = self.freshness_ms();
-        let mut fired: Vec<Tripwire> = Vec::new();
+        let mut fired: Vec<(Tripwire, String)> = Vec::new();
         for wire in tripwires(&self.config.tripwires) {
             if !wire.watches(step) {
                 self.state.trips.remove(&wire.measure);
@@ -123,12 +123,13 @@ impl Machine {
                 freshness,
                 now_ms,
             ) {
-                fired.push(wire);
+                let read = sample.map_or_else(String::new, |sample| text(&sample.reading));
+                fired.push((wire, read));
             } else if before != trip.fired_ms {
                 self.touched = true;
             }
         }
-        for wire in &fired {
+        for (wire, read) in &fired {
             let own = self.own();
             let what = format!("{} beyond {}", wire.measure, wire.threshold);
             self.note(
@@ -137,11 +138,12 @@ impl Machine {
                 wire.leads_to(&self.course, step),
                 &what,
                 Outcome::Begun,
-                reaction(wire.action),
+                &format!("{}; it was {read}", reaction(wire.action)),
                 now_ms,
             );
         }
         if !fired.is_empty() {
+            let fired: Vec<Tripwire> = fired.into_iter().map(|(wire, _)| wire).collect();
             self.react(&fired, step, now_ms);
         }
     }
@@ -332,6 +334,14 @@ fn relative(state: &State, sample: &Sample) -> Reading {
             }
         }
         (_, reading, _) => reading.clone(),
+    }
+}
+
+fn text(reading: &Reading) -> String {
+    match reading {
+        Reading::Value(value) => value.to_string(),
+        Reading::Counted { faults, total, .. } => format!("{faults} of {total}"),
+        Reading::Unknown(why) => why.clone(),
     }
 }
 
