@@ -41,6 +41,9 @@ pub fn summary(status: &Status, boot: u64, heard: Option<Heard>, at_ms: i64) -> 
         parity: compared(parity),
         topics: Some(captured(status)),
         tells: None,
+        judges_by: None,
+        strays: 0,
+        stray_seconds: None,
     }
 }
 
