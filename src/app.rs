@@ -105,6 +105,7 @@ pub async fn run(
         throttle: Arc::clone(&throttle),
         board: Arc::clone(&board),
         metrics: Arc::clone(&metrics),
+        told: told.clone(),
     });
 
     let listener = TcpListener::bind(config.http.listen)

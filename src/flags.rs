@@ -55,6 +55,19 @@ impl Flags {
         }
     }
 
+    /// The bucket of a record's key, where writes to it are Kafka's: an entry of it in Redis is a stray. Without a key that is so
+    /// once all are.
+    #[must_use]
+    pub fn stray(&self, key: Option<&[u8]>) -> Option<Bucket> {
+        let kafka = bucket::below(self.ingress, BUCKETS);
+        let bucket = match key {
+            _ if kafka == 0 => return None,
+            Some(key) => Bucket::of_key(key),
+            None => Bucket::new(u64::from(BUCKETS - 1))?,
+        };
+        (u32::from(bucket.number()) < kafka).then_some(bucket)
+    }
+
     /// The fields of the Redis hash. The two flags that go by bucket or partition say `true` there only when all are Kafka's;
     /// a reader that goes by bucket compares it with `kafka_buckets` and `held_buckets`.
     #[must_use]

@@ -11,6 +11,7 @@ pub mod parity;
 mod reason;
 mod room;
 mod snapshot;
+mod strays;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ pub use driver::{DriverStatus, GroupStatus, HandoffStatus, IngressStatus, KafkaS
 pub use parity::{OpenDifference, ParityCell, ParityState, ParityStatus, RouteParity};
 pub use reason::{DeadLetterReason, GapCause, Reason};
 pub use room::{Observation, Room};
+pub use strays::{StrayStatus, StraysStatus};
 
 /// `lockgate.status/v1`: names do not change within v1; durations in `_seconds`, times RFC 3339.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,6 +40,9 @@ pub struct Status {
     pub shards: Vec<ShardStatus>,
     pub parity: ParityStatus,
     pub mirror: MirrorStatus,
+    /// Entries in Redis whose bucket is Kafka's.
+    #[serde(default)]
+    pub strays: StraysStatus,
     pub trim: TrimStatus,
     /// Null until there is an ingress.
     #[serde(default)]

@@ -431,6 +431,7 @@ mod tests {
             since: None,
             reason: "0 of 2100, needs 2995 to show it at 95 %".to_owned(),
             opens_at: None,
+            level: None,
         };
         assert_eq!(
             gate_line(&gate),

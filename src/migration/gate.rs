@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::bound::{samples_needed, share_of_faults};
 
 pub use evidence::{Evidence, Held, Measure, Reading, Sample, millis};
-pub use list::{GateName, Kind, gates};
+pub use list::{GateName, Kind, Level, gates};
 
 /// On which side of the threshold the good is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

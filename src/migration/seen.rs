@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::driver::View;
-use super::gate::{Answer, GateName, Verdict};
+use super::gate::{Answer, GateName, Level, Verdict};
 use super::phase::{Phase, Step};
 use super::step::{Outcome, Record, Said, State, Verb};
 use super::view::{Shown, time};
@@ -69,6 +69,7 @@ impl Seen {
             }),
             rollback: state.map(|state| rollback(state, view, steers, back)),
             flags: state.map(|state| self.flags(state)).unwrap_or_default(),
+            level: state.map(|_| Level::KEPT.as_str().to_owned()),
             clients: following.map(|following| ClientsStatus {
                 current: following
                     .known

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::driver::{View, flags};
-use super::gate::{Answer, Op, Verdict};
+use super::gate::{Answer, Level, Op, Verdict};
 use super::phase::{Phase, Step};
 use super::step::{Record, State, Verb};
 use crate::flags::Flags;
@@ -26,6 +26,9 @@ pub struct Shown {
     pub next: Option<Next>,
     pub rollback: Option<Rollback>,
     pub flags: Option<Flags>,
+    /// What is promised of order around a change.
+    #[serde(default)]
+    pub level: Option<Level>,
     /// 1 far from firing, 0 beyond it, null where it is not known.
     pub tripwires: BTreeMap<String, Option<f64>>,
     /// The last records.
@@ -70,6 +73,9 @@ pub struct ShownGate {
     pub since: Option<String>,
     pub reason: String,
     pub opens_at: Option<String>,
+    /// Where it belongs to a level of what is promised of order.
+    #[serde(default)]
+    pub level: Option<Level>,
 }
 
 /// What stands in the way, and what to do about it.
@@ -126,6 +132,7 @@ impl Shown {
             next: state.and_then(|state| next(state, view)),
             rollback: state.map(rollback),
             flags: state.map(flags),
+            level: state.map(|_| Level::KEPT),
             tripwires: view
                 .margins
                 .iter()
@@ -177,6 +184,7 @@ fn gate(verdict: &Verdict) -> ShownGate {
         since: verdict.since_ms.map(time),
         reason: verdict.reason.clone(),
         opens_at: verdict.opens_at_ms.map(time),
+        level: verdict.name.level(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::throttle::Throttle;
 use crate::config;
+use crate::flags::FlagsReader;
 use crate::metrics::Metrics;
 use crate::placement::Topic;
 use crate::routing::Routes;
@@ -26,6 +27,8 @@ pub struct Shared {
     pub throttle: Arc<Throttle>,
     pub board: Arc<Board>,
     pub metrics: Arc<Metrics>,
+    /// Whose a bucket is, by which strays are known.
+    pub told: FlagsReader,
 }
 
 /// How long one step against Kafka may take before it is given up and begun anew.

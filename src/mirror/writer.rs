@@ -90,6 +90,8 @@ struct Touched {
     bytes: u64,
     gaps: Vec<Gap>,
     dead_letters: BTreeMap<DeadLetterReason, u64>,
+    /// Versions of the flags and buckets of entries that went against them.
+    strays: Vec<(u64, u16)>,
 }
 
 pub struct Pipeline {
@@ -313,6 +315,13 @@ impl Pipeline {
         }
         if let Err(why) = slot.binding.encode(&slot.stream, entry, &mut self.scratch) {
             return self.dead_letter(slot, entry, generation, &why, timestamp_ms);
+        }
+        let told = *self.shared.told.borrow();
+        if let Some(told) = told
+            && let Some(bucket) = told.stray(self.scratch.key())
+        {
+            let strays = &mut self.open.touch(slot).strays;
+            strays.push((told.version, bucket.number()));
         }
         let headers = record_headers(slot, entry.id, generation, &self.scratch);
         let tag = self.open.entries as u64;
@@ -557,6 +566,7 @@ impl Open {
             bytes: 0,
             gaps: Vec::new(),
             dead_letters: BTreeMap::new(),
+            strays: Vec::new(),
         })
     }
 }
@@ -584,6 +594,14 @@ pub fn identity(slot: &Slot, id: EntryId, generation: u32, more: usize) -> Heade
 impl Shared {
     fn show_committed(&self, touched: &Touched) {
         let slot = &touched.slot;
+        for (version, bucket) in &touched.strays {
+            if self.board.stray(*version, &slot.stream, *bucket) {
+                warn!(
+                    stream = %slot.stream.name, database = %slot.stream.database, bucket, version,
+                    "a stray: an application wrote to Redis what the flags give to Kafka; its order is not kept"
+                );
+            }
+        }
         let letters: u64 = touched.dead_letters.values().sum();
         let missing: u64 = touched.gaps.iter().map(|gap| gap.entries).sum();
         let position = &touched.position;

@@ -9,6 +9,7 @@ use super::driver::{BrokersSaid, DriverStatus, GroupStatus, KafkaStatus};
 use super::parity::ParityCell;
 use super::reason::{DeadLetterReason, GapCause, Reason};
 use super::room::{Observation, Room};
+use super::strays::Strays;
 use super::{RedisStatus, StateName, ThrottleStatus};
 use crate::entry::{EntryId, StreamRef};
 use crate::placement::Shard;
@@ -191,6 +192,7 @@ pub(super) struct Inner {
     pub(super) tasks: BTreeMap<String, bool>,
     pub(super) tokens_trouble: Option<String>,
     pub(super) rate: Rate,
+    pub(super) strays: Strays,
     /// A shard stopped with something read and not committed, or while it could not commit.
     left_something: bool,
 }
@@ -301,6 +303,7 @@ impl Board {
             takeovers: BTreeMap::new(),
             tasks: BTreeMap::new(),
             rate: Rate::default(),
+            strays: Strays::default(),
         };
         for (name, topic) in routes {
             inner.routes.insert(
@@ -338,6 +341,13 @@ impl Board {
 
     pub fn set_ready(&self, ready: bool) {
         self.lock().ready = ready;
+    }
+
+    /// An entry came to Redis although its bucket is Kafka's by this version of the flags. `true`: it is the first that is
+    /// named of its stream and bucket.
+    pub fn stray(&self, version: u64, stream: &StreamRef, bucket: u16) -> bool {
+        let now = Instant::now();
+        self.lock().strays.count(version, stream, bucket, now)
     }
 
     #[must_use]

@@ -22,7 +22,7 @@ pub const VERBS: [&str; 6] = [
 ];
 pub const OUTCOMES: [&str; 3] = ["done", "refused", "undone"];
 pub const VERDICTS: [&str; 3] = ["pass", "fail", "inconclusive"];
-pub const GATES: [&str; 17] = [
+pub const GATES: [&str; 18] = [
     "mirror-lag",
     "parity",
     "soak",
@@ -37,6 +37,7 @@ pub const GATES: [&str; 17] = [
     "duplicate-hits",
     "end-to-end",
     "clients",
+    "strays",
     "rehearsal",
     "drained",
     "archive",
@@ -56,6 +57,8 @@ pub struct DriverStatus {
     pub next: Option<NextStatus>,
     pub rollback: Option<RollbackStatus>,
     pub flags: Vec<FlagStatus>,
+    /// What is promised of order around a change: `1 ingress`, `2 direct, store fence` or `3 flags only`.
+    pub level: Option<String>,
     /// How the applications that are known stand to what they are told.
     pub clients: Option<ClientsStatus>,
     /// 1 far from firing, 0 beyond; null: not known.

@@ -70,6 +70,7 @@ impl Board {
                 forward,
                 reverse: None,
             },
+            strays: inner.strays.status(std::time::Instant::now()),
             trim: trim(&streams, trims(&inner, now), inner.memory_seconds),
             ingress: None,
             groups: [measured(&inner, &inner.groups), inner.redis_groups.clone()].concat(),

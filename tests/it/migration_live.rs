@@ -11,7 +11,7 @@ use std::process::Command;
 use lockgate::failpoint;
 use serde_json::Value;
 
-use crate::harness::{Role, eventually, lockgate, murmur3_x86_32, soak};
+use crate::harness::{Role, bucket, eventually, lockgate, soak};
 use crate::rig::{LONG, Random, pass};
 use live::Live;
 
@@ -228,14 +228,6 @@ fn a_whole_migration_from_shadow_to_done() {
     );
 }
 
-/// The bucket of a key, by the test's own murmur3: the same for any language that follows docs/flags.md.
-fn bucket(key: &str) -> u32 {
-    let mut h = murmur3_x86_32(key.as_bytes(), 0);
-    h = (h ^ (h >> 16)).wrapping_mul(0x85eb_ca6b);
-    h = (h ^ (h >> 13)).wrapping_mul(0xc2b2_ae35);
-    (h ^ (h >> 16)) >> 22
-}
-
 /// What a Python application with the OpenFeature SDK and its OFREP provider is told.
 #[track_caller]
 fn python(url: &str, keys: &[String]) -> BTreeMap<String, Value> {
@@ -262,6 +254,46 @@ fn python(url: &str, keys: &[String]) -> BTreeMap<String, Value> {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(answers.len(), keys.len(), "{said}");
     answers
+}
+
+#[test]
+fn who_writes_what_is_kafkas_to_redis_is_named_and_closes_the_gate() {
+    let mut live = Live::start("livestray");
+    live.promote().expect("it lives");
+    live.reach("consumers:100").expect("it lives");
+    live.load.as_ref().expect("it writes").only_from(512);
+    live.promote().expect("it lives");
+    live.reach("ingress:50").expect("it lives");
+    let gate = |live: &Live| {
+        let shown = live.api.shown()?;
+        let mut gates = shown["gates"].as_array()?.iter();
+        gates.find(|gate| gate["name"] == "strays").cloned()
+    };
+    let judged = |live: &Live, verdict: &str| {
+        eventually(LONG, verdict, || {
+            let gate = gate(live).ok_or("no gate")?;
+            (gate["verdict"] == verdict)
+                .then_some(gate.clone())
+                .ok_or(gate.to_string())
+        })
+    };
+    let passed = judged(&live, "pass");
+    assert_eq!(passed["level"], "3 flags only");
+    // An application that nobody knows of goes on as before.
+    live.load.as_ref().expect("it writes").only_from(0);
+    judged(&live, "fail");
+    let status = live.api.get("/v1/status").expect("status");
+    let named = &status["strays"]["named"][0];
+    let stream = named["stream"].as_str().unwrap_or_default();
+    assert!(stream.starts_with("msg:stream:"), "{named}");
+    assert!(named["bucket"].as_u64().is_some_and(|n| n < 512), "{named}");
+    assert_eq!(status["level"], "3 flags only");
+    let plan = live
+        .api
+        .post("/v1/plans", &serde_json::json!({ "verb": "promote" }));
+    let (_, plan) = plan.expect("an answer");
+    let blocked = plan["blocked_by"].to_string();
+    assert!(blocked.contains("strays"), "{plan}");
 }
 
 #[test]
@@ -300,6 +332,9 @@ fn an_openfeature_sdk_follows_the_whole_way_and_falls_back_to_redis() {
         ("ingress:50", 512),
         ("ingress:100", 1_024),
     ] {
+        if kafka_below == 512 {
+            live.load.as_ref().expect("it writes").only_from(512);
+        }
         live.promote().expect("it lives");
         live.reach(step).expect("it lives");
         told(&live, kafka_below, true);

@@ -6,7 +6,7 @@ use super::{Driver, Hears, as_flags, now_ms};
 use crate::failpoint;
 use crate::flags::Flags;
 use crate::migration::gate::millis;
-use crate::migration::step::{Acted, Action, Event, Machine};
+use crate::migration::step::{Acted, Action, Direction, Event, Machine};
 
 impl Driver {
     /// Does an action; `None`: its outcome comes later.
@@ -79,6 +79,18 @@ impl Driver {
                 following.behind.join(", ")
             ));
         }
+        // Who writes and is not known is seen by what it writes.
+        let settle = self.parts.config.settle.as_secs_f64();
+        let stray = self
+            .table
+            .sight
+            .as_ref()
+            .and_then(|sight| sight.stray_seconds);
+        if self.goes_forward() && stray.is_some_and(|ago| ago < settle) {
+            return Acted::NotYet(
+                "strays to end: somebody writes to Redis what is Kafka's".to_owned(),
+            );
+        }
         let settled = following
             .last_ms
             .unwrap_or(now)
@@ -87,6 +99,12 @@ impl Driver {
             return Acted::NotYet("what was begun before the change".to_owned());
         }
         Acted::Done
+    }
+
+    fn goes_forward(&self) -> bool {
+        let state = self.machine.as_ref().and_then(Machine::stored);
+        let motion = state.and_then(|state| state.motion.as_ref());
+        motion.is_some_and(|motion| motion.direction == Direction::Forward)
     }
 
     /// All that was written before applications followed is in Kafka. Others go on writing meanwhile, so that the lag need not

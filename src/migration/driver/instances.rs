@@ -107,8 +107,14 @@ impl Driver {
         let began = self.table.began(&own);
         let followers = &self.measurements.followers;
         let (heard, kept) = (followers.heard_number(), followers.kept_number());
-        let tells = self.table.tells(self.flags.shown(), heard, kept);
+        let shown = self.flags.shown();
+        let tells = self.table.tells(shown, heard, kept);
+        // Those of an older version went against what nobody is told any more.
+        let strays = Some(&status.strays).filter(|strays| strays.version == shown);
         Summary {
+            judges_by: shown,
+            strays: strays.map_or(0, |strays| strays.recent_entries),
+            stray_seconds: strays.and_then(|strays| strays.last_seconds),
             began,
             tells,
             ..own

@@ -65,7 +65,7 @@ impl Driver {
 }
 
 /// What all instances see of the mirror and of what differs. A lag is as old as the oldest part of it.
-fn samples(sight: &Sight, now_ms: i64) -> [Sample; 3] {
+fn samples(sight: &Sight, now_ms: i64) -> [Sample; 4] {
     let sample = |measure, reading, at_ms| Sample {
         measure,
         reading,
@@ -82,6 +82,7 @@ fn samples(sight: &Sight, now_ms: i64) -> [Sample; 3] {
     [
         sample(Measure::MirrorLag, lag.clone(), at_ms),
         sample(Measure::Undrained, lag, at_ms),
+        sample(Measure::Strays, sight.strays.clone(), now_ms),
         sample(Measure::Inconsistency, sight.inconsistency.clone(), now_ms),
     ]
 }

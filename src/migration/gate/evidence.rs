@@ -75,6 +75,8 @@ names! {
         Disk = "disk",
         /// Known applications, and those of them that do not follow the flags as they are now.
         Clients = "clients",
+        /// Entries of the last minute that came to Redis although their bucket is Kafka's.
+        Strays = "strays",
         /// Entries that are still on their way in either direction.
         Undrained = "undrained",
         /// Archived entries, and those of them that did not read back as they were.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::evidence::{Measure, millis, names};
 use super::{Gate, Op};
 use crate::config::Migration;
@@ -24,9 +26,38 @@ names! {
         DuplicateHits = "duplicate-hits",
         EndToEnd = "end-to-end",
         Clients = "clients",
+        Strays = "strays",
         Rehearsal = "rehearsal",
         Drained = "drained",
         Archive = "archive",
+    }
+}
+
+/// What is promised of the order of a key whose bucket moves, by what its writers are held with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Level {
+    /// All writes go through an ingress that sees them. This version has none.
+    #[serde(rename = "1 ingress")]
+    Ingress,
+    /// A store refuses what is not to be written to it: an operator's work, which Lockgate does not see.
+    #[serde(rename = "2 direct, store fence")]
+    Fence,
+    /// Applications ask and obey: nothing lost, nothing twice; the order of a key is not promised around its change.
+    #[serde(rename = "3 flags only")]
+    Flags,
+}
+
+impl Level {
+    /// The one that this version keeps by itself.
+    pub const KEPT: Self = Self::Flags;
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingress => "1 ingress",
+            Self::Fence => "2 direct, store fence",
+            Self::Flags => "3 flags only",
+        }
     }
 }
 
@@ -63,10 +94,20 @@ impl GateName {
             Self::DuplicateHits => Measure::DuplicateHits,
             Self::EndToEnd => Measure::EndToEnd,
             Self::Clients => Measure::Clients,
+            Self::Strays => Measure::Strays,
             Self::Drained => Measure::Undrained,
             Self::Archive => Measure::Archive,
             Self::Soak | Self::Rehearsal => return None,
         })
+    }
+
+    /// The level of what is promised that it belongs to; see [`Level`].
+    #[must_use]
+    pub const fn level(self) -> Option<Level> {
+        match self {
+            Self::Clients | Self::Strays => Some(Level::Flags),
+            _ => None,
+        }
     }
 
     /// What to do where it does not pass, for people.
@@ -97,6 +138,10 @@ impl GateName {
             Self::Clients => {
                 "let every application acknowledge the flags it follows (POST /v1/flags/ack)"
             }
+            Self::Strays => {
+                "find who writes these streams and does not follow the flags (strays in lockgate status --output json); \
+                 wait a minute after the last"
+            }
             Self::Rehearsal => {
                 "lockgate rollback --dry-run --to STEP proves the way back from the next step"
             }
@@ -125,6 +170,11 @@ pub fn gates(config: &Migration, course: &Course, step: Step) -> Vec<Gate> {
         }
         Phase::Done => return Vec::new(),
     };
+    // At the last step nothing is left that may be written to Redis, and parity is judged on what is: until what Kafka takes comes
+    // back to Redis, strays are shown there and not judged.
+    if step.phase() == Phase::Ingress && !course.is_last(step) {
+        gates.push(strays());
+    }
     let soak = match step.phase() {
         Phase::Shadow => config.soak.shadow,
         Phase::Consumers => config.soak.consumers,
@@ -233,6 +283,11 @@ fn ingress(config: &Migration) -> Vec<Gate> {
         hits.over(at.duplicate_hits_window),
         quantile(GateName::EndToEnd),
     ]
+}
+
+/// Without a gate of the store's own an application that does not follow is only seen by what it writes.
+fn strays() -> Gate {
+    gate(GateName::Strays, Kind::Now, "entries", Op::AtMost, 0.0)
 }
 
 fn parity(config: &Migration) -> Gate {

@@ -62,6 +62,14 @@ pub struct Summary {
     /// The version of the flags that it tells, where all is kept in Redis that it heard of applications before it did.
     #[serde(default)]
     pub tells: Option<u64>,
+    /// By which version of the flags its mirror knows strays; `None`: by none.
+    #[serde(default)]
+    pub judges_by: Option<u64>,
+    /// Strays against that version in the last minute, and how long ago the last was.
+    #[serde(default)]
+    pub strays: u64,
+    #[serde(default)]
+    pub stray_seconds: Option<f64>,
 }
 
 /// A stamp of one process.
@@ -95,6 +103,10 @@ pub struct Sight {
     /// All entries that were added before this are mirrored, whatever their ids say.
     pub carried_ms: Option<i64>,
     pub inconsistency: Reading,
+    /// Entries of the last minute in Redis whose bucket is Kafka's.
+    pub strays: Reading,
+    /// How long ago the last of them was seen.
+    pub stray_seconds: Option<f64>,
     pub counts: Counts,
     pub topics: Result<Topics, String>,
     /// Whether Kafka answers all who mirror, and the one who steers.
@@ -124,6 +136,8 @@ impl Look<'_> {
             carried_ms: lag.as_ref().ok().and_then(|_| carried(&voices)),
             at_ms: at_ms.unwrap_or(self.now_ms),
             inconsistency: inconsistency(&voices, &parity),
+            strays: self.strays(&voices, &whole),
+            stray_seconds: least(voices.iter().filter_map(|voice| voice.said.stray_seconds)),
             topics: whole.clone().and_then(|()| topics(&voices)),
             kafka: self.kafka(&voices),
             lag,
@@ -132,6 +146,22 @@ impl Look<'_> {
                 whole,
                 parity,
             },
+        }
+    }
+
+    /// A stray that is seen counts; that there is none is known only where all look for the same.
+    fn strays(&self, voices: &[Voice<'_>], whole: &Result<(), String>) -> Reading {
+        let by = self.own.judges_by;
+        let same = voices.iter().filter(|voice| voice.said.judges_by == by);
+        let seen: u64 = same.map(|voice| voice.said.strays).sum();
+        let other = voices.iter().find(|voice| voice.said.judges_by != by);
+        match (whole, other) {
+            (Err(why), _) if seen == 0 => Reading::Unknown(why.clone()),
+            (_, Some(voice)) if seen == 0 => {
+                Reading::Unknown(format!("{} still goes by other flags", voice.name))
+            }
+            #[expect(clippy::cast_precision_loss, reason = "compared with 0")]
+            _ => Reading::Value(seen as f64),
         }
     }
 
@@ -272,6 +302,10 @@ fn oldest(voices: &[Voice<'_>]) -> Option<f64> {
     let ages = voices.iter().map(|voice| voice.said.lag_seconds);
     let ages: Option<Vec<f64>> = ages.collect();
     ages.map(|ages| ages.into_iter().fold(0.0, f64::max))
+}
+
+fn least(values: impl Iterator<Item = f64>) -> Option<f64> {
+    values.reduce(f64::min)
 }
 
 fn carried(voices: &[Voice<'_>]) -> Option<i64> {

@@ -42,6 +42,9 @@ pub fn summary(status: &Status, boot: u64, heard: Option<Heard>, at_ms: i64) -> 
         topics: Some(captured(status)),
         kafka: status.edges.get("kafka").and_then(|edge| edge.up),
         tells: None,
+        judges_by: None,
+        strays: 0,
+        stray_seconds: None,
     }
 }
 

@@ -45,7 +45,7 @@ pub use process::{Process, Scratch};
 pub use prometheus::{Prometheus, Rules, USER as PROMETHEUS_USER};
 pub use tokens::Role;
 pub use wait::{Outcome, eventually, eventually_async};
-pub use workload::{Added, Running, Sent, Workload};
+pub use workload::{Added, Running, Sent, Workload, bucket};
 
 /// A name that no other test of this run uses: valid as a topic, a migration's name and a stream.
 pub fn unique(what: &str) -> String {

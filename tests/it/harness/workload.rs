@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::ledger::{messages, placed_by_abs};
+use super::ledger::{messages, murmur3_x86_32, placed_by_abs};
 
 const BATCH: u64 = 500;
 
@@ -126,6 +126,7 @@ impl Workload {
         let count = Arc::new(AtomicU64::new(0));
         let mut line = Line::new(*self, url);
         let shown = Arc::clone(&count);
+        let from_bucket = Arc::clone(&line.from_bucket);
         let thread = std::thread::spawn(move || {
             let begin = Instant::now();
             let mut n = 0;
@@ -148,6 +149,7 @@ impl Workload {
             stop,
             count,
             thread,
+            from_bucket,
         }
     }
 }
@@ -157,9 +159,23 @@ pub struct Running {
     stop: mpsc::Sender<()>,
     count: Arc<AtomicU64>,
     thread: JoinHandle<Added>,
+    from_bucket: Arc<AtomicU32>,
+}
+
+/// The bucket of a key, by the test's own murmur3: the same for any language that follows docs/flags.md.
+pub fn bucket(key: &str) -> u32 {
+    let mut h = murmur3_x86_32(key.as_bytes(), 0);
+    h = (h ^ (h >> 16)).wrapping_mul(0x85eb_ca6b);
+    h = (h ^ (h >> 13)).wrapping_mul(0xc2b2_ae35);
+    (h ^ (h >> 16)) >> 22
 }
 
 impl Running {
+    /// From now on only conversations of buckets from this one on are written to Redis.
+    pub fn only_from(&self, bucket: u32) {
+        self.from_bucket.store(bucket, Ordering::Relaxed);
+    }
+
     /// Entries added so far.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
@@ -176,6 +192,8 @@ struct Line {
     url: String,
     connection: Option<redis::Connection>,
     added: Added,
+    /// Messages of conversations in buckets below this go elsewhere.
+    from_bucket: Arc<AtomicU32>,
 }
 
 impl Line {
@@ -185,6 +203,7 @@ impl Line {
             url: url.to_owned(),
             connection: None,
             added: Added::default(),
+            from_bucket: Arc::default(),
         }
     }
 
@@ -197,22 +216,28 @@ impl Line {
         let mut streams = Vec::new();
         for n in from..from + count {
             let Sent { stream, fields } = self.workload.message(n);
+            if bucket(&fields[1].1) < self.from_bucket.load(Ordering::Relaxed) {
+                continue;
+            }
             let command = pipe.cmd("XADD").arg(&stream).arg("*");
             for (name, value) in fields {
                 command.arg(name).arg(value);
             }
             streams.push(stream);
         }
+        if streams.is_empty() {
+            return;
+        }
         match self.query(&pipe) {
             Ok(ids) => {
-                self.added.count += count;
+                self.added.count += streams.len() as u64;
                 for (stream, id) in streams.into_iter().zip(ids) {
                     self.added.ids.entry(stream).or_default().push(id);
                 }
             }
             Err(_) => {
                 self.connection = None;
-                self.added.unknown += count;
+                self.added.unknown += streams.len() as u64;
             }
         }
     }

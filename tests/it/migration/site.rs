@@ -214,6 +214,7 @@ async fn well(real: &'static [Measure], handle: Handle, board: Arc<Board>, flags
                 | Measure::Undrained
                 | Measure::Incident
                 | Measure::Clients
+                | Measure::Strays
                 | Measure::Parity
                 | Measure::Inconsistency
                 | Measure::DeadLetters => {

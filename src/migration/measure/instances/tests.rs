@@ -36,6 +36,9 @@ fn said(boot: u64, shards: &[u32], after_ms: i64) -> Summary {
         )])),
         kafka: Some(true),
         tells: Some(1),
+        judges_by: Some(1),
+        strays: 0,
+        stray_seconds: None,
     }
 }
 
@@ -375,4 +378,19 @@ fn kafka_has_to_answer_everybody_who_mirrors() {
         Ok(true),
         "long ago"
     );
+}
+
+#[test]
+fn a_stray_counts_whoever_sees_it_and_none_is_known_only_where_all_look() {
+    let mine = &[0, 2];
+    let other = |judges_by, strays| Summary {
+        judges_by: Some(judges_by),
+        strays,
+        ..said(2, &[1, 3], NOW)
+    };
+    let strays = |others: &[(&str, Summary)]| together(mine, others).strays;
+    assert_eq!(strays(&[("b", other(1, 0))]), Reading::Value(0.0));
+    assert_eq!(strays(&[("b", other(1, 3))]), Reading::Value(3.0));
+    assert!(matches!(strays(&[("b", other(2, 3))]), Reading::Unknown(why) if why.contains('b')));
+    assert!(matches!(strays(&[]), Reading::Unknown(why) if why.contains("shards 1, 3")));
 }

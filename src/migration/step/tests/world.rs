@@ -549,7 +549,7 @@ fn reading(measure: Measure, good: bool, since_ms: i64) -> Reading {
         Measure::DuplicateHits => value(0.02, 0.9),
         Measure::MirrorLag | Measure::GroupLag => value(0.0, 1e9),
         Measure::Inconsistency | Measure::Incident | Measure::Duplicates => value(0.0, 1.0),
-        Measure::UnderReplicated | Measure::Undrained => value(0.0, 1.0),
+        Measure::UnderReplicated | Measure::Undrained | Measure::Strays => value(0.0, 1.0),
         Measure::ReplicationLag => value(0.0, 60.0),
         Measure::Disk => value(0.1, 0.99),
     }
