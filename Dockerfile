@@ -32,7 +32,8 @@ WORKDIR /
 ENV LOCKGATE_CONFIG=/etc/lockgate/lockgate.toml
 EXPOSE 8474
 STOPSIGNAL SIGTERM
-# Asks /livez: whether this process lives, not whether Redis or Kafka do.
+# Asks /livez: whether this process lives, not whether Redis or Kafka do. With http.tls_cert_file the certificate must be good for
+# the address in http.listen (127.0.0.1 where that is every address), and LOCKGATE_CA_FILE name its authority.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["lockgate", "health"]
 ENTRYPOINT ["lockgate"]
 CMD ["run"]

@@ -45,7 +45,13 @@ pub async fn run(
     log_level: LogLevel,
 ) -> anyhow::Result<Ended> {
     let routes = Arc::new(routes);
-    let instance = format!("{}-{}", hostname(), std::process::id());
+    // Two containers on one host's network have its name both, and the same process id.
+    let instance = format!(
+        "{}-{}-{:04x}",
+        hostname(),
+        std::process::id(),
+        rand::random::<u16>()
+    );
     let named = routes
         .iter()
         .map(|route| (route.name(), route.config().topic.as_str()));
@@ -82,6 +88,7 @@ pub async fn run(
         config: config.migration.clone(),
         prometheus: config.prometheus.clone(),
         kafka: kafka.clone(),
+        redis: redis.clone(),
         board: Arc::clone(&board),
     };
     let gatherer = Gatherer::new(measuring, handle.clone()).context("the migration's evidence")?;
@@ -122,15 +129,16 @@ pub async fn run(
     });
     let (mirror, lifts, admissions) = Mirror::new(shared);
     let (auditor, repairs) = Auditor::new(edges, Arc::clone(&board), config.parity, admissions);
+    let access = Arc::new(Access::new(&config.http));
     let api = Api {
-        access: Arc::new(Access::new(&config.http)),
+        access: Arc::clone(&access),
         board: Arc::clone(&board),
         metrics,
         throttle,
         lifts,
         repairs,
         log_level,
-        migration: Migration::new(handle, told.clone()),
+        migration: Migration::new(handle.clone(), told.clone()),
     };
     let mut tasks = Tasks::new(Arc::clone(&board), stop.clone());
     // All tasks are on the board before the first scrape is answered.
@@ -140,10 +148,17 @@ pub async fn run(
     if let Some(file) = config.flags.file {
         tasks.start("flags", flags::file::keep(file, told, stop.clone()));
     }
+    if let Some(file) = config.http.tokens_file.clone() {
+        let board = Arc::clone(&board);
+        let keeping = http::keep_tokens(file, access, board, handle, stop.clone());
+        tasks.start("tokens", keeping);
+    }
     tasks.start("parity", auditor.run(stop.clone()));
     // The API outlives the mirror, so that draining can be watched.
     let http_stop = CancellationToken::new();
-    let serving = tokio::spawn(http::serve(listener, tls, api, http_stop.clone()));
+    let stopping = http_stop.clone();
+    let serving =
+        tokio::spawn(async move { http::serve(listener, tls, &config.http, api, stopping).await });
 
     let ended = until_drained(tasks, &board, &stop, config.shutdown.grace).await;
     http_stop.cancel();

@@ -66,6 +66,14 @@ pub struct Position {
     pub began: EntryId,
 }
 
+impl Position {
+    /// Its place in the stream's order over all generations.
+    #[must_use]
+    pub const fn at(&self) -> (u32, EntryId) {
+        (self.generation, self.id)
+    }
+}
+
 impl Checkpoint {
     #[must_use]
     pub fn new(

@@ -23,6 +23,11 @@ pub const AFTER_READ: &str = "mirror-after-read";
 pub const AFTER_SEND: &str = "mirror-after-send";
 pub const BEFORE_COMMIT: &str = "mirror-before-commit";
 pub const AFTER_COMMIT: &str = "mirror-after-commit";
+/// The audit after a failover: before and after its checkpoints are committed.
+pub const AUDIT_POINTS: &[&str] = &[AUDIT_BEFORE_COMMIT, AUDIT_AFTER_COMMIT];
+
+pub const AUDIT_BEFORE_COMMIT: &str = "audit-before-commit";
+pub const AUDIT_AFTER_COMMIT: &str = "audit-after-commit";
 /// The driver: before and after what it journals is stored, and before and after applications are told.
 pub const DRIVER_POINTS: &[&str] = &[BEFORE_JOURNAL, AFTER_JOURNAL, BEFORE_TELL, AFTER_TELL];
 

@@ -104,6 +104,18 @@ pub fn acknowledgements(migration: &str) -> Vec<u8> {
     format!("lockgate:{migration}:flags-ack:").into_bytes()
 }
 
+/// The key of the set of applications that instances heard of by HTTP.
+#[must_use]
+pub fn heard_clients(migration: &str) -> Vec<u8> {
+    format!("lockgate:{migration}:flags-heard").into_bytes()
+}
+
+/// What the keys begin with under which instances keep what they heard, as applications do theirs.
+#[must_use]
+pub fn heard_acknowledgements(migration: &str) -> Vec<u8> {
+    format!("lockgate:{migration}:flags-heard:").into_bytes()
+}
+
 /// The one that tells.
 #[derive(Debug)]
 pub struct FlagsWriter {
@@ -138,6 +150,12 @@ impl FlagsWriter {
             self.show(flags);
         }
         Ok(later)
+    }
+
+    /// The version that this process's readers are shown; `None`: nothing yet.
+    #[must_use]
+    pub fn shown(&self) -> Option<u64> {
+        self.told.borrow().map(|flags| flags.version)
     }
 
     /// Tells this process's readers alone: what is stored was told by another.

@@ -12,7 +12,8 @@ use std::time::Duration;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::status::{Board, Status};
@@ -41,10 +42,12 @@ pub enum Denied {
     Origin,
     /// Too many requests from one address.
     Pace,
+    /// A request that did not come to its end in time.
+    Slow,
 }
 
 impl Denied {
-    const ALL: [Self; 4] = [Self::Auth, Self::Role, Self::Origin, Self::Pace];
+    const ALL: [Self; 5] = [Self::Auth, Self::Role, Self::Origin, Self::Pace, Self::Slow];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -52,6 +55,7 @@ impl Denied {
             Self::Role => "role",
             Self::Origin => "origin",
             Self::Pace => "pace",
+            Self::Slow => "slow",
         }
     }
 }
@@ -65,6 +69,7 @@ pub struct Metrics {
     edge_request: HistogramVec,
     evaluations: IntCounterVec,
     denied: IntCounterVec,
+    pub connections: IntGauge,
     produced: Arc<Mutex<Produced>>,
 }
 
@@ -124,6 +129,11 @@ impl Metrics {
         for reason in Denied::ALL {
             denied.with_label_values(&[reason.as_str()]);
         }
+        let connections = IntGauge::new(
+            "lockgate_http_connections",
+            "Connections to the API that are open; at most http.connections",
+        )?;
+        registry.register(Box::new(connections.clone()))?;
         let produced = Arc::new(Mutex::new(Produced::default()));
         for collector in [transaction.clone(), end_to_end.clone(), produce.clone()] {
             registry.register(Box::new(collector))?;
@@ -142,6 +152,7 @@ impl Metrics {
             edge_request,
             evaluations,
             denied,
+            connections,
             produced,
         })
     }

@@ -11,9 +11,11 @@
 //! opening of the shard's transactional producer does.
 
 mod amendment;
+mod aside;
 mod audit;
 mod dead_letter;
 mod discovery;
+mod first;
 mod gaps;
 mod lane;
 mod layout;
@@ -23,9 +25,11 @@ mod opening;
 mod pace;
 mod places;
 mod reader;
+mod refusal;
 mod shard;
 mod shared;
 mod slot;
+mod source;
 mod survey;
 mod term;
 mod throttle;

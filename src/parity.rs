@@ -4,12 +4,12 @@
 
 mod again;
 mod audit;
+mod census;
 mod class;
 mod compare;
 mod digest;
 mod edges;
 mod error;
-mod evidence;
 mod level;
 mod look;
 mod pace;
@@ -25,7 +25,6 @@ pub use class::{Class, Counts, Difference, Location, Part, Why};
 pub use digest::Sum;
 pub use edges::Edges;
 pub use error::Error;
-pub use evidence::{Evidence, Shown, Span as EvidenceSpan, evidence};
 pub use look::{GROUP, Looked, Span, Strangers, View, Wanted, logs_now, look};
 pub use pace::{Pace, Rest};
 pub use pass::{

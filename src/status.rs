@@ -5,6 +5,7 @@
 //! never 0: a zero is a claim.
 
 mod board;
+mod carried;
 pub mod driver;
 pub mod parity;
 mod reason;
@@ -50,6 +51,9 @@ pub struct Status {
     pub redis: Option<RedisStatus>,
     pub throttle: ThrottleStatus,
     pub tasks: BTreeMap<String, bool>,
+    /// Why `http.tokens_file` is not taken over as it is now; null: it is, or there is none.
+    #[serde(default)]
+    pub tokens_trouble: Option<String>,
     #[serde(flatten)]
     pub driver: DriverStatus,
 }
@@ -133,6 +137,9 @@ pub struct ShardStatus {
     pub streams: u64,
     pub lag_entries: Option<u64>,
     pub lag_seconds: Option<f64>,
+    /// All that its streams held so long ago is mirrored, whatever Redis's clock and ids say; null: not known.
+    #[serde(default)]
+    pub carried_seconds: Option<f64>,
     pub checkpoint_at: Option<String>,
     pub last_error: Option<String>,
 }

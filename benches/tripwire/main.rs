@@ -51,6 +51,7 @@ fn main() {
     site.config.groups = vec![Group {
         name: group.clone(),
         routes: Vec::new(),
+        redis: None,
     }];
     site.real = &[Measure::GroupLag, Measure::UnderReplicated];
     kafka().create_topic(&site.topic, 1, &[]);

@@ -213,6 +213,15 @@ impl Client {
         self.read(&text)
     }
 
+    /// What is answered without a word.
+    ///
+    /// # Errors
+    /// As the type says.
+    pub fn tell(&self, path: &str, body: &impl Serialize) -> Result<(), Error> {
+        let request = self.agent.post(format!("{}{path}", self.base));
+        self.body(self.signed(request).send_json(body)).map(drop)
+    }
+
     fn body(
         &self,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,

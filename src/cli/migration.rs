@@ -10,7 +10,7 @@ use super::Exit;
 use super::api::{ApiArgs, Client, Error};
 use super::output::{Output, print, print_json};
 use crate::http::Page;
-use crate::migration::gate::Answer;
+use crate::migration::gate::{Answer, span};
 use crate::migration::phase::Step;
 use crate::migration::view::{Shown, ShownGate, ShownRecord};
 
@@ -64,6 +64,9 @@ pub struct PromoteArgs {
 }
 
 /// Finish the migration: there is no way back from it
+///
+/// Its plan says what it would do and what blocks it; it opens when both mirrors are drained, both stores are level, and
+/// the archive was read again and found whole (`lockgate evidence archive`).
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  lockgate complete --migration messages --reason \"archive read again\""
@@ -112,8 +115,8 @@ pub struct RollbackArgs {
     /// Prove the way back from a step against the live stores, and move nothing
     #[arg(long, requires = "to")]
     dry_run: bool,
-    /// The step to go back to; with --dry-run the step to prove the way back from
-    #[arg(long, value_name = "STEP")]
+    /// The step to go back to, or a phase, which is its last step; with --dry-run the step to prove the way back from
+    #[arg(long, value_name = "PHASE|STEP")]
     to: Option<Step>,
     /// Why, in ten characters or more
     #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
@@ -122,21 +125,21 @@ pub struct RollbackArgs {
     api: ApiArgs,
 }
 
-/// Record how Redis alone does, for the gates that compare with it
-#[derive(Debug, clap::Args)]
-pub struct BaselineArgs {
-    #[command(subcommand)]
-    verb: BaselineVerb,
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum BaselineVerb {
+    /// Throughput, share of idempotent hits, latency and lag, as they are measured now
+    Record,
 }
 
-#[derive(Debug, clap::Subcommand)]
-enum BaselineVerb {
-    /// Record throughput, latency, lag and idempotent hits as they are now, in shadow
-    #[command(after_help = "Examples:\n  lockgate baseline record")]
-    Record {
-        #[command(flatten)]
-        api: ApiArgs,
-    },
+/// Record how Redis alone does, for the gates that compare with it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lockgate baseline record")]
+pub struct BaselineArgs {
+    /// What to do with it
+    #[arg(value_enum, default_value_t = BaselineVerb::Record)]
+    what: BaselineVerb,
+    #[command(flatten)]
+    api: ApiArgs,
 }
 
 pub fn gates(args: &GatesArgs) -> anyhow::Result<Exit> {
@@ -243,8 +246,9 @@ pub fn rollback(args: &RollbackArgs) -> anyhow::Result<Exit> {
 }
 
 pub fn baseline(args: &BaselineArgs) -> anyhow::Result<Exit> {
-    let BaselineVerb::Record { api } = &args.verb;
-    post(api, "/v1/baseline", &json!({}))
+    match args.what {
+        BaselineVerb::Record => post(&args.api, "/v1/baseline", &json!({})),
+    }
 }
 
 fn post(api: &ApiArgs, path: &str, body: &Value) -> anyhow::Result<Exit> {
@@ -361,12 +365,19 @@ fn gate_line(gate: &ShownGate) -> String {
     } else {
         format!(": {}", gate.reason)
     };
+    let window = match gate.window_seconds {
+        0 => String::new(),
+        seconds => format!(" for {}", span(seconds.saturating_mul(1_000))),
+    };
+    let bound = gate.bound.map_or_else(String::new, |(least, most)| {
+        format!(", 95 % bounds {least:.6} to {most:.6}")
+    });
     let opens = gate
         .opens_at
         .as_ref()
         .map_or_else(String::new, |at| format!(", opens {at}"));
     format!(
-        "{sign} {}: {value} {}, needs {} {} ({} samples{needed}){reason}{opens}\n",
+        "{sign} {}: {value} {}, needs {} {}{window} ({} samples{needed}{bound}){reason}{opens}\n",
         gate.name,
         gate.unit,
         gate.op.as_str(),
@@ -416,14 +427,20 @@ mod tests {
             window_seconds: 0,
             samples: 2_100,
             needed: Some(2_995),
-            bound: None,
+            bound: Some((0.0, 0.001_425)),
             since: None,
             reason: "0 of 2100, needs 2995 to show it at 95 %".to_owned(),
             opens_at: None,
         };
         assert_eq!(
             gate_line(&gate),
-            "… inconclusive dead-letters: 0 share, needs < 0.001 (2100 samples of 2995): 0 of 2100, needs 2995 to show it at 95 %\n"
+            "… inconclusive dead-letters: 0 share, needs < 0.001 (2100 samples of 2995, 95 % bounds 0.000000 to 0.001425): 0 of 2100, needs 2995 to show it at 95 %\n"
         );
+        let held = ShownGate {
+            window_seconds: 1_800,
+            bound: None,
+            ..gate
+        };
+        assert!(gate_line(&held).contains("needs < 0.001 for 30m00s (2100"));
     }
 }

@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod demo;
 mod discover;
+mod evidence;
 mod exit;
 mod health;
 mod load;
@@ -58,6 +59,7 @@ enum Verb {
     Rollback(migration::RollbackArgs),
     Complete(migration::CompleteArgs),
     Baseline(migration::BaselineArgs),
+    Evidence(evidence::Args),
     Journal(migration::JournalArgs),
     Health(health::Args),
     Token(token::Args),
@@ -100,6 +102,7 @@ pub fn main() -> ExitCode {
         Verb::Rollback(args) => migration::rollback(&args),
         Verb::Complete(args) => migration::complete(&args),
         Verb::Baseline(args) => migration::baseline(&args),
+        Verb::Evidence(args) => evidence::run(&args),
         Verb::Journal(args) => migration::journal(&args),
         Verb::Health(args) => health::run(&args),
         Verb::Token(args) => token::run(&args),

@@ -6,6 +6,12 @@ use super::Exit;
 use super::output::{Output, print, print_json};
 use crate::runbooks;
 
+/// What their commands need; the README's walk says it too.
+const EXPECTED: &str = "\
+Their commands read LOCKGATE_CONFIG (the daemon's file) and LOCKGATE_TOKEN_FILE (admin for `streams resume`, `parity repair` and
+`complete`, else operator). $CONFIG is that file; $NAME, $BROKERS and $REDIS_URL are its name, kafka.bootstrap_servers and redis.url;
+$DATABASE and $STREAM are as `lockgate status --streams` shows them.";
+
 /// Print a runbook, or list them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lockgate runbook\n  lockgate runbook LockgateMirrorStalled")]
@@ -49,7 +55,7 @@ fn list(output: Output) -> anyhow::Result<()> {
                 .iter()
                 .map(|(name, text)| format!("{name:widest$}  {}\n", caption(text)))
                 .collect();
-            print(&lines.concat())
+            print(&format!("{}\n{EXPECTED}\n", lines.concat()))
         }
     }
 }

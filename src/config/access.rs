@@ -5,10 +5,11 @@
 //! both good for a while.
 
 use std::fmt;
+use std::path::Path;
 
 use serde::Serialize;
 
-use super::text;
+use super::{secret, text};
 
 /// Names that the journal uses itself.
 const RESERVED: [&str; 2] = ["lockgate", "nobody"];
@@ -135,11 +136,20 @@ pub fn check_name(name: &str) -> Result<(), String> {
     ))
 }
 
+/// The tokens of the file at this path.
+///
+/// # Errors
+/// Why it cannot be read, or what is wrong with it; never its text.
+pub fn read_tokens(path: &Path) -> Result<Vec<Token>, String> {
+    let shown = path.display();
+    secret::read(path).and_then(|file| parse(&file).map_err(|why| format!("{shown}: {why}")))
+}
+
 /// The tokens of a file. Empty lines and those that begin with `#` are left out.
 ///
 /// # Errors
 /// The first line that is none, and what to do about it; never the line itself, which may be a token by mistake.
-pub(super) fn parse(file: &str) -> Result<Vec<Token>, String> {
+fn parse(file: &str) -> Result<Vec<Token>, String> {
     let mut tokens: Vec<Token> = Vec::new();
     for (index, line) in file.lines().enumerate() {
         let line = line.trim();

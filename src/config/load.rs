@@ -258,7 +258,7 @@ fn resolve_prometheus(prometheus: &mut Prometheus, origins: &mut Origins) -> Vec
 fn resolve_http(http: &mut Http) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Some(path) = &http.tokens_file {
-        match secret::read(path).and_then(|file| access::parse(&file)) {
+        match access::read_tokens(path) {
             Ok(tokens) => http.tokens = tokens,
             Err(message) => problems.push(Problem::new("http.tokens_file", message)),
         }

@@ -66,6 +66,10 @@ pub struct Group {
     /// Routes whose topics it reads; none: those of all routes.
     #[serde(default)]
     pub routes: Vec<String>,
+    /// The group at Redis whose place it takes: its lag and what it has not acknowledged are shown as well. Only XINFO GROUPS and XPENDING are sent for it.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub redis: Option<String>,
 }
 
 /// How long each step lasts at least.
@@ -147,6 +151,10 @@ pub struct Gates {
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "1ms"))]
     pub end_to_end: Duration,
+    /// `cleanup`: what was found when the archive was read again counts for so long.
+    #[serde(with = "exact_duration")]
+    #[schemars(schema_with = "schema::duration", extend("x-min" = "1s", "x-max" = "30d"))]
+    pub archive_age: Duration,
 }
 
 /// What a tripwire does.
@@ -283,6 +291,7 @@ impl Default for Gates {
             duplicate_hits: PERCENT / 2,
             duplicate_hits_window: HOUR,
             end_to_end: Duration::from_millis(100),
+            archive_age: Duration::from_secs(24 * 3_600),
         }
     }
 }

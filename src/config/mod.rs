@@ -12,7 +12,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::access::{Digest, Role, Token, check_name};
+pub use self::access::{Digest, Role, Token, check_name, read_tokens};
 pub use self::address::{Endpoint, RedisAddress};
 pub use self::evidence::{Asked, Flags, Prometheus, Query};
 pub use self::kafka::{Kafka, Properties};

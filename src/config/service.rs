@@ -57,7 +57,7 @@ pub struct Http {
     /// Address to listen on: an IP address and a port.
     #[schemars(schema_with = "schema::socket_address")]
     pub listen: std::net::SocketAddr,
-    /// File of those who may use the API, a line for each token: `role name sha256:DIGEST`, as `lockgate token` prints it. Roles: `flags`, `viewer`, `operator`, `admin`. Without it nothing can be changed through the API, and everybody may read.
+    /// File of those who may use the API, a line for each token: `role name sha256:DIGEST`, as `lockgate token` prints it. Roles: `flags`, `viewer`, `operator`, `admin`. A change of the file is taken over within seconds. Without it nothing can be changed through the API, and everybody may read.
     #[schemars(schema_with = "schema::optional_path")]
     pub tokens_file: Option<PathBuf>,
     /// PEM file of the certificate that the API shows, with those between it and its authority; with `tls_key_file`.
@@ -72,6 +72,13 @@ pub struct Http {
     /// Requests that one address may make; more are refused for a moment.
     #[schemars(range(min = 1), extend("x-unit" = "requests/s"))]
     pub requests_per_second: NonZeroU32,
+    /// Connections that may be open at once; more wait until one ends.
+    #[schemars(range(min = 1, max = 65_535), extend("x-unit" = "connections"))]
+    pub connections: usize,
+    /// How long a caller may take over the head of a request, counted from the connection or the last answer, and over its body; and over taking an answer. Then the connection is closed.
+    #[serde(with = "exact_duration")]
+    #[schemars(schema_with = "schema::duration", extend("x-min" = "100ms"))]
+    pub client_timeout: Duration,
     /// Permit an address beyond loopback without tokens and TLS.
     pub allow_remote: bool,
     /// What `tokens_file` holds.
@@ -157,6 +164,8 @@ impl Default for Http {
             tls_key_file: None,
             hosts: Vec::new(),
             requests_per_second: const { NonZeroU32::new(500).expect("not zero") },
+            connections: 1_024,
+            client_timeout: Duration::from_secs(30),
             allow_remote: false,
             tokens: Vec::new(),
         }

@@ -8,29 +8,28 @@
 //! that there is. A browser cannot be led here by another site: a name that was made to point at this machine is no Host of
 //! ours, and what a foreign page sends says so in `Sec-Fetch-Site` or `Origin`.
 //!
-//! Tokens are looked for by their digests, all of them, in constant time. What is refused is counted; what would have changed
+//! A body is read here, after the token and before the door, and has its time. Tokens are looked for by their digests, all of them, in constant time. What is refused is counted; what would have changed
 //! something also goes into the journal and the log, so many a minute, and the next record says how many were left out.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, FromRequest as _, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::serve::IncomingStream;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use subtle::ConstantTimeEq;
-use tokio::net::TcpListener;
 use tracing::{debug, info, warn};
 
 use super::Api;
 use super::doors::{Door, Need, Noted};
 use super::problem::{ByDriver, Problem, Said};
-use super::tls::Secured;
 use crate::config::{Digest, Http, Role, Token};
 use crate::metrics::Denied;
 use crate::migration::step::{Outcome, Who};
@@ -45,19 +44,7 @@ const ADDRESSES: usize = 10_000;
 
 /// The address at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(SocketAddr);
-
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-impl Connected<IncomingStream<'_, Secured>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Secured>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
+pub struct Peer(pub SocketAddr);
 
 /// The one who asks, known by a token.
 #[derive(Clone, Debug)]
@@ -96,7 +83,8 @@ impl Turned {
 
 /// What the guard knows.
 pub struct Access {
-    tokens: Vec<Token>,
+    tokens: RwLock<Arc<[Token]>>,
+    patience: Duration,
     hosts: Vec<String>,
     local: bool,
     pace: DefaultKeyedRateLimiter<IpAddr>,
@@ -110,7 +98,8 @@ impl Access {
     #[must_use]
     pub fn new(config: &Http) -> Self {
         Self {
-            tokens: config.tokens.clone(),
+            tokens: RwLock::new(config.tokens.clone().into()),
+            patience: config.client_timeout,
             hosts: config.hosts.clone(),
             local: config.listen.ip().is_loopback(),
             pace: RateLimiter::keyed(Quota::per_second(config.requests_per_second)),
@@ -118,6 +107,16 @@ impl Access {
             notes: RateLimiter::direct(Quota::per_minute(NonZeroU32::MIN).allow_burst(BURST)),
             left_out: AtomicU64::new(0),
         }
+    }
+
+    /// Who may use the API now.
+    pub fn tokens(&self) -> Arc<[Token]> {
+        Arc::clone(&self.tokens.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on these may use the API, and no others.
+    pub fn admit_from_now(&self, tokens: Vec<Token>) {
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens.into();
     }
 
     /// The name and role of the one who asks, or `None` where none is needed.
@@ -160,16 +159,17 @@ impl Access {
     }
 
     fn known(&self, need: Need, headers: &HeaderMap) -> Result<Option<(String, Role)>, Turned> {
-        if need == Need::Nothing || (self.tokens.is_empty() && need.only_reads()) {
+        let tokens = self.tokens();
+        let configured = !tokens.is_empty();
+        if need == Need::Nothing || (!configured && need.only_reads()) {
             return Ok(None);
         }
         let auth = |problem| Turned::new(Denied::Auth, NOBODY, problem);
-        let configured = !self.tokens.is_empty();
         let Some(authorization) = headers.get(header::AUTHORIZATION) else {
             return Err(auth(Problem::no_token(configured)));
         };
         let token = authorization.to_str().ok().and_then(bearer);
-        let known = token.and_then(|token| self.holder(token));
+        let known = token.and_then(|token| holder(&tokens, token));
         let known = known.ok_or_else(|| auth(Problem::unknown_token(configured)))?;
         if need.is_met_by(known.role) {
             return Ok(Some((known.name.clone(), known.role)));
@@ -179,14 +179,6 @@ impl Access {
             &known.name,
             Problem::wrong_role(need.least().unwrap_or_default(), known.role),
         ))
-    }
-
-    fn holder(&self, token: &str) -> Option<&Token> {
-        let shown = Digest::of(token);
-        self.tokens.iter().fold(None, |found, known| {
-            let same = known.digest.bytes().ct_eq(shown.bytes());
-            if bool::from(same) { Some(known) } else { found }
-        })
     }
 
     /// Whether a Host header names this API.
@@ -216,6 +208,14 @@ impl Access {
     }
 }
 
+fn holder<'a>(tokens: &'a [Token], token: &str) -> Option<&'a Token> {
+    let shown = Digest::of(token);
+    tokens.iter().fold(None, |found, known| {
+        let same = known.digest.bytes().ct_eq(shown.bytes());
+        if bool::from(same) { Some(known) } else { found }
+    })
+}
+
 /// Lets a request through to its door, or turns it away.
 pub async fn guard(
     State((api, door)): State<(Api, &'static Door)>,
@@ -240,6 +240,15 @@ pub async fn guard(
             request.extensions_mut().insert(Follower);
         }
     }
+    let request = match in_whole(request, api.access.patience).await {
+        Ok(request) => request,
+        Err(problem) => {
+            if problem.is_timeout() {
+                api.metrics.denied(Denied::Slow);
+            }
+            return refuse(&api, door, who, problem);
+        }
+    };
     if door.noted == Noted::Never {
         return next.run(request).await;
     }
@@ -252,17 +261,37 @@ pub async fn guard(
     crate::tasks::passed_on(acting.await)
 }
 
+/// The request with its body at hand. The time is for all of it, so that a byte now and then is not enough.
+async fn in_whole(request: Request, patience: Duration) -> Result<Request, Problem> {
+    if request.method().is_safe() {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    let request = Request::from_parts(parts.clone(), body);
+    let body = tokio::time::timeout(patience, Bytes::from_request(request, &())).await;
+    let body = body.map_err(|_| Problem::too_slow())?;
+    let body = body.map_err(|error| Problem::unreadable(error.status(), &error.body_text()))?;
+    Ok(Request::from_parts(parts, Body::from(body)))
+}
+
 fn turn_away(api: &Api, door: &Door, from: IpAddr, turned: Turned) -> Response {
     api.metrics.denied(turned.reason);
     // Who only asks too often has not attempted anything.
-    if door.noted != Noted::Never && turned.reason != Denied::Pace {
-        let who = Who {
-            name: turned.who,
-            origin: from.to_string(),
-        };
-        note_refusal(api, door, who, turned.problem.title());
+    if turned.reason == Denied::Pace {
+        return turned.problem.into_response();
     }
-    turned.problem.into_response()
+    let who = Who {
+        name: turned.who,
+        origin: from.to_string(),
+    };
+    refuse(api, door, who, turned.problem)
+}
+
+fn refuse(api: &Api, door: &Door, who: Who, problem: Problem) -> Response {
+    if door.noted != Noted::Never {
+        note_refusal(api, door, who, problem.title());
+    }
+    problem.into_response()
 }
 
 fn note_answer(api: &Api, door: &Door, who: Who, response: &Response) {

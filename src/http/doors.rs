@@ -13,6 +13,9 @@ use super::access::guard;
 use super::{Api, changes, flags, journal, openapi, repair, show, steer};
 use crate::config::Role;
 
+/// Bytes of a body, where a door does not say otherwise.
+const BODY_BYTES: usize = 64 << 10;
+
 /// What one must be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -80,6 +83,8 @@ pub struct Door {
     pub path: &'static str,
     pub need: Need,
     pub noted: Noted,
+    /// Bytes that a body may have.
+    pub body_bytes: usize,
     serve: fn() -> MethodRouter<Api>,
 }
 
@@ -90,6 +95,7 @@ impl Door {
             path,
             need,
             noted: Noted::Never,
+            body_bytes: BODY_BYTES,
             serve,
         }
     }
@@ -100,6 +106,7 @@ impl Door {
             path,
             need,
             noted: Noted::Everything,
+            body_bytes: BODY_BYTES,
             serve,
         }
     }
@@ -115,8 +122,14 @@ impl Door {
             path,
             need,
             noted,
+            body_bytes: BODY_BYTES,
             serve,
         }
+    }
+
+    const fn with_body(mut self, bytes: usize) -> Self {
+        self.body_bytes = bytes;
+        self
     }
 
     /// Whether machines ask it to know whether this process lives: that is never refused.
@@ -149,8 +162,9 @@ pub static DOORS: [Door; 25] = [
         "/v1/parity/repair",
         Need::Administer,
         Noted::Everything,
-        || post(repair::repair).layer(DefaultBodyLimit::max(repair::BODY_BYTES)),
-    ),
+        || post(repair::repair),
+    )
+    .with_body(repair::BODY_BYTES),
     Door::acts("/v1/plans", Need::Operate, Noted::WhatFails, || {
         post(steer::plan)
     }),
@@ -208,6 +222,9 @@ pub static DOORS: [Door; 25] = [
 pub fn router(api: &Api) -> Router<Api> {
     DOORS.iter().fold(Router::new(), |router, door| {
         let guard = middleware::from_fn_with_state((api.clone(), door), guard);
-        router.route(door.path, (door.serve)().route_layer(guard))
+        // The guard reads the body, so the limit stands before it.
+        let limit = DefaultBodyLimit::max(door.body_bytes);
+        let served = (door.serve)().route_layer(guard).route_layer(limit);
+        router.route(door.path, served)
     })
 }

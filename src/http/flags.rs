@@ -3,6 +3,7 @@
 //! Errors of OFREP's own paths have OFREP's form, which its providers read.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::{Extension, Json, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -22,6 +23,9 @@ use crate::migration::driver::now_ms;
 /// A client that is silent for longer than this is forgotten, whatever it says itself.
 const LONGEST_LIFETIME_S: u32 = 3_600;
 
+/// How long an acknowledgement waits for Redis to keep it.
+const KEPT_WITHIN: Duration = Duration::from_secs(2);
+
 /// Which version of the flags an application follows.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -36,8 +40,8 @@ pub struct AckBody {
 
 /// Says which version of the flags an application follows.
 #[utoipa::path(post, path = "/v1/flags/ack", request_body = AckBody, responses(
-    (status = 204, description = "It is known for so long"),
-    (status = 503, description = "The flags are not known yet")
+    (status = 204, description = "It is known for so long, to whichever instance steers"),
+    (status = 503, description = "The flags are not known yet, or Redis does not keep the acknowledgement: ask again")
 ))]
 pub async fn acknowledge(
     State(api): State<Api>,
@@ -62,15 +66,14 @@ pub async fn acknowledge(
         )));
     }
     let lifetime_ms = i64::from(lifetime_seconds) * 1_000;
-    if api
-        .migration
-        .driver
-        .measurements
-        .acknowledged(&client, version, lifetime_ms, now_ms())
-    {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(Problem::too_many_clients())
+    let followers = &api.migration.driver.measurements.followers;
+    if !followers.acknowledged(&client, version, lifetime_ms, now_ms()) {
+        return Err(Problem::too_many_clients());
+    }
+    // Known here alone it would be unknown to the one who steers.
+    match tokio::time::timeout(KEPT_WITHIN, followers.kept()).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(_late) => Err(Problem::acknowledgement_not_kept()),
     }
 }
 
@@ -94,9 +97,9 @@ fn fetched(api: &Api, fetching: Fetching, headers: &HeaderMap, flags: &Flags) {
         .and_then(|text| text.parse().ok())
         .filter(|lifetime| (1..=LONGEST_LIFETIME_S).contains(lifetime))
         .unwrap_or(LIFETIME_S);
-    let measurements = &api.migration.driver.measurements;
+    let followers = &api.migration.driver.measurements.followers;
     // One that finds no room is told so where it acknowledges; its flags it has all the same.
-    let _ = measurements.acknowledged(
+    let _ = followers.acknowledged(
         client,
         flags.version,
         i64::from(lifetime_s) * 1_000,
@@ -108,12 +111,15 @@ fn current(flags: &FlagsReader) -> Result<Flags, Problem> {
     flags.borrow().ok_or_else(Problem::flags_unknown)
 }
 
-fn etag(flags: &Flags) -> String {
-    format!("\"{}-{}\"", flags.epoch, flags.version)
+/// Of the answer, not of the flags alone: who asks for another key must not be told that nothing changed.
+fn etag(flags: &Flags, answer: &[u8]) -> String {
+    let hash = xxhash_rust::xxh3::xxh3_64(answer);
+    format!("\"{}-{}-{hash:016x}\"", flags.epoch, flags.version)
 }
 
 fn tagged(flags: &Flags, headers: &HeaderMap, answer: serde_json::Value) -> Response {
-    let etag = etag(flags);
+    let body = answer.to_string();
+    let etag = etag(flags, body.as_bytes());
     let known = headers
         .get(header::IF_NONE_MATCH)
         .and_then(|tag| tag.to_str().ok());
@@ -121,7 +127,8 @@ fn tagged(flags: &Flags, headers: &HeaderMap, answer: serde_json::Value) -> Resp
     if known == Some(etag.as_str()) {
         return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
     }
-    ([(header::ETAG, tag)], Json(answer)).into_response()
+    let json = HeaderValue::from_static("application/json");
+    ([(header::ETAG, tag), (header::CONTENT_TYPE, json)], body).into_response()
 }
 
 /// The flags in the form of flagd.
@@ -250,4 +257,22 @@ pub async fn ofrep_all(
         .map(|flag| evaluated(&api, &flags, *flag, &context))
         .collect();
     Ok(tagged(&flags, &headers, json!({ "flags": all })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_one_key_is_not_known_of_another() {
+        let flags = Flags::redis_only(7, 2);
+        let ask = |headers: &HeaderMap, value: &str| {
+            tagged(&flags, headers, json!({ "flags": [{ "value": value }] }))
+        };
+        let first = ask(&HeaderMap::new(), "kafka");
+        let mut known = HeaderMap::new();
+        known.insert(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone());
+        assert_eq!(ask(&known, "kafka").status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(ask(&known, "redis").status(), StatusCode::OK);
+    }
 }

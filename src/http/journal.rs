@@ -60,10 +60,11 @@ pub async fn journal(
         .journal(which.after, limit.into())
         .await
         .map_err(|why| Problem::journal_unread(&why))?;
-    let last = records.last().map(|record| record.n);
+    // By number, not by the last one found: where Redis lost some, what comes behind them is there all the same.
+    let end = which.after.saturating_add(u64::from(limit));
     Ok(Json(Page {
         records: records.iter().map(record).collect(),
         total,
-        next: last.filter(|last| *last < total),
+        next: Some(end).filter(|end| *end < total),
     }))
 }

@@ -140,6 +140,7 @@ fn complete(operation: &mut Value, door: &Door) {
     let takes = operation.get("requestBody").is_some();
     if takes {
         problems.extend([
+            ("408", "The body does not come in time"),
             ("413", "The body is too large"),
             ("415", "The body is not sent as JSON"),
         ]);

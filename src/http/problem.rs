@@ -121,6 +121,15 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too many requests", detail)
     }
 
+    pub fn too_slow() -> Self {
+        let detail = "the body did not come within http.client_timeout; nothing was changed. Send it again, at once and whole";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too slow", detail)
+    }
+
+    pub const fn is_timeout(&self) -> bool {
+        self.status == StatusCode::REQUEST_TIMEOUT.as_u16()
+    }
+
     /// `configured`: whether this API knows any tokens.
     pub fn no_token(configured: bool) -> Self {
         let detail = if configured {
@@ -136,7 +145,7 @@ impl Problem {
         if !configured {
             return Self::no_token(false);
         }
-        let detail = "this token is not in http.tokens_file, or was not when the daemon started; use another, or see lockgate runbook rotate-secrets";
+        let detail = "this token is not in http.tokens_file, or is for a few seconds only; use another, or see lockgate runbook rotate-secrets";
         Self::new(StatusCode::UNAUTHORIZED, "unknown token", detail)
     }
 
@@ -206,6 +215,15 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "flags not known", detail)
     }
 
+    pub fn acknowledgement_not_kept() -> Self {
+        let detail = "Redis did not say in time that it keeps the acknowledgement, so other instances may not know of it; acknowledge again";
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "acknowledgement not kept",
+            detail,
+        )
+    }
+
     pub fn too_many_clients() -> Self {
         let detail =
             "too many applications are known already; give each a name that stays the same";
@@ -232,6 +250,10 @@ impl IntoResponse for Problem {
         match status {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            // What is left of the body is not waited for.
+            StatusCode::REQUEST_TIMEOUT => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             StatusCode::TOO_MANY_REQUESTS => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -100,7 +100,7 @@ pub struct EvidenceBody {
     faults: Option<u64>,
     #[serde(default)]
     total: Option<u64>,
-    /// Over how many seconds up to now they were counted.
+    /// Over how many seconds up to now they were counted; of an archive: how long ago reading it again began.
     #[serde(default)]
     seconds: Option<u32>,
 }
@@ -305,6 +305,27 @@ pub async fn baseline(State(api): State<Api>, Caller(who): Caller) -> Result<Res
     ask(&api, who, Ask::Baseline).await
 }
 
+/// An archive is counted, and cannot hold fewer entries than the streams of this instance do now.
+fn is_whole(archive: &Reading, api: &Api) -> Result<(), Problem> {
+    let Reading::Counted { total, .. } = archive else {
+        return Err(Problem::bad_request(
+            "an archive is counted: give total, the entries that were read again, and faults, those of them that are not as they were",
+        ));
+    };
+    let status = api.board.snapshot();
+    let held = status
+        .routes
+        .iter()
+        .filter_map(|route| route.stream_entries);
+    let held: u64 = held.sum();
+    if *total < held {
+        return Err(Problem::bad_request(&format!(
+            "the streams hold {held} entries now, so an archive of {total} is not whole"
+        )));
+    }
+    Ok(())
+}
+
 /// Takes what only the application knows, measured just now.
 #[utoipa::path(post, path = "/v1/evidence", request_body = EvidenceBody,
     responses(
@@ -341,6 +362,9 @@ pub async fn evidence(
         reading,
         at_ms,
     };
+    if asked.measure == Measure::Archive {
+        is_whole(&sample.reading, &api)?;
+    }
     // Answered when it is stored: what was taken survives a restart.
     ask(&api, who, Ask::Evidence(sample)).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -292,7 +292,17 @@ fn parity(status: &Status) -> Vec<Family> {
     );
     let level = (parity.state == ParityState::Level).then_some(parity.since.as_str());
     since.add_known(&[], level.and_then(unix_seconds));
-    let mut families = vec![state, since];
+    let mut audited = gauge(
+        "lockgate_parity_audited_shards",
+        "Shards that this instance's findings speak of",
+    );
+    audited.add(&[], float(parity.shards.len() as u64));
+    let mut in_all = gauge(
+        "lockgate_parity_shards",
+        "Shards of the migration, whoever audits them; absent until that is known",
+    );
+    in_all.add_known(&[], parity.shards_in_all.map(f64::from));
+    let mut families = vec![state, since, audited, in_all];
     families.extend(parity_by_route(parity));
     families
 }
@@ -304,7 +314,7 @@ fn parity_by_route(parity: &ParityStatus) -> Vec<Family> {
     );
     let mut entries = counter(
         "lockgate_parity_entries_total",
-        "Identities judged, by class; one that is judged anew counts anew",
+        "Identities that came to be in each class; one that is looked at anew and is what it was counts once",
     );
     let mut open = gauge(
         "lockgate_parity_open_entries",

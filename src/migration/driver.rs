@@ -16,6 +16,8 @@ mod asked;
 mod copying;
 mod handle;
 mod instances;
+mod keeping;
+mod notes;
 mod observe;
 mod stored;
 
@@ -27,9 +29,9 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::gate::millis;
+use super::gate::{Measure, millis};
 use super::measure::Measurements;
-use super::seen::Seen;
+use super::seen::{self, Seen};
 use super::step::{Command, Event, Machine, NotSaved, Record, State, Told};
 use super::store::{Copy, Error, Store};
 use crate::config;
@@ -40,6 +42,7 @@ use crate::streams::{DriverSaved, Lease, Redis};
 use crate::topics::{Admin, Kafka};
 
 use instances::Table;
+use notes::Notes;
 use stored::Reading;
 
 pub use handle::{Handle, Records, Reply, Request, View};
@@ -91,11 +94,22 @@ pub struct Driver {
     blind: bool,
     /// It was read because Redis holds nothing.
     copy: Option<Option<State>>,
-    /// Acknowledgements in Redis could not be read at the last look.
-    deaf: bool,
+    hears: Hears,
+    /// The action that waits for the mirror, by its epoch and number, and since when it does.
+    draining: Option<((u64, usize), i64)>,
     table: Table,
+    notes: Notes,
     now: View,
     seen: Seen,
+}
+
+/// Whether the last look at what applications acknowledged brought an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hears {
+    /// It has not looked since it began to steer.
+    NotYet,
+    Nothing,
+    All,
 }
 
 impl Driver {
@@ -130,8 +144,10 @@ impl Driver {
             readings: mpsc::channel(WAITING),
             blind: false,
             copy: None,
-            deaf: false,
+            hears: Hears::NotYet,
+            draining: None,
             table: Table::default(),
+            notes: Notes::default(),
             now: View::default(),
             seen: Seen::default(),
             parts,
@@ -155,6 +171,18 @@ impl Driver {
             self.readings.0.clone(),
             stop.clone(),
         ));
+        // Whoever drops this driver ends it as well.
+        let keeping_stop = stop.child_token();
+        let _dropped = keeping_stop.clone().drop_guard();
+        let keeping = tokio::spawn(keeping::keep(
+            self.measurements.followers.clone(),
+            Store::new(
+                self.parts.redis.clone(),
+                &self.parts.migration,
+                &self.parts.instance,
+            ),
+            keeping_stop,
+        ));
         let mut ticks = tokio::time::interval(self.parts.config.evaluate_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -175,6 +203,7 @@ impl Driver {
             info!(%error, "the lease ends by itself");
         }
         crate::tasks::passed_on(copying.await);
+        crate::tasks::passed_on(keeping.await);
         Ok(())
     }
 
@@ -190,10 +219,16 @@ impl Driver {
             self.reload().await;
         }
         self.compare();
-        let (status, sight) = self.confer(answers).await;
+        if answers {
+            self.pass_notes().await;
+        }
+        let sight = self.confer(answers).await;
         if self.machine.is_some() {
-            self.hear().await;
-            let observation = self.observe(&status, sight);
+            let told = self.machine.as_ref().and_then(Machine::stored);
+            if let Some(told) = told.map(|state| state.told.version) {
+                self.hear(told).await;
+            }
+            let observation = self.observe(sight);
             self.take(Event::Observed(observation)).await;
             self.take(Event::Tick).await;
         }
@@ -324,6 +359,8 @@ impl Driver {
             self.now.verdicts = machine.verdicts(now);
             self.now.margins = machine.margins();
             self.now.pace = machine.pace(now);
+            self.now.disk = machine.said_of(Measure::Disk, now);
+            self.now.replication = machine.said_of(Measure::ReplicationLag, now);
             self.now.waiting = machine.waiting().map(str::to_owned);
             self.now.trouble = machine.trouble().cloned();
             self.now.next = self
@@ -341,9 +378,11 @@ impl Driver {
     fn post(&mut self) {
         let state = self.now.state.as_ref();
         let machine = self.machine.as_ref();
-        let following = machine
-            .and(state)
-            .map(|state| self.measurements.following(state.told.version, now_ms()));
+        let following = machine.and(state).map(|state| {
+            self.measurements
+                .followers
+                .following(state.told.version, now_ms())
+        });
         let back = machine
             .zip(state)
             .and_then(|(machine, state)| machine.way_back_from(state.furthest()))
@@ -353,6 +392,7 @@ impl Driver {
             .seen
             .status(&self.now, following.as_ref(), steers, back);
         self.parts.board.driver(status);
+        self.parts.board.brokers_said(seen::brokers(&self.now));
     }
 }
 

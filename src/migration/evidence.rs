@@ -4,12 +4,13 @@
 //!   Kafka: committed offsets, log ends, replicas ──┐
 //!   Prometheus: one query for each measure ────────┴──▶ samples, dated when they were asked for
 //! ```
-//! Only the instance that steers asks. Whatever cannot be asked, or gives no single number, becomes a sample that says why:
+//! Only the instance that steers asks these; at the groups in Redis each looks for itself, for people alone. Whatever cannot be asked, or gives no single number, becomes a sample that says why:
 //! nothing is guessed, and an old answer is never given a new date.
 
 mod kafka;
 mod minimums;
 mod prometheus;
+mod redis;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -24,6 +25,7 @@ use super::measure::{Measurements, is_captured};
 use crate::config;
 use crate::placement::Topic;
 use crate::status::{Board, Status};
+use crate::streams::Redis;
 use crate::topics::{self, Kafka};
 
 /// What measuring is made of.
@@ -31,6 +33,7 @@ pub struct Parts {
     pub config: config::Migration,
     pub prometheus: config::Prometheus,
     pub kafka: Kafka,
+    pub redis: Redis,
     pub board: Arc<Board>,
 }
 
@@ -39,6 +42,7 @@ pub struct Gatherer {
     kafka: kafka::Looks,
     minimums: minimums::Asking,
     prometheus: prometheus::Queries,
+    redis: redis::Looks,
     handle: Handle,
     every: Duration,
 }
@@ -52,7 +56,9 @@ impl Gatherer {
         let board = Arc::clone(&parts.board);
         let (minimums, known) =
             minimums::Asking::new(&parts.kafka, handle.measurements.clone(), board)?;
+        let redis = redis::Looks::new(&parts.config, parts.redis, Arc::clone(&parts.board));
         Ok(Self {
+            redis,
             prometheus: prometheus::Queries::new(parts.prometheus),
             kafka: kafka::Looks::new(
                 parts.config,
@@ -80,6 +86,7 @@ impl Gatherer {
             () = asking => {}
             () = learning => {}
             () = querying => {}
+            () = self.redis.run() => {}
         }
         Ok(())
     }

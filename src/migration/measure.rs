@@ -1,6 +1,7 @@
 //! What is measured, collected from whoever measures it: all instances, what the driver asks of Kafka and Prometheus, and the
 //! applications that follow the flags. (Evidence that applications push is in the driver's state, which survives a restart.)
 
+mod followers;
 mod instances;
 mod status;
 
@@ -8,24 +9,22 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::gate::{Measure, Sample};
-use crate::flags::{Clients, Following};
-use crate::streams::Acknowledged;
 
+pub use followers::Followers;
 pub use instances::{Heard, Look, Sight, Summary, Topics, VERSION};
 pub use status::{is_captured, summary, wellness};
 
-/// How long an application is known that left an acknowledgement nobody can read.
-const UNREADABLE_MS: i64 = 10_000;
-
 /// The latest sample of each measure, and the applications that follow the flags. Shared; nothing is awaited under its lock.
 #[derive(Clone, Default)]
-pub struct Measurements(Arc<Mutex<Inner>>);
+pub struct Measurements {
+    inner: Arc<Mutex<Inner>>,
+    pub followers: Followers,
+}
 
 #[derive(Default)]
 struct Inner {
     samples: BTreeMap<Measure, Sample>,
     topics: Option<Result<Topics, String>>,
-    clients: Clients,
 }
 
 /// What only the application knows, and may push.
@@ -43,6 +42,7 @@ pub const fn is_pushed(measure: Measure) -> bool {
             | Measure::EndToEnd
             | Measure::ReplicationLag
             | Measure::Disk
+            | Measure::Archive
     )
 }
 
@@ -50,15 +50,14 @@ impl Measurements {
     /// With applications that are waited for whether they say anything or not.
     #[must_use]
     pub fn expecting(clients: &[String]) -> Self {
-        let clients = Clients::expecting(clients);
-        Self(Arc::new(Mutex::new(Inner {
-            clients,
-            ..Inner::default()
-        })))
+        Self {
+            followers: Followers::expecting(clients),
+            ..Self::default()
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0
+        self.inner
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -93,35 +92,6 @@ impl Measurements {
     pub fn routed(&self) -> Result<Topics, String> {
         let unasked = || Err("the instances were not asked yet".to_owned());
         self.lock().topics.clone().unwrap_or_else(unasked)
-    }
-
-    /// An application says which version of the flags it has. `false`: too many are known.
-    #[must_use]
-    pub fn acknowledged(&self, client: &str, version: u64, lifetime_ms: i64, now_ms: i64) -> bool {
-        self.lock()
-            .clients
-            .seen(client, version, lifetime_ms, now_ms)
-    }
-
-    /// What an application left in Redis. A version that was never told, a text that is no version and a key that never ends
-    /// are no acknowledgement: its writer is known, and follows nothing.
-    pub fn heard(&self, one: &Acknowledged, told: u64, now_ms: i64) {
-        let version = one.version.filter(|version| *version <= told);
-        let (version, left_ms) = match (version, one.left_ms) {
-            (Some(version), Some(left_ms)) => (version, left_ms),
-            _ => (0, UNREADABLE_MS),
-        };
-        self.lock().clients.seen_until(
-            &one.client,
-            version,
-            now_ms.saturating_add(left_ms),
-            now_ms,
-        );
-    }
-
-    #[must_use]
-    pub fn following(&self, version: u64, now_ms: i64) -> Following {
-        self.lock().clients.following(version, now_ms)
     }
 }
 

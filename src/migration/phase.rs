@@ -149,7 +149,8 @@ impl fmt::Display for Step {
 /// A text that names no step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no step; write shadow, consumers:PERCENT, ingress:PERCENT, cleanup or done, as `lockgate status` shows them"
+    "`{0}` is no step; write shadow, consumers:PERCENT, ingress:PERCENT, cleanup or done, as `lockgate status` shows them; \
+     consumers and ingress alone are their last steps"
 )]
 pub struct NoStep(String);
 
@@ -168,6 +169,10 @@ impl FromStr for Step {
             .ok_or_else(wrong)?;
         match (phase.has_steps(), percent) {
             (false, None) => Ok(Self::whole(phase)),
+            (true, None) => Ok(Self {
+                phase,
+                percent: 100,
+            }),
             (true, Some(percent)) => match percent.parse() {
                 Ok(percent @ 1..=100) => Ok(Self { phase, percent }),
                 _ => Err(wrong()),
@@ -303,11 +308,18 @@ mod tests {
     }
 
     #[test]
+    fn a_phase_alone_is_its_last_step() {
+        for (text, step) in [("consumers", "consumers:100"), ("ingress", "ingress:100")] {
+            assert_eq!(text.parse::<Step>(), step.parse());
+        }
+    }
+
+    #[test]
     fn what_is_no_step_is_refused() {
         for text in [
             "",
             "shadow:5",
-            "consumers",
+            "consumers:",
             "consumers:0",
             "consumers:101",
             "ingress:x",

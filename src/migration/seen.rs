@@ -9,13 +9,17 @@ use std::collections::BTreeMap;
 use super::driver::View;
 use super::gate::{Answer, GateName, Verdict};
 use super::phase::{Phase, Step};
-use super::step::{Outcome, Record, State, Verb};
+use super::step::{Outcome, Record, Said, State, Verb};
 use super::view::{Shown, time};
 use crate::flags::{Context, Flag, Following};
 use crate::status::driver::{
-    BlockerStatus, ClientsStatus, DriverStatus, EventStatus, FlagStatus, GateStatus, JournalStatus,
-    NextStatus, OUTCOMES, RollbackStatus, SteeringState, StepStatus, VERBS,
+    BlockerStatus, BrokersSaid, ClientsStatus, DriverStatus, EventStatus, FlagStatus, GateStatus,
+    JournalStatus, NextStatus, OUTCOMES, RollbackStatus, SteeringState, StepStatus, VERBS,
 };
+
+/// What a follower's log end, and a broker's disk, would be asked for; librdkafka asks for neither.
+const LOG_END: &str = "log_end";
+const LOG_DIRS: &str = "log_dirs";
 
 /// What is remembered between two looks.
 #[derive(Debug, Default)]
@@ -276,6 +280,27 @@ fn record(record: &Record) -> JournalStatus {
     }
 }
 
+/// What others said of the brokers, by the question that a broker would answer. What nobody measures is not here.
+pub fn brokers(view: &View) -> BrokersSaid {
+    let probes = [(LOG_END, &view.replication), (LOG_DIRS, &view.disk)];
+    let known = |said: &Option<Said>| said.as_ref().and_then(|said| said.value.clone().ok());
+    let asked = || {
+        let asked = probes.iter();
+        asked.filter_map(|(probe, said)| Some(((*probe).to_owned(), said.as_ref()?)))
+    };
+    BrokersSaid {
+        disk_used_ratio: known(&view.disk),
+        replication_lag_seconds: known(&view.replication),
+        probes: asked()
+            .map(|(probe, said)| (probe, said.value.as_ref().err().cloned()))
+            .collect(),
+        answered_at: asked()
+            .filter(|(_, said)| said.value.is_ok())
+            .map(|(probe, said)| (probe, time(said.at_ms)))
+            .collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,6 +346,22 @@ mod tests {
         for answer in [Answer::Pass, Answer::Fail, Answer::Inconclusive] {
             assert!(driver::VERDICTS.contains(&answer.as_str()));
         }
+    }
+
+    #[test]
+    fn what_nobody_says_of_the_brokers_is_absent_and_what_cannot_be_said_has_its_reason() {
+        assert_eq!(brokers(&view()), BrokersSaid::default());
+        let said = |value| Some(Said { value, at_ms: 0 });
+        let both = brokers(&View {
+            disk: said(Ok(0.81)),
+            replication: said(Err("no series".to_owned())),
+            ..view()
+        });
+        assert_eq!(both.disk_used_ratio, Some(0.81));
+        assert_eq!(both.replication_lag_seconds, None);
+        assert_eq!(both.probes["log_dirs"], None);
+        assert_eq!(both.probes["log_end"].as_deref(), Some("no series"));
+        assert_eq!(both.answered_at.keys().collect::<Vec<_>>(), ["log_dirs"]);
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub use state::{
     Action, Baseline, Direction, Motion, Name, Rehearsal, Settings, State, Stop, Told, Verb,
 };
 pub use tally::{Compared, Counts, Process, Reached, Tally, Wellness};
-pub use watch::Observation;
+pub use watch::{Observation, Said};
 
 /// What happens to the driver.
 #[derive(Clone, Debug)]

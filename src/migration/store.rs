@@ -13,8 +13,9 @@ use tracing::info;
 
 use super::measure::{Summary, VERSION};
 use super::step::{Record, State, replaces};
+use crate::flags::{acknowledgements, clients, heard_acknowledgements, heard_clients};
 use crate::placement::{Partition, Topic};
-use crate::streams::{self, Connection, DriverSaved, Lease, Redis};
+use crate::streams::{self, Acknowledged, Connection, DriverSaved, HeardOf, Lease, Redis};
 use crate::topics::{self, Admin, From, Headers, Kafka, TopicSpec, Writer, read_partition};
 
 /// How long one step against Kafka may take.
@@ -47,6 +48,10 @@ pub struct Store {
     key: Vec<u8>,
     lease: Vec<u8>,
     instances: Vec<u8>,
+    migration: String,
+    notes: Vec<u8>,
+    /// The note that goes with the next save.
+    struck_out: Option<Vec<u8>>,
     holder: String,
 }
 
@@ -59,6 +64,9 @@ impl Store {
             key: format!("lockgate:{migration}:driver").into_bytes(),
             lease: format!("lockgate:{migration}:driver-lease").into_bytes(),
             instances: format!("lockgate:{migration}:instances").into_bytes(),
+            notes: format!("lockgate:{migration}:notes").into_bytes(),
+            struck_out: None,
+            migration: migration.to_owned(),
             holder: holder.to_owned(),
         }
     }
@@ -93,10 +101,29 @@ impl Store {
             .iter()
             .map(|record| (record.n, json(record)))
             .collect();
+        let (notes, out) = (self.notes.clone(), self.struck_out.clone());
         let connection = self.connection().await?;
+        let with = (notes.as_slice(), out.as_deref());
         Ok(connection
-            .driver_save(&key, over, state.version, &json(state), &records)
+            .driver_save(&key, over, state.version, &json(state), &records, with)
             .await?)
+    }
+
+    /// Leaves a note for the one who steers. Leaving it twice leaves it once.
+    pub async fn leave_note(&mut self, note: &[u8]) -> Result<(), Error> {
+        let key = self.notes.clone();
+        Ok(self.connection().await?.leave_note(&key, note).await?)
+    }
+
+    /// What was left.
+    pub async fn notes(&mut self) -> Result<Vec<Vec<u8>>, Error> {
+        let key = self.notes.clone();
+        Ok(self.connection().await?.notes(&key).await?)
+    }
+
+    /// A note that every save takes out from now on, in the same step; `None`: they take none.
+    pub fn strike_out(&mut self, note: Option<Vec<u8>>) {
+        self.struck_out = note;
     }
 
     /// Takes or keeps the lease.
@@ -136,6 +163,35 @@ impl Store {
         let said = json(summary);
         let connection = self.connection().await?;
         Ok(connection.say(&key, &name, &said, gone).await?)
+    }
+
+    /// What applications acknowledged in Redis, and what instances heard of them.
+    pub async fn acknowledged(&mut self) -> Result<Vec<Acknowledged>, Error> {
+        let own = (clients(&self.migration), acknowledgements(&self.migration));
+        let heard = (
+            heard_clients(&self.migration),
+            heard_acknowledgements(&self.migration),
+        );
+        let connection = self.connection().await?;
+        let mut all = connection.acknowledged(&own.0, &own.1).await?;
+        all.extend(connection.acknowledged(&heard.0, &heard.1).await?);
+        Ok(all)
+    }
+
+    /// Keeps what this instance heard of applications, for whoever steers.
+    pub async fn keep_heard(&mut self, heard: &[HeardOf]) -> Result<(), Error> {
+        let names = heard_clients(&self.migration);
+        let keys = heard_acknowledgements(&self.migration);
+        let connection = self.connection().await?;
+        Ok(connection.keep_heard(&names, &keys, heard).await?)
+    }
+
+    /// Strikes out those of whom nothing is kept any more.
+    pub async fn forget_heard(&mut self) -> Result<(), Error> {
+        let names = heard_clients(&self.migration);
+        let keys = heard_acknowledgements(&self.migration);
+        let connection = self.connection().await?;
+        Ok(connection.forget_heard(&names, &keys).await?)
     }
 
     /// Journal records by their numbers.

@@ -1,36 +1,36 @@
-//! After Redis's history changed: find what was lost and what came in its place, and bring Kafka level, once.
+//! After Redis's history changed: find what was lost and what came in its place, and let the mirror go on from there.
 //!
 //! The sign is a `master_replid` that is not the checkpoint's. Where the new history says that it contains the old one
 //! beyond the point that was read (`master_replid2`, `second_repl_offset`), nothing read was lost. Otherwise entries up to
-//! the checkpoint are compared with what Kafka has; what Kafka lacks is mirrored in the next generation, together with
-//! the new checkpoint, in one transaction; so a crash in between leaves the audit to be done again, whole.
+//! the checkpoint are compared with what Kafka has.
+//!
+//! What Kafka lacks is always the end of what was compared, without a break. So nothing is mirrored here: the checkpoint is
+//! set back before the first of it, in the next generation, and the term reads on from there as from any checkpoint. One
+//! transaction of checkpoints alone does that, for all streams of the shard, or nothing; a crash or a refusal before it
+//! leaves the audit to be done again, whole, and one behind it leaves nothing of it to be done.
 
 mod compare;
+mod sides;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::ControlFlow;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
 use tracing::{info, warn};
-use xxhash_rust::xxh3::Xxh3;
 
-use self::compare::{Digest, Held, Mirrored, Outcome, compare};
-use super::opening::{Candidate, Source, commit_checkpoints, halt, set_aside};
-use super::places::{Place, partition_counts};
+use self::compare::{Held, Mirrored, Outcome, compare};
+use self::sides::{Window, mirrored};
+use super::opening::{Candidate, commit_checkpoints, halt, set_aside};
 use super::shard::{ShardWorker, TermEnd};
-use super::shared::{KAFKA_TIMEOUT, Shared, now_ms};
-use super::slot::{Batch, Gap, Input, Part, Slot};
-use super::writer::{Ended, Pipeline};
-use crate::checkpoint::{self, Checkpoint, Position};
+use super::shared::Shared;
+use super::slot::{Gap, Slot};
+use super::source::{Shut, Source, go_on_without};
+use crate::checkpoint::{Checkpoint, Position};
 use crate::config::OnTrouble;
-use crate::entry::{Database, Entry, EntryId, StreamRef};
-use crate::placement::{Partition, Topic};
-use crate::routing::{Encoded, dead_letter};
+use crate::entry::{Database, EntryId};
+use crate::failpoint;
 use crate::status::{GapCause, Reason};
 use crate::streams::{Inspected, Replication, StreamState};
-use crate::tasks::passed_on;
-use crate::topics::{self, From, Writer};
+use crate::topics::Writer;
 
 /// Entries of the first window; each further one is eight times as long.
 const FIRST_WINDOW: usize = 1_000;
@@ -49,25 +49,26 @@ fn contains(now: &Replication, checkpoint: &Checkpoint) -> bool {
 /// Lets the streams pass whose history is the one that was read, audits the others.
 pub async fn keep_continuous(
     worker: &mut ShardWorker,
-    mut writer: Writer,
+    writer: Writer,
     candidates: &mut Vec<Candidate>,
     sources: &mut BTreeMap<Database, Source>,
 ) -> Result<Writer, TermEnd> {
-    let mut renewed = Vec::new();
+    let (mut renewed, mut broken) = (Vec::new(), Vec::new());
     let mut halted = HashSet::new();
+    let mut failed = Shut::new();
     for candidate in candidates.iter_mut() {
         let Some(checkpoint) = candidate.checkpoint.clone() else {
             continue;
         };
         let slot = Arc::clone(&candidate.slot);
-        let Some(source) = sources.get_mut(&slot.stream.database) else {
+        let database = slot.stream.database;
+        let Some(source) = sources.get_mut(&database) else {
             continue;
         };
-        let now = source.replication.clone();
-        if now.replid == checkpoint.replid {
+        if failed.contains_key(&database) || source.replication.replid == checkpoint.replid {
             continue;
         }
-        let found = if contains(&now, &checkpoint) {
+        let found = if contains(&source.replication, &checkpoint) {
             info!(stream = %slot.stream.name, "Redis failed over; its new history contains all that was read");
             Found::Same(checkpoint.position())
         } else {
@@ -77,20 +78,20 @@ pub async fn keep_continuous(
                     halted.insert(slot.index);
                     continue;
                 }
+                Err(TermEnd::Redis(error)) => {
+                    failed.insert(database, error);
+                    continue;
+                }
                 found => found?,
             }
         };
         let position = match found {
             Found::Same(position) => position,
-            Found::Differs {
-                position,
-                parts,
-                orphans,
-            } => {
-                writer = mirror_again(worker, writer, &slot, &position, parts, &now).await?;
-                worker.shared.show_orphans(&slot, &orphans);
-                candidate.position = Some(position);
-                continue;
+            Found::Broken(found) => {
+                found.tell(&slot);
+                let position = found.position.clone();
+                broken.push((Arc::clone(&slot), found));
+                position
             }
             Found::Unknowable(text) => {
                 halt(worker, &slot, Reason::FailoverHistoryTrimmed, text);
@@ -98,6 +99,7 @@ pub async fn keep_continuous(
                 continue;
             }
         };
+        let now = &source.replication;
         renewed.push((
             slot.stream.clone(),
             Checkpoint::new(
@@ -111,22 +113,36 @@ pub async fn keep_continuous(
         candidate.position = Some(position);
     }
     candidates.retain(|candidate| !halted.contains(&candidate.slot.index));
+    // What was found of their other streams holds, and is committed.
+    go_on_without(worker, candidates, sources, failed).map_err(TermEnd::Redis)?;
     if renewed.is_empty() {
         return Ok(writer);
     }
-    commit_checkpoints(&worker.shared, worker.shard, writer, renewed).await
+    failpoint::hit(failpoint::AUDIT_BEFORE_COMMIT);
+    let writer = commit_checkpoints(&worker.shared, worker.shard, writer, renewed).await?;
+    failpoint::hit(failpoint::AUDIT_AFTER_COMMIT);
+    for (slot, broken) in broken {
+        worker.shared.count_break(&slot, &broken);
+    }
+    Ok(writer)
 }
 
 enum Found {
     /// Nothing was lost; only the history's name is new.
     Same(Position),
-    Differs {
-        position: Position,
-        parts: Vec<Part>,
-        orphans: Vec<EntryId>,
-    },
+    Broken(Break),
     /// The history before the difference is gone.
     Unknowable(String),
+}
+
+/// Where a stream's history and the mirrored one part.
+struct Break {
+    /// In the next generation, before the first entry that Kafka lacks.
+    position: Position,
+    /// Entries up to the old checkpoint that Kafka lacks.
+    missing: usize,
+    orphans: Vec<EntryId>,
+    gap: Option<Gap>,
 }
 
 async fn audit(
@@ -144,41 +160,34 @@ async fn audit(
         // Gone altogether: that is the reader's to judge.
         return Ok(Found::Same(checkpoint.position()));
     };
-    let last = state.last_generated_id;
-    let high = last.min(checkpoint.id);
+    let high = state.last_generated_id.min(checkpoint.id);
+    let low = checkpoint.began.next().unwrap_or(EntryId::MAX);
+    let mut window = Window::new(slot, low, high);
     let mut count = FIRST_WINDOW;
     loop {
-        let low = checkpoint.began.next().unwrap_or(EntryId::MAX);
-        let mut entries = source
-            .connection
-            .range_back(&slot.stream.name, high, low, count)
-            .await
-            .map_err(TermEnd::Redis)?;
-        entries.reverse();
-        let whole = entries.len() < count;
+        let whole = window.widen(shared, source, count).await?;
+        let held = window.held();
         // With nothing left up to there, only ids behind it can have been lost.
-        let from = entries
+        let from = held
             .first()
-            .map_or_else(|| high.next().unwrap_or(EntryId::MAX), |entry| entry.id);
+            .map_or_else(|| high.next().unwrap_or(EntryId::MAX), |held| held.id);
         let mirrored = mirrored(shared, slot, from).await?;
-        let window = held(slot, &entries);
         let outcome = compare(
-            &window,
+            held,
             &mirrored,
             state.max_deleted_entry_id.unwrap_or_default(),
             checkpoint.route_hash != slot.route_hash,
         );
         // Kafka has expired all of it, and Redis still holds the very entry that the checkpoint names.
-        let expired = mirrored.is_empty()
-            && entries
-                .last()
-                .is_some_and(|entry| entry.id == checkpoint.id);
+        let expired =
+            mirrored.is_empty() && held.last().is_some_and(|held| held.id == checkpoint.id);
         if expired {
             return Ok(Found::Same(checkpoint.position()));
         }
         if outcome.anchored || whole {
+            let first = held.first();
             return Ok(conclude(
-                slot, checkpoint, &state, entries, outcome, mirrored,
+                slot, checkpoint, &state, first, outcome, &mirrored,
             ));
         }
         count *= 8;
@@ -186,16 +195,15 @@ async fn audit(
 }
 
 fn conclude(
-    slot: &Arc<Slot>,
+    slot: &Slot,
     checkpoint: &Checkpoint,
     state: &StreamState,
-    entries: Vec<Entry>,
+    first: Option<&Held>,
     outcome: Outcome,
-    mirrored: BTreeMap<EntryId, Mirrored>,
+    mirrored: &BTreeMap<EntryId, Mirrored>,
 ) -> Found {
     let last = state.last_generated_id;
-    let lost_ids = last < checkpoint.id;
-    if outcome.missing.is_empty() && outcome.orphans.is_empty() && !lost_ids {
+    if outcome.missing.is_empty() && outcome.orphans.is_empty() && last >= checkpoint.id {
         return Found::Same(checkpoint.position());
     }
     let trimmed = state.entries_added.is_none_or(|added| added > state.length);
@@ -204,234 +212,81 @@ fn conclude(
         return Found::Unknowable(format!(
             "a failover of Redis lost history that was mirrored, and what came in its place before {} is trimmed already; to mirror what \
              is left and go on: lockgate streams resume --database {} '{}' --reason TEXT",
-            entries.first().map_or(checkpoint.id, |entry| entry.id),
+            first.map_or(checkpoint.id, |held| held.id),
             slot.stream.database,
             slot.stream.name
         ));
     }
-    let generation = mirrored
-        .values()
-        .map(|seen| seen.generation)
-        .max()
-        .unwrap_or(0)
-        .max(checkpoint.generation)
-        + 1;
+    let generations = mirrored.values().map(|seen| seen.generation);
+    let generation = generations.max().unwrap_or(0).max(checkpoint.generation) + 1;
+    let counted = state.entries_added.filter(|_| last <= checkpoint.id);
     let position = Position {
-        id: last.min(checkpoint.id),
+        id: before(&outcome).unwrap_or_else(|| last.min(checkpoint.id)),
         generation,
-        entries_added: if last <= checkpoint.id {
-            state.entries_added
-        } else {
-            None
-        },
+        entries_added: counted.and_then(|added| added.checked_sub(outcome.missing.len() as u64)),
         began: checkpoint.began.min(last),
     };
-    let missing: HashSet<EntryId> = outcome.missing.into_iter().collect();
-    let again: Vec<Entry> = entries
-        .into_iter()
-        .filter(|entry| missing.contains(&entry.id))
-        .collect();
     // How many were trimmed nobody can say any more; that some were must not go uncounted.
     let gap = hidden.then_some(Gap {
         cause: GapCause::Failover,
         entries: 1,
     });
-    if hidden {
-        warn!(
-            stream = %slot.stream.name, database = %slot.stream.database, after = %position.id, accepted_by_operator = slot.forgiven,
-            "what came in place of lost history is trimmed in part; counted as one entry, whatever their number, going on"
-        );
-    }
-    let part = Part {
-        slot: Arc::clone(slot),
-        entries: again,
-        position: position.clone(),
-        gap,
-    };
-    Found::Differs {
+    Found::Broken(Break {
         position,
-        parts: vec![part],
+        missing: outcome.missing.len(),
         orphans: outcome.orphans,
-    }
+        gap,
+    })
 }
 
-/// Commits what the audit found to be missing, and the position behind it.
-async fn mirror_again(
-    worker: &ShardWorker,
-    writer: Writer,
-    slot: &Slot,
-    position: &Position,
-    parts: Vec<Part>,
-    now: &Replication,
-) -> Result<Writer, TermEnd> {
-    let entries: usize = parts.iter().map(|part| part.entries.len()).sum();
-    warn!(
-        stream = %slot.stream.name, database = %slot.stream.database, mirrored_again = entries, generation = position.generation,
-        after = %position.id, "a failover of Redis changed the stream's history; brought level"
-    );
-    let mut pipeline = Pipeline::new(
-        &worker.shared,
-        worker.shard,
-        writer,
-        worker.memory.careful.clone(),
-        worker.memory.poison.clone(),
-    );
-    let batch = Batch {
-        parts,
-        replication: now.clone(),
-        dry: true,
-        room: None,
-    };
-    let handle = Handle::current();
-    let done = tokio::task::spawn_blocking(move || {
-        let (input, mut output) = tokio::sync::mpsc::channel(1);
-        input
-            .blocking_send(Input::Batch(batch))
-            .expect("the receiver stands beside");
-        drop(input);
-        (pipeline.run(&mut output, &handle), pipeline.writer)
-    });
-    match passed_on(done.await) {
-        (Ended::Drained, writer) => Ok(writer),
-        (failed, _) => Err(TermEnd::Writer(failed)),
-    }
+/// The place from which reading on brings what is missing, all of it and nothing else; `None`: nothing is.
+fn before(outcome: &Outcome) -> Option<EntryId> {
+    let first = outcome.missing.first()?;
+    outcome.common.or_else(|| first.previous())
 }
 
-fn held(slot: &Slot, entries: &[Entry]) -> Vec<Held> {
-    let mut scratch = Encoded::default();
-    let mut letter = Vec::new();
-    let digests = entries.iter().map(|entry| {
-        let record = slot
-            .binding
-            .encode(&slot.stream, entry, &mut scratch)
-            .ok()
-            .map(|()| digest(scratch.key(), &scratch.value));
-        letter.clear();
-        dead_letter::encode(&entry.fields, &mut letter);
-        Held {
-            id: entry.id,
-            record,
-            letter: digest(None, &letter),
+impl Break {
+    /// Before it is committed: a crash may have it told twice, but never counted twice, nor kept silent.
+    fn tell(&self, slot: &Slot) {
+        let position = &self.position;
+        warn!(
+            stream = %slot.stream.name, database = %slot.stream.database, to_mirror_again = self.missing, generation = position.generation,
+            after = %position.id, "a failover of Redis changed the stream's history; its mirror goes on where the two part"
+        );
+        if self.gap.is_some() {
+            warn!(
+                stream = %slot.stream.name, database = %slot.stream.database, after = %position.id, accepted_by_operator = slot.forgiven,
+                "what came in place of lost history is trimmed in part; counted as one entry, whatever their number, going on"
+            );
         }
-    });
-    digests.collect()
-}
-
-fn digest(key: Option<&[u8]>, value: &[u8]) -> Digest {
-    let mut hash = Xxh3::new();
-    hash.update(&[u8::from(key.is_some())]);
-    hash.update(&(key.map_or(0, <[u8]>::len) as u64).to_le_bytes());
-    hash.update(key.unwrap_or_default());
-    hash.update(value);
-    hash.digest128()
-}
-
-/// What Kafka has of the stream from this id on, in its topic and among the dead letters.
-async fn mirrored(
-    shared: &Arc<Shared>,
-    slot: &Arc<Slot>,
-    from: EntryId,
-) -> Result<BTreeMap<EntryId, Mirrored>, TermEnd> {
-    let shared = Arc::clone(shared);
-    let slot = Arc::clone(slot);
-    let topic = slot.binding.topic().clone();
-    let letters = slot.binding.route().dead_letters().clone();
-    let counts = partition_counts(&shared, &[topic.clone(), letters.clone()]).await;
-    let counts = counts.map_err(|error| TermEnd::Checkpoint(checkpoint::Error::Topics(error)))?;
-    let count = move |topic: &Topic| match counts.get(topic) {
-        Some(Place::Partitions(count)) => i32::try_from(*count).unwrap_or(i32::MAX),
-        _ => 0,
-    };
-    let read = tokio::task::spawn_blocking(move || -> Result<_, topics::Error> {
-        let mut seen = HashMap::new();
-        collect(
-            &shared,
-            (&topic, count(&topic)),
-            &slot.stream,
-            from,
-            |mirrored, digest| mirrored.record = Some(digest),
-            false,
-            &mut seen,
-        )?;
-        collect(
-            &shared,
-            (&letters, count(&letters)),
-            &slot.stream,
-            from,
-            |mirrored, digest| mirrored.letter = Some(digest),
-            true,
-            &mut seen,
-        )?;
-        Ok(seen.into_iter().collect())
-    });
-    let read = passed_on(read.await);
-    read.map_err(|error| TermEnd::Checkpoint(checkpoint::Error::Topics(error)))
-}
-
-fn collect(
-    shared: &Shared,
-    (topic, partitions): (&Topic, i32),
-    stream: &StreamRef,
-    from: EntryId,
-    put: impl Fn(&mut Mirrored, Digest),
-    letters: bool,
-    seen: &mut HashMap<EntryId, Mirrored>,
-) -> Result<(), topics::Error> {
-    // A record's time is its id's, or the time it was read where the id is none; two hours cover clocks that differ.
-    let begin = from
-        .plausible_time_ms(now_ms())
-        .map_or(From::Beginning, |ms| From::TimeMs(ms - 7_200_000));
-    let starts: Vec<(Partition, From)> = (0..partitions)
-        .map(|partition| (Partition(partition), begin))
-        .collect();
-    topics::read_partitions(&shared.kafka, topic, &starts, KAFKA_TIMEOUT, |record| {
-        if record.header("redis-stream") != Some(stream.name.as_bytes()) {
-            return ControlFlow::Continue(());
-        }
-        let text = |name| {
-            record
-                .header(name)
-                .and_then(|bytes| std::str::from_utf8(bytes).ok())
-        };
-        let Some(id) = text("redis-id")
-            .and_then(|id| id.parse::<EntryId>().ok())
-            .filter(|id| *id >= from)
-        else {
-            return ControlFlow::Continue(());
-        };
-        let generation = text("redis-gen")
-            .and_then(|generation| generation.parse().ok())
-            .unwrap_or(0);
-        let key = record.key.filter(|_| !letters);
-        let mirrored = seen.entry(id).or_default();
-        if generation >= mirrored.generation {
-            mirrored.generation = generation;
-            put(mirrored, digest(key, record.value.unwrap_or_default()));
-        }
-        ControlFlow::Continue(())
-    })?;
-    Ok(())
-}
-
-impl Shared {
-    fn show_orphans(&self, slot: &Slot, orphans: &[EntryId]) {
-        if orphans.is_empty() {
+        if self.orphans.is_empty() {
             return;
         }
-        let named: Vec<String> = orphans
+        let named: Vec<String> = self
+            .orphans
             .iter()
             .take(NAMED)
             .map(ToString::to_string)
             .collect();
         warn!(
-            stream = %slot.stream.name, database = %slot.stream.database, orphans = orphans.len(), first = named.join(" "),
+            stream = %slot.stream.name, database = %slot.stream.database, orphans = self.orphans.len(), first = named.join(" "),
             reason = "redis-lost-history", "Kafka has entries that Redis lost in a failover"
         );
+    }
+}
+
+impl Shared {
+    fn count_break(&self, slot: &Slot, broken: &Break) {
+        let orphans = broken.orphans.len() as u64;
         self.board.route(slot.binding.route().name(), |route| {
-            route.orphans += orphans.len() as u64
+            route.orphans += orphans;
+            if let Some(gap) = broken.gap {
+                route.count_gap(gap.cause, gap.entries);
+            }
         });
         self.board.stream(&slot.stream, |stream| {
-            stream.orphans += orphans.len() as u64
+            stream.orphans += orphans;
+            stream.gap_entries += broken.gap.map_or(0, |gap| gap.entries);
         });
     }
 }

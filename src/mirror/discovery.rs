@@ -4,7 +4,8 @@
 //! stays: a stream that vanished is the reader's to notice, not to be forgotten here.
 //!
 //! A route's streams are told only once all its globs have been scanned to their end: what the first of these scans finds
-//! was there before, and what a later one finds came since. Until then its neighbours are told without it.
+//! was there before, and what a later one finds came since. Until then its neighbours are told without it; and those that
+//! the route names itself, where it begins with the earliest entry, so that nothing hangs on which came first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::shared::Shared;
+use crate::config::Start;
 use crate::entry::{Database, StreamName, StreamRef};
 use crate::routing::{Binding, Route};
 use crate::streams::{Connection, Error};
@@ -22,7 +24,10 @@ use crate::streams::{Connection, Error};
 #[derive(Clone)]
 pub struct Found {
     pub binding: Binding,
-    /// It appeared after its route began to mirror: whatever it holds is new, so it is mirrored from its first entry.
+    /// The route names it, rather than a glob of the route.
+    named: bool,
+    /// It was found after its route began to mirror: whatever it holds is new, or the route begins with the earliest entry; so
+    /// it is mirrored from its first.
     pub while_running: bool,
 }
 
@@ -50,6 +55,7 @@ impl Discovery {
         let mut known: BTreeMap<StreamRef, Found> = self.named();
         let mut scanned = BTreeSet::new();
         loop {
+            self.tell(&known, &scanned);
             let failed = tokio::select! {
                 () = stop.cancelled() => return,
                 failed = self.scan_all(&mut known, &mut scanned) => failed,
@@ -57,21 +63,30 @@ impl Discovery {
             if let Some(error) = failed {
                 self.shared.redis_failed(&error);
             }
-            // What a scan found before it broke off counts, once its route has been scanned to the end.
-            let complete = self.complete(&scanned);
-            let found = known.iter();
-            let found = found.filter(|(_, found)| complete.contains(found.binding.route().name()));
-            let now: BTreeMap<StreamRef, Found> = found
-                .map(|(stream, found)| (stream.clone(), found.clone()))
-                .collect();
-            let told = self.out.borrow().as_ref().map(|streams| streams.len());
-            if told.map_or(!complete.is_empty(), |told| told != now.len()) {
-                self.out.send_replace(Some(Arc::new(now)));
-            }
+            self.tell(&known, &scanned);
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(self.shared.discovery_interval) => {}
             }
+        }
+    }
+
+    /// What a scan found before it broke off counts, once its route has been scanned to the end.
+    fn tell(&self, known: &BTreeMap<StreamRef, Found>, scanned: &BTreeSet<Pattern>) {
+        let complete = self.complete(scanned);
+        let counts = |found: &Found| {
+            let route = found.binding.route();
+            let early = found.named && route.config().start == Start::Earliest;
+            early || complete.contains(route.name())
+        };
+        let counting = known.iter().filter(|(_, found)| counts(found));
+        let now: BTreeMap<StreamRef, Found> = counting
+            .map(|(stream, found)| (stream.clone(), found.clone()))
+            .collect();
+        let told = self.out.borrow().as_ref().map(|streams| streams.len());
+        let first = !(complete.is_empty() && now.is_empty());
+        if told.map_or(first, |told| told != now.len()) {
+            self.out.send_replace(Some(Arc::new(now)));
         }
     }
 
@@ -88,6 +103,7 @@ impl Discovery {
                         stream,
                         Found {
                             binding,
+                            named: true,
                             while_running: false,
                         },
                     );
@@ -142,6 +158,7 @@ impl Discovery {
                         stream,
                         Found {
                             binding,
+                            named: false,
                             while_running,
                         },
                     );

@@ -24,6 +24,8 @@ pub struct Lane {
     pub busy: bool,
     pub halted: bool,
     pub exact_at: Instant,
+    /// When the last look was begun.
+    pub looked: Instant,
     pub pace: Pace,
     forgiven: bool,
     not_a_stream: bool,
@@ -62,6 +64,7 @@ impl Lane {
             busy: false,
             halted: false,
             exact_at: Instant::now(),
+            looked: Instant::now(),
             pace: Pace::new(),
             forgiven: slot.forgiven,
             not_a_stream: false,
@@ -118,12 +121,7 @@ impl Lane {
 
     /// Learns from what a read for `asked` entries brought of this stream.
     pub fn measure(&mut self, entries: &[Entry], asked: usize) {
-        // A field costs its bytes and two vectors; small fields are mostly overhead.
-        let weight: usize = entries
-            .iter()
-            .map(|entry| entry.bytes() + 64 * entry.fields.len() + 64)
-            .sum();
-        self.pace.brought(weight, entries.len(), asked);
+        self.pace.brought(entries, asked);
         self.busy = entries.len() >= asked;
     }
 
@@ -187,12 +185,14 @@ impl Lane {
         };
         self.seen_added = Some(entries_added);
         let at_ms = super::shared::now_ms();
+        let begun = self.looked;
         shared.board.stream(&self.slot.stream, |cell| {
-            cell.observe(Observation {
+            let seen = Observation {
                 at_ms,
                 entries_added,
                 length: state.length,
-            });
+            };
+            cell.observe(seen, begun);
         });
     }
 
@@ -277,9 +277,10 @@ impl Lane {
                 entries_added: added,
                 length: 0,
             };
+            let begun = self.looked;
             shared
                 .board
-                .stream(&self.slot.stream, |cell| cell.observe(seen));
+                .stream(&self.slot.stream, |cell| cell.observe(seen, begun));
             self.settle();
             return Verdict::Go(None);
         }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use super::aside::Aside;
 use super::places::Places;
 use super::writer::{self, Careful};
 use crate::config::Start;
@@ -13,10 +14,11 @@ use crate::status::Reason;
 /// For how long a topic that refused is left alone before its streams are tried again.
 const BARRED_FOR: Duration = Duration::from_secs(10);
 
-/// When a stream that was set aside is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// When the streams of a database that may not be selected are tried again.
-const RETRY_DATABASE_AFTER: Duration = Duration::from_secs(20);
+struct Bar {
+    until: Instant,
+    reason: Reason,
+    error: String,
+}
 
 #[derive(Default)]
 pub struct Memory {
@@ -28,47 +30,36 @@ pub struct Memory {
     pub places: Places,
     /// A checkpoint that there should be was not found: it is looked for once more, with patience.
     pub doubts: bool,
-    /// When streams that were set aside at the opening are tried again.
-    retry_at: Option<Instant>,
-    /// Topics that refused for authorisation.
-    barred: HashMap<Topic, (Instant, String)>,
+    /// What Redis refuses, and the present term leaves out.
+    pub aside: Aside,
+    /// Topics that are left alone for a while, and why.
+    barred: HashMap<Topic, Bar>,
     /// Streams whose halt the operator has lifted, and where to begin if their checkpoint is lost.
     pub lifted: HashMap<StreamRef, Option<Start>>,
 }
 
 impl Memory {
-    pub fn bar(&mut self, topic: Topic, error: String) {
-        self.barred
-            .insert(topic, (Instant::now() + BARRED_FOR, error));
+    pub fn bar(&mut self, topic: Topic, reason: Reason, error: String) {
+        let until = Instant::now() + BARRED_FOR;
+        let bar = Bar {
+            until,
+            reason,
+            error,
+        };
+        self.barred.insert(topic, bar);
     }
 
+    #[must_use]
     pub fn barred(&self, topic: &Topic) -> Option<(Reason, String)> {
-        let (until, error) = self.barred.get(topic)?;
-        (*until > Instant::now()).then(|| (Reason::TopicUnauthorised, error.clone()))
+        let bar = self.barred.get(topic)?;
+        (bar.until > Instant::now()).then(|| (bar.reason, bar.error.clone()))
     }
 
-    /// A stream is left out of the term that begins.
-    pub fn set_aside(&mut self) {
-        self.retry_at = Some(Instant::now() + RETRY_AFTER);
-    }
-
-    /// The streams of a database that may not be selected are left out of the term that begins. What is wrong lasts: their
-    /// neighbours are not disturbed for it as often.
-    pub fn set_database_aside(&mut self) {
-        let at = Instant::now() + RETRY_DATABASE_AFTER;
-        self.retry_at = Some(
-            self.retry_at
-                .filter(|before| *before > Instant::now())
-                .map_or(at, |before| before.min(at)),
-        );
-    }
-
-    /// When the next bar falls, or what was set aside is tried again: the shard begins a new term then.
+    /// When the next bar falls: the shard begins a new term then.
     pub fn bars_fall_at(&self) -> Option<Instant> {
         self.barred
             .values()
-            .map(|(until, _)| *until)
-            .chain(self.retry_at)
+            .map(|bar| bar.until)
             .filter(|until| *until > Instant::now())
             .min()
     }
@@ -87,9 +78,9 @@ impl Memory {
             until: HashMap::new(),
         });
         careful.limit = (entries / 8).max(1);
-        for (stream, id) in places {
-            let until = careful.until.entry(stream).or_insert(id);
-            *until = (*until).max(id);
+        for (stream, at) in places {
+            let until = careful.until.entry(stream).or_insert(at);
+            *until = (*until).max(at);
         }
         true
     }
@@ -118,7 +109,7 @@ mod tests {
 
     #[test]
     fn steps_shrink_until_the_one_is_found() {
-        let place = (StreamRef::new(Database(0), "s"), EntryId::new(9, 0));
+        let place = (StreamRef::new(Database(0), "s"), (0, EntryId::new(9, 0)));
         let mut memory = Memory::default();
         let mut entries = 50_000;
         let mut rounds = 0;

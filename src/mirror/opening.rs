@@ -1,27 +1,28 @@
 //! The opening of a term: whose the shard is, where each stream stands, and whether it may go on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-use super::audit;
-use super::discovery::{Found, Streams, route_mark};
+use super::discovery::{Found, Streams};
 use super::lane::Lane;
 use super::mend::mend;
 use super::places;
 use super::shard::{ShardWorker, TermEnd};
 use super::shared::{KAFKA_TIMEOUT, Shared, now_ms};
 use super::slot::Slot;
+use super::source::{self, Shut, Source};
+use super::{audit, first};
 use crate::checkpoint::{self, Checkpoint, Layout, LayoutState, Loaded, Position};
 use crate::config::Start;
-use crate::entry::{Database, EntryId, StreamName, StreamRef};
+use crate::entry::{Database, StreamName, StreamRef};
 use crate::failpoint;
 use crate::placement::Shard;
 use crate::routing::{self, Binding};
 use crate::status::Reason;
-use crate::streams::{Connection, Error, ErrorKind, Inspected, Replication, Role};
+use crate::streams::{Error, Inspected};
 use crate::tasks::passed_on;
 use crate::topics::{self, Ends, Writer};
 
@@ -36,15 +37,6 @@ pub struct Opened {
     pub layout: Layout,
 }
 
-/// A database's connection for the opening, and its history at that moment.
-pub struct Source {
-    pub connection: Connection,
-    pub replication: Replication,
-}
-
-/// Databases that may not be selected, and why.
-type Shut = BTreeMap<Database, Error>;
-
 /// A stream of the shard on its way into the term.
 pub struct Candidate {
     pub slot: Arc<Slot>,
@@ -57,7 +49,8 @@ pub struct Candidate {
 
 pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened, TermEnd> {
     let shared = Arc::clone(&worker.shared);
-    let (mut sources, shut) = connect(&shared, streams).await?;
+    worker.memory.aside.begin();
+    let (mut sources, shut) = source::connect(&shared, streams).await?;
     let (writer, loaded, layout) = open_writer(&shared, worker.shard, worker.memory.doubts).await?;
     if layout.state == LayoutState::Resizing {
         return Err(TermEnd::Resizing);
@@ -68,7 +61,7 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
         .map(|candidate| candidate.slot.stream.clone())
         .collect();
     shared.board.keep_streams(worker.shard, &owned);
-    keep_reachable(worker, &mut candidates, &shut);
+    source::keep_reachable(worker, &mut candidates, &shut);
     places::keep_placeable(worker, &mut candidates).await?;
     let Some(writer) = mend(worker, writer, &candidates).await? else {
         return Err(TermEnd::Changed);
@@ -76,7 +69,7 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
     keep_started(worker, &mut candidates, &mut sources).await?;
     keep_placement(worker, &mut candidates);
     let writer = audit::keep_continuous(worker, writer, &mut candidates, &mut sources).await?;
-    let writer = first_checkpoints(worker, writer, &mut candidates, &mut sources).await?;
+    let writer = first::checkpoints(worker, writer, &mut candidates, &mut sources).await?;
     worker.memory.lifted.clear();
     let replids = sources
         .iter()
@@ -92,54 +85,6 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
         replids,
         layout,
     })
-}
-
-async fn connect(
-    shared: &Shared,
-    streams: &Streams,
-) -> Result<(BTreeMap<Database, Source>, Shut), TermEnd> {
-    let databases: BTreeSet<Database> = streams.keys().map(|stream| stream.database).collect();
-    let (mut sources, mut shut) = (BTreeMap::new(), Shut::new());
-    for database in databases {
-        let mut connection = match shared.redis.connect(database).await {
-            Ok(connection) => connection,
-            Err(error) if error.is_of_database() => {
-                shut.insert(database, error);
-                continue;
-            }
-            Err(error) => return Err(TermEnd::Redis(error)),
-        };
-        let replication = connection.replication().await.map_err(TermEnd::Redis)?;
-        if replication.role != Role::Master {
-            return Err(TermEnd::Replica(connection.peer().at.clone()));
-        }
-        sources.insert(
-            database,
-            Source {
-                connection,
-                replication,
-            },
-        );
-    }
-    if sources.is_empty()
-        && let Some((_, error)) = shut.pop_first()
-    {
-        return Err(TermEnd::Redis(error));
-    }
-    shared.board.edge_up("redis");
-    Ok((sources, shut))
-}
-
-/// Leaves the streams of databases that may not be selected out of this term; their neighbours go on.
-fn keep_reachable(worker: &mut ShardWorker, candidates: &mut Vec<Candidate>, shut: &Shut) {
-    candidates.retain(|candidate| {
-        let Some(error) = shut.get(&candidate.slot.stream.database) else {
-            return true;
-        };
-        worker.memory.set_database_aside();
-        worker.shared.show_refused(&candidate.slot, error);
-        false
-    });
 }
 
 fn layout(shared: &Shared) -> Result<checkpoint::Layout, checkpoint::Error> {
@@ -220,7 +165,9 @@ fn candidates(
             Candidate {
                 slot,
                 while_running: found.while_running,
-                began: position.as_ref().map(|position| began(position.began)),
+                began: position
+                    .as_ref()
+                    .map(|position| first::began(position.began)),
                 checkpoint,
                 position,
             }
@@ -260,57 +207,60 @@ async fn keep_started(
     candidates: &mut Vec<Candidate>,
     sources: &mut BTreeMap<Database, Source>,
 ) -> Result<(), TermEnd> {
-    let key = worker.shared.started_key();
-    for (database, source) in sources {
-        let new: Vec<usize> = (0..candidates.len())
-            .filter(|&at| {
-                candidates[at].slot.stream.database == *database
-                    && candidates[at].checkpoint.is_none()
-            })
-            .collect();
-        for some in new.chunks(500) {
-            let names: Vec<StreamName> = some
-                .iter()
-                .map(|&at| candidates[at].slot.stream.name.clone())
-                .collect();
-            let started = source
-                .connection
-                .started(&key, &names)
-                .await
-                .map_err(TermEnd::Redis)?;
-            let looks = source
-                .connection
-                .inspect_each(&names)
-                .await
-                .map_err(TermEnd::Redis)?;
-            let lifted = |at: &usize| {
-                let stream = &candidates[*at].slot.stream;
-                worker
-                    .memory
-                    .lifted
-                    .get(stream)
-                    .is_some_and(Option::is_some)
-            };
-            let lost = some
-                .iter()
-                .zip(&started)
-                .any(|(at, started)| *started && !lifted(at));
-            if lost && !std::mem::replace(&mut worker.memory.doubts, true) {
-                // A resize that has just ended may show its layout before its checkpoints.
-                return Err(TermEnd::Changed);
-            }
-            for ((&at, started), look) in some.iter().zip(started).zip(looks) {
-                match look {
-                    Ok(look) => candidates[at].begin(worker, started, &look),
-                    Err(error) => set_aside(worker, &candidates[at].slot, &error),
+    let mut failed = Shut::new();
+    for (database, source) in sources.iter_mut() {
+        let new = candidates.iter_mut().filter(|candidate| {
+            candidate.slot.stream.database == *database && candidate.checkpoint.is_none()
+        });
+        let mut new: Vec<&mut Candidate> = new.collect();
+        for some in new.chunks_mut(500) {
+            match begin_some(worker, source, some).await {
+                Err(TermEnd::Redis(error)) => {
+                    failed.insert(*database, error);
+                    break;
                 }
+                begun => begun?,
             }
         }
     }
+    source::go_on_without(worker, candidates, sources, failed).map_err(TermEnd::Redis)?;
     worker.memory.doubts &= candidates
         .iter()
         .any(|candidate| candidate.position.is_none());
     candidates.retain(|candidate| candidate.position.is_some());
+    Ok(())
+}
+
+async fn begin_some(
+    worker: &mut ShardWorker,
+    source: &mut Source,
+    some: &mut [&mut Candidate],
+) -> Result<(), TermEnd> {
+    let names = some.iter();
+    let names: Vec<StreamName> = names.map(|new| new.slot.stream.name.clone()).collect();
+    let key = worker.shared.started_key();
+    let started = source.connection.started(&key, &names).await;
+    let started = started.map_err(TermEnd::Redis)?;
+    let looks = source.connection.inspect_each(&names).await;
+    let looks = looks.map_err(TermEnd::Redis)?;
+    let lifted = |stream| {
+        let lifted = worker.memory.lifted.get(stream);
+        lifted.is_some_and(Option::is_some)
+    };
+    let lost = some
+        .iter()
+        .zip(&started)
+        .any(|(new, started)| *started && !lifted(&new.slot.stream));
+    if lost && !std::mem::replace(&mut worker.memory.doubts, true) {
+        // A resize that has just ended may show its layout before its checkpoints.
+        return Err(TermEnd::Changed);
+    }
+    for ((new, started), look) in some.iter_mut().zip(started).zip(looks) {
+        match look {
+            Ok(look) => new.begin(worker, started, &look),
+            Err(error) => set_aside(worker, &new.slot, &error),
+        }
+    }
     Ok(())
 }
 
@@ -338,11 +288,11 @@ impl Candidate {
         } else {
             start.to_string()
         });
-        self.position = Some(first_position(start, look));
+        self.position = Some(first::position(start, look));
     }
 
     /// A first one, or one that makes the operator's word on a changed placement last.
-    fn needs_checkpoint(&self) -> bool {
+    pub fn needs_checkpoint(&self) -> bool {
         self.checkpoint
             .as_ref()
             .is_none_or(|checkpoint| checkpoint.placement_hash != self.slot.placement_hash)
@@ -362,48 +312,6 @@ impl Candidate {
             };
         });
         Lane::new(Arc::clone(&self.slot), &position)
-    }
-}
-
-/// Where a mirror began, as a checkpoint tells it.
-fn began(after: EntryId) -> String {
-    if after == EntryId::ZERO {
-        Start::Earliest.to_string()
-    } else {
-        Start::After(after).to_string()
-    }
-}
-
-/// Where a stream begins. What was trimmed before that is history, not a gap.
-fn first_position(start: Start, look: &Inspected) -> Position {
-    let Inspected::Stream(state) = look else {
-        let id = if let Start::After(id) = start {
-            id
-        } else {
-            EntryId::ZERO
-        };
-        return Position {
-            id,
-            generation: 0,
-            entries_added: (id == EntryId::ZERO).then_some(0),
-            began: id,
-        };
-    };
-    let (id, entries_added) = match start {
-        Start::Earliest => (
-            EntryId::ZERO,
-            state
-                .entries_added
-                .map(|added| added.saturating_sub(state.length)),
-        ),
-        Start::Latest => (state.last_generated_id, state.entries_added),
-        Start::After(id) => (id, None),
-    };
-    Position {
-        id,
-        generation: 0,
-        entries_added,
-        began: id,
     }
 }
 
@@ -446,120 +354,8 @@ pub fn halt(worker: &ShardWorker, slot: &Slot, reason: Reason, text: String) {
 
 /// Leaves a stream that Redis refuses out of this term, while its neighbours go on.
 pub fn set_aside(worker: &mut ShardWorker, slot: &Slot, error: &Error) {
-    worker.memory.set_aside();
+    worker.memory.aside.stream(&slot.stream, error);
     worker.shared.show_refused(slot, error);
-}
-
-/// Commits the first checkpoint of each new stream, then notes in Redis that its mirror has begun.
-async fn first_checkpoints(
-    worker: &mut ShardWorker,
-    writer: Writer,
-    candidates: &mut Vec<Candidate>,
-    sources: &mut BTreeMap<Database, Source>,
-) -> Result<Writer, TermEnd> {
-    let writer = commit_first(worker, writer, candidates, sources).await?;
-    for (database, source) in sources {
-        let (unmarked, Some(error)) =
-            mark_started(&worker.shared, *database, source, candidates).await?
-        else {
-            continue;
-        };
-        // Without the mark a lost checkpoint would not be noticed: such a stream may not begin.
-        candidates.retain(|candidate| {
-            let stream = &candidate.slot.stream;
-            let refused = stream.database == *database && unmarked.contains(&stream.name);
-            if refused {
-                set_aside(worker, &candidate.slot, &error);
-            }
-            !refused
-        });
-    }
-    Ok(writer)
-}
-
-async fn commit_first(
-    worker: &ShardWorker,
-    mut writer: Writer,
-    candidates: &[Candidate],
-    sources: &BTreeMap<Database, Source>,
-) -> Result<Writer, TermEnd> {
-    let mut first = Vec::new();
-    for candidate in candidates
-        .iter()
-        .filter(|candidate| candidate.needs_checkpoint())
-    {
-        let (Some(position), Some(source)) = (
-            &candidate.position,
-            sources.get(&candidate.slot.stream.database),
-        ) else {
-            continue;
-        };
-        let slot = &candidate.slot;
-        let at = &source.replication;
-        first.push((
-            slot.stream.clone(),
-            Checkpoint::new(
-                position,
-                &at.replid,
-                at.offset,
-                &slot.route_hash,
-                &slot.placement_hash,
-            ),
-        ));
-        info!(stream = %slot.stream.name, database = %slot.stream.database, topic = %slot.binding.topic(), began = candidate.began.as_deref(), after = %position.id, "first checkpoint");
-    }
-    if !first.is_empty() {
-        writer = commit_checkpoints(&worker.shared, worker.shard, writer, first).await?;
-        failpoint::hit(failpoint::AFTER_FIRST_CHECKPOINT);
-    }
-    Ok(writer)
-}
-
-/// Notes the streams of a database that are not noted yet. Answers those that a full Redis does not take, and its words.
-async fn mark_started(
-    shared: &Shared,
-    database: Database,
-    source: &mut Source,
-    candidates: &[Candidate],
-) -> Result<(BTreeSet<StreamName>, Option<Error>), TermEnd> {
-    let key = shared.started_key();
-    let mut refused = (BTreeSet::new(), None);
-    let names: Vec<StreamName> = candidates
-        .iter()
-        .filter(|candidate| candidate.slot.stream.database == database)
-        .map(|candidate| candidate.slot.stream.name.clone())
-        .chain(route_marks(candidates, database))
-        .collect();
-    for some in names.chunks(500) {
-        let known = source.connection.started(&key, some).await;
-        let known = known.map_err(TermEnd::Redis)?;
-        let new: Vec<StreamName> = some
-            .iter()
-            .zip(known)
-            .filter(|(_, known)| !known)
-            .map(|(name, _)| name.clone())
-            .collect();
-        if new.is_empty() {
-            continue;
-        }
-        match source.connection.mark_started(&key, &new).await {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::OutOfMemory => {
-                refused.0.extend(new);
-                refused.1 = Some(error);
-            }
-            Err(error) => return Err(TermEnd::Redis(error)),
-        }
-    }
-    Ok(refused)
-}
-
-fn route_marks(candidates: &[Candidate], database: Database) -> BTreeSet<StreamName> {
-    let mine = candidates
-        .iter()
-        .filter(|candidate| candidate.slot.stream.database == database);
-    mine.map(|candidate| route_mark(candidate.slot.binding.route().name()))
-        .collect()
 }
 
 /// One transaction of checkpoints alone.

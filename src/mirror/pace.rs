@@ -5,6 +5,8 @@
 //! room all the same is broken off by the connection, and the next read asks for an eighth at most: from 10 000 entries it
 //! is four reads down to one, which is always let through.
 
+use crate::entry::Entry;
+
 /// The most entries one read asks for.
 pub const MOST_ENTRIES: usize = 10_000;
 /// What a stream whose backlog is not known yet may be asked for.
@@ -40,9 +42,17 @@ impl Pace {
         self.most
     }
 
-    /// A read for `asked` entries brought so many of this weight. One that is not full ends the ramp: what comes next is a
-    /// new burst, of sizes that nobody has seen.
-    pub fn brought(&mut self, weight: usize, entries: usize, asked: usize) {
+    /// A read for `asked` entries brought these. One that is not full ends the ramp: what comes next is a new burst, of sizes
+    /// that nobody has seen.
+    pub fn brought(&mut self, entries: &[Entry], asked: usize) {
+        // A field costs its bytes and two ends; small fields are mostly overhead.
+        let weights = entries
+            .iter()
+            .map(|entry| entry.bytes() + 64 * entry.fields.len() + 64);
+        self.weighed(weights.sum(), entries.len(), asked);
+    }
+
+    fn weighed(&mut self, weight: usize, entries: usize, asked: usize) {
         if entries == 0 {
             return;
         }
@@ -73,16 +83,16 @@ mod tests {
         let mut reads = 0;
         while pace.most() < MOST_ENTRIES {
             let asked = pace.most();
-            pace.brought(230 * asked, asked, asked);
+            pace.weighed(230 * asked, asked, asked);
             assert!(pace.most() <= 2 * asked, "{} after {asked}", pace.most());
             reads += 1;
         }
         assert!(reads <= 7, "{reads} reads until it is at full pace");
-        pace.brought(230 * 10, 10, 10);
+        pace.weighed(230 * 10, 10, 10);
         assert_eq!(pace.most(), MOST_ENTRIES, "a small full read slows nothing");
-        pace.brought(230 * 300, 300, MOST_ENTRIES);
+        pace.weighed(230 * 300, 300, MOST_ENTRIES);
         assert_eq!(pace.most(), 600);
-        pace.brought(230, 1, 600);
+        pace.weighed(230, 1, 600);
         assert_eq!(pace.most(), FIRST_ENTRIES);
         assert_eq!(pace.entry_bytes(), 230, "halved until it meets the truth");
     }
@@ -91,7 +101,7 @@ mod tests {
     fn replies_that_are_broken_off_lead_to_a_single_entry_in_few_steps() {
         for behind in [0, 1, 9_999] {
             let mut pace = Pace::new();
-            pace.brought(230 * MOST_ENTRIES, MOST_ENTRIES, MOST_ENTRIES);
+            pace.weighed(230 * MOST_ENTRIES, MOST_ENTRIES, MOST_ENTRIES);
             let mut asked = pace.most();
             let mut reads = 0;
             while asked > 1 {

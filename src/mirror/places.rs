@@ -29,6 +29,8 @@ pub enum Place {
     Partitions(u32),
     /// Kafka does not let us see or make it, and why.
     Refused(String),
+    /// A quota or policy of the cluster forbids it for now, and its words.
+    Forbidden(String),
 }
 
 /// The topics of a term.
@@ -43,11 +45,21 @@ pub async fn keep_placeable(
     let made = look_and_make(&worker.shared, &wanted).await;
     let (seen, places) =
         made.map_err(|error| TermEnd::Checkpoint(checkpoint::Error::Topics(error)))?;
+    for (topic, place) in &places {
+        if let Place::Forbidden(cause) = place {
+            let memory = &mut worker.memory;
+            memory.bar(topic.clone(), Reason::KafkaQuota, cause.clone());
+        }
+    }
     candidates.retain(|candidate| {
         let Some((reason, text)) = trouble(worker, candidate, &places) else {
             return true;
         };
-        halt(worker, &candidate.slot, reason, text);
+        if reason.halts() {
+            halt(worker, &candidate.slot, reason, text);
+        } else {
+            worker.shared.show_waiting(&candidate.slot, reason, text);
+        }
         false
     });
     worker.memory.places = seen;
@@ -107,6 +119,7 @@ fn judge(route: &Route, topic: &Topic, place: Option<&Place>) -> Option<(Reason,
 fn judge_missing(topic: &Topic, place: Option<&Place>) -> Option<(Reason, String)> {
     Some(match place {
         Some(Place::Refused(cause)) => (Reason::TopicUnauthorised, cause.clone()),
+        Some(Place::Forbidden(cause)) => (Reason::KafkaQuota, cause.clone()),
         _ => (
             Reason::TopicMissing,
             format!("topic {topic} does not exist; make it: lockgate topics apply"),
@@ -183,7 +196,10 @@ async fn look_and_make(
                 made
             }
             Err(error) if is_out_of_reach(&error) => return Err(error),
-            Err(error) => Place::Refused(format!("topic {} cannot be made: {error}", spec.name)),
+            Err(error) => refused(
+                &error,
+                format!("topic {} cannot be made: {error}", spec.name),
+            ),
         };
         places.insert(spec.name, place);
     }
@@ -202,11 +218,19 @@ async fn look(shared: &Shared, names: &[Topic]) -> Result<Places, topics::Error>
             Ok(found) => places.extend(found),
             Err(error) if is_out_of_reach(&error) => return Err(error),
             Err(error) => {
-                places.insert(name.clone(), Place::Refused(error.to_string()));
+                places.insert(name.clone(), refused(&error, error.to_string()));
             }
         }
     }
     Ok(places)
+}
+
+fn refused(error: &topics::Error, text: String) -> Place {
+    if error.kind() == ErrorKind::Quota {
+        Place::Forbidden(text)
+    } else {
+        Place::Refused(text)
+    }
 }
 
 const fn is_out_of_reach(error: &topics::Error) -> bool {
@@ -226,4 +250,27 @@ pub async fn partition_counts(shared: &Shared, names: &[Topic]) -> Result<Places
         .iter()
         .map(|topic| (topic.clone(), place(topic)))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_quota_forbids_is_waited_for_and_what_is_not_permitted_halts() {
+        let topic = Topic::from("t");
+        let place = |error: topics::Error| refused(&error, error.to_string());
+        let quota = place(topics::Error::Quota {
+            cause: "too many topics".to_owned(),
+        });
+        let (reason, text) = judge_missing(&topic, Some(&quota)).unwrap();
+        assert_eq!((reason, reason.halts()), (Reason::KafkaQuota, false));
+        assert!(text.contains("too many topics"), "{text}");
+        let denied = place(topics::Error::Unauthorised {
+            what: "a topic".to_owned(),
+            topic: Some(topic.clone()),
+        });
+        let (reason, _) = judge_missing(&topic, Some(&denied)).unwrap();
+        assert_eq!((reason, reason.halts()), (Reason::TopicUnauthorised, true));
+    }
 }

@@ -10,25 +10,27 @@
 //!
 //! Memory holds, whatever entries weigh: what waits for the writer (the room, counted by the semaphore), and one reply on
 //! its way, which the connection breaks off where it passes the room. A single entry is always let through. What is broken
-//! off is read again at once in smaller parts (pace.rs).
+//! off is read again at once in smaller parts (choice.rs, pace.rs; what Redis holds of a reply meanwhile: choice.rs).
+
+mod choice;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::gaps::Mark;
 use super::lane::{Lane, Verdict};
-use super::pace::{MOST_ENTRIES, Pace};
 use super::shared::Shared;
-use super::slot::{Batch, Input, Part, Slot};
+use super::slot::{Batch, Input, Part};
 use crate::backoff::Backoff;
 use crate::entry::{Database, Entry, EntryId, StreamName};
 use crate::failpoint;
-use crate::status::Reason;
 use crate::streams::{Connection, Error, ErrorKind, Looked, Read, Replication, Role};
+
+pub use self::choice::Reach;
 
 /// How long a read waits for an entry: also how soon a stop or a rotation is noticed at the latest.
 const BLOCK: Duration = Duration::from_millis(500);
@@ -67,21 +69,6 @@ pub struct Reader {
     pub room_bytes: usize,
     pub turn: usize,
     pub reach: Reach,
-}
-
-/// How many streams a read asks for: all that it may, unless their entries would not fit together.
-#[derive(Clone, Copy, Debug)]
-pub struct Reach {
-    streams: usize,
-    /// The stream with which a read begins that cannot ask for all.
-    next: usize,
-}
-
-impl Reach {
-    pub const ALL: Self = Self {
-        streams: usize::MAX,
-        next: 0,
-    };
 }
 
 impl Reader {
@@ -215,6 +202,9 @@ impl Reader {
         let count = self.share(&asked);
         let block = (!any_busy && all).then_some(BLOCK);
         let begun = Instant::now();
+        for &at in &asked {
+            self.lanes[at].looked = begun;
+        }
         let answered = if asked.len() <= LOOK_ALONG {
             let answered = connection.read_and_look(&request, count, block).await;
             answered.map(|(read, looks)| (read, Some(looks)))
@@ -223,7 +213,7 @@ impl Reader {
             answered.map(|read| (read, None))
         };
         let (read, looks) = answered.inspect_err(|error| self.shrink(&asked, count, error))?;
-        self.reach.streams = self.reach.streams.saturating_mul(2);
+        self.reach.widen();
         let took = begun.elapsed();
         if block.is_none() {
             self.shared.metrics.request("redis", "read", took);
@@ -241,63 +231,6 @@ impl Reader {
             tokio::time::sleep(took).await;
         }
         Ok(ended)
-    }
-
-    /// The streams that the next read asks for, and whether these are all that it should: as many busy ones as may each
-    /// bring an entry within half the room, and of all no more than the reach.
-    fn choose(&mut self, wide: bool) -> (Vec<usize>, bool) {
-        let lanes = self.lanes.len();
-        let mut left = self.room_bytes / 2;
-        let (mut asked, mut left_out) = (Vec::new(), None);
-        for at in (0..lanes).map(|nth| (self.reach.next + nth) % lanes) {
-            let lane = &self.lanes[at];
-            if !lane.is_readable() || !(wide || lane.busy) {
-                continue;
-            }
-            let bytes = if lane.busy {
-                lane.pace.entry_bytes()
-            } else {
-                0
-            };
-            if asked.is_empty() || (bytes <= left && asked.len() < self.reach.streams) {
-                left = left.saturating_sub(bytes);
-                asked.push(at);
-            } else {
-                left_out.get_or_insert(at);
-            }
-        }
-        self.reach.next = left_out.unwrap_or(self.reach.next);
-        asked.sort_unstable();
-        (asked, left_out.is_none())
-    }
-
-    /// Learns from a reply that was broken off: the stream in which that was brings fewer entries the next time, and where
-    /// each brought but one, the next read asks for fewer streams.
-    fn shrink(&mut self, asked: &[usize], count: usize, error: &Error) {
-        let Error::Oversized {
-            stream, entries, ..
-        } = error
-        else {
-            return;
-        };
-        let names = |&at: &usize| self.lanes[at].slot.stream.name == *stream;
-        let index = asked.iter().position(names).unwrap_or(0);
-        if count > 1 {
-            self.lanes[asked[index]].pace.broken_off(count, *entries);
-        } else {
-            self.reach.streams = index.max(1);
-        }
-    }
-
-    /// How many entries each of the asked streams may bring so that all together fit the memory.
-    fn share(&self, asked: &[usize]) -> usize {
-        let paces = || asked.iter().map(|&at| &self.lanes[at].pace);
-        let entry_bytes = paces().map(Pace::entry_bytes).max().unwrap_or(1).max(1);
-        let most = paces().map(Pace::most).min().unwrap_or(1);
-        let budget = (self.room_bytes / 2 / entry_bytes)
-            .clamp(1, MOST_ENTRIES)
-            .min(self.shared.throttle.read_cap(entry_bytes));
-        (budget / asked.len()).min(most).max(1)
     }
 
     async fn take(
@@ -388,6 +321,10 @@ impl Reader {
             .iter()
             .map(|(at, ..)| self.lanes[*at].slot.stream.name.clone())
             .collect();
+        let begun = Instant::now();
+        for (at, ..) in parts {
+            self.lanes[*at].looked = begun;
+        }
         let seen = connection.inspect_in_history(&names).await;
         if seen.is_err() {
             // What is in hand goes nowhere now: it is read again after the reconnect.
@@ -522,6 +459,10 @@ impl Reader {
             .iter()
             .map(|&at| self.lanes[at].slot.stream.name.clone())
             .collect();
+        let begun = Instant::now();
+        for &at in some {
+            self.lanes[at].looked = begun;
+        }
         let (looks, replication) = connection.inspect_in_history(&names).await?;
         if !self.is_same(&replication) {
             return Ok(Some(Ended::Failover));
@@ -564,6 +505,7 @@ impl Reader {
         let count = self.share(&[at]);
         let name = self.lanes[at].slot.stream.name.clone();
         let from = self.lanes[at].mark;
+        self.lanes[at].looked = Instant::now();
         let taken = connection.stocktake(&name, from.id, count).await;
         let (look, entries) = taken.inspect_err(|error| self.shrink(&[at], count, error))?;
         let replication = connection.replication().await?;
@@ -585,52 +527,5 @@ impl Reader {
         let part = self.follow(at, verdict, from, entries);
         self.send(part.into_iter().collect(), replication, dry)
             .await
-    }
-}
-
-impl Shared {
-    /// Writes onto the board that Redis refuses one stream, and says it once.
-    pub fn show_refused(&self, slot: &Slot, error: &Error) {
-        let (reason, text) = (reason_of(error.kind()), error.to_string());
-        let mut known = false;
-        self.board.stream(&slot.stream, |cell| {
-            known = cell.last_error.as_ref() == Some(&text);
-            cell.waiting(reason);
-            cell.last_error = Some(text.clone());
-        });
-        if !known {
-            warn!(
-                stream = %slot.stream.name, database = %slot.stream.database, reason = reason.as_str(), runbook = reason.runbook(),
-                "{text}; this stream waits, its neighbours go on"
-            );
-        }
-    }
-
-    /// Writes a failure of Redis onto the board and names it.
-    pub fn redis_failed(&self, error: &Error) -> Reason {
-        let reason = reason_of(error.kind());
-        let down = matches!(reason, Reason::RedisUnreachable | Reason::RedisLoading);
-        self.board
-            .edge_error("redis", error.edge_kind(), error.to_string(), down);
-        warn!(reason = reason.as_str(), %error, "redis failed");
-        reason
-    }
-}
-
-fn reason_of(kind: ErrorKind) -> Reason {
-    match kind {
-        ErrorKind::Unreachable
-        | ErrorKind::Timeout
-        | ErrorKind::Malformed
-        | ErrorKind::Oversized
-        | ErrorKind::Tls
-        | ErrorKind::MasterDown => Reason::RedisUnreachable,
-        ErrorKind::Auth => Reason::RedisAuth,
-        ErrorKind::NoPermission => Reason::RedisNoPermission,
-        ErrorKind::Loading => Reason::RedisLoading,
-        ErrorKind::ReadOnly => Reason::RedisReadOnly,
-        ErrorKind::OutOfMemory => Reason::RedisOutOfMemory,
-        ErrorKind::Cluster => Reason::RedisCluster,
-        ErrorKind::WrongType | ErrorKind::Refused | ErrorKind::Config => Reason::RedisRefused,
     }
 }

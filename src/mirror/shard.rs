@@ -153,7 +153,7 @@ impl ShardWorker {
             }
             writer::Ended::DeadLetterRefused {
                 error,
-                place: (stream, id),
+                place: (stream, (_, id)),
             } => {
                 let text = format!(
                     "entry {id} can go neither to its topic nor to the dead letters: {error}"
@@ -183,7 +183,7 @@ impl ShardWorker {
             topics::Error::Unauthorised {
                 topic: Some(topic), ..
             } => {
-                self.memory.bar(topic, text);
+                self.memory.bar(topic, Reason::TopicUnauthorised, text);
                 pause(stop, backoff.next()).await;
             }
             _ => {

@@ -3,12 +3,12 @@
 //! A reader posts what it sees of its own streams. While Kafka is away nobody reads, and that is when the operator most
 //! wants to know how far Redis runs ahead and how long it can hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::shared::{Shared, now_ms};
 use crate::entry::{Database, EntryId, StreamName, StreamRef};
@@ -84,21 +84,54 @@ impl Survey {
     }
 
     async fn round(&mut self) -> Result<(), Error> {
-        let database = self.shared.redis.default_database();
-        let server = self.connection(database).await?.server().await?;
+        let server = self.server().await?;
         self.shared.board.edge_up("redis");
         let memory_seconds = self.memory_seconds(&server);
-        self.shared
-            .board
-            .redis(redis_status(&server), memory_seconds);
+        let status = redis_status(&server);
+        self.warn_of_evictions(&status);
+        self.shared.board.redis(status, memory_seconds);
+        let mut failed = None;
         for (database, due) in self.due() {
-            match self.look(database, due).await {
-                // Its streams say so themselves; those of others are looked at all the same.
-                Err(error) if error.is_of_database() => {}
-                looked => looked?,
+            if let Err(error) = self.look(database, due).await {
+                self.connections.remove(&database);
+                // Of a database that may not be selected the streams say so themselves.
+                failed = failed.or(Some(error).filter(|error| !error.is_of_database()));
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Once, when it begins to be so.
+    fn warn_of_evictions(&self, now: &RedisStatus) {
+        let before = self.shared.board.redis_seen();
+        if now.evicts_streams && !before.is_some_and(|before| before.evicts_streams) {
+            warn!(
+                policy = now.maxmemory_policy,
+                runbook = "LockgateRedisEvicting",
+                "Redis may evict whole streams, mirrored or not, when its memory is full; set maxmemory-policy to noeviction or \
+                 volatile-*, or give the streams a Redis of their own"
+            );
+        }
+    }
+
+    /// Asked in any database that may be selected: what the server says of itself is of all of them.
+    async fn server(&mut self) -> Result<Server, Error> {
+        let mut others = BTreeSet::new();
+        self.shared.board.streams(|stream, _| {
+            others.insert(stream.database);
+        });
+        let mut refused = None;
+        for database in [self.shared.redis.default_database()]
+            .into_iter()
+            .chain(others)
+        {
+            match self.connection(database).await {
+                Ok(connection) => return connection.server().await,
+                Err(error) if error.is_of_database() => refused = refused.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refused.expect("the default database was asked"))
     }
 
     async fn connection(&mut self, database: Database) -> Result<&mut Connection, Error> {
@@ -143,6 +176,7 @@ impl Survey {
         let shared = Arc::clone(&self.shared);
         let connection = self.connection(database).await?;
         let names: Vec<StreamName> = due.iter().map(|due| due.stream.name.clone()).collect();
+        let begun = Instant::now();
         let looks = connection.inspect_each(&names).await?;
         let at_ms = now_ms();
         for (due, look) in due.into_iter().zip(looks) {
@@ -155,11 +189,12 @@ impl Survey {
             };
             let mut behind = false;
             shared.board.stream(&due.stream, |cell| {
-                cell.observe(Observation {
+                let seen = Observation {
                     at_ms,
                     entries_added,
                     length,
-                });
+                };
+                cell.observe(seen, begun);
                 behind = cell.oldest_unmirrored_ms.is_none()
                     && cell
                         .added_at_checkpoint

@@ -184,6 +184,8 @@ impl ShardWorker {
         self.seen.layout.mark_changed();
         // Asked once: a bar that falls while another arm runs would otherwise be forgotten.
         let bars_fall = self.memory.bars_fall_at();
+        let let_in = self.memory.aside.let_in(Arc::clone(&self.shared));
+        tokio::pin!(let_in);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return TermEnd::Stopped,
@@ -191,6 +193,10 @@ impl ShardWorker {
                 Some(admission) = self.admissions.recv() => desk.admit(admission),
                 Some(amendment) = desk.next() => desk.pass_on(amendment).await,
                 () = fall(bars_fall), if bars_fall.is_some() => return TermEnd::Changed,
+                () = &mut let_in => {
+                    info!(shard = %self.shard, "Redis lets in what it had refused");
+                    return TermEnd::Changed;
+                }
                 _ = look_again.tick() => {
                     if places::changed(&self.shared, &self.memory.places).await {
                         info!(shard = %self.shard, "a topic is another than it was");

@@ -40,8 +40,11 @@ const TEND_EVERY: Duration = Duration::from_secs(2);
 /// A quota that has held nothing back for so long is news when it does again.
 const QUOTA_OVER: Duration = Duration::from_secs(60);
 
+/// An entry's place in its stream's order: ids may begin again, in the next generation.
+pub type At = (u32, EntryId);
+
 /// One entry of one stream.
-pub type Place = (StreamRef, EntryId);
+pub type Place = (StreamRef, At);
 
 /// A stretch in which the broker has refused a record that is not known yet: it is gone through in small transactions.
 #[derive(Clone, Debug)]
@@ -49,7 +52,7 @@ pub struct Careful {
     /// Entries a transaction.
     pub limit: usize,
     /// Until these are committed.
-    pub until: HashMap<StreamRef, EntryId>,
+    pub until: HashMap<StreamRef, At>,
 }
 
 /// Why a writer ended.
@@ -82,7 +85,7 @@ struct Touched {
     /// Redis's history as it stood when the last of these entries was read.
     replication: Option<Replication>,
     /// The last entry handed to the client, committed or not.
-    sent: EntryId,
+    sent: At,
     entries: u64,
     bytes: u64,
     gaps: Vec<Gap>,
@@ -224,7 +227,7 @@ impl Pipeline {
             slot,
             entries,
             position,
-            gap,
+            mut gap,
         } = part;
         self.begin()?;
         let now_ms = now_ms();
@@ -244,7 +247,8 @@ impl Pipeline {
                         ..position.clone()
                     },
                     replication,
-                    None,
+                    // What is missing is part of the count from the first step on; so it is counted with it.
+                    gap.take(),
                 );
                 self.commit()?;
                 self.begin()?;
@@ -300,10 +304,10 @@ impl Pipeline {
         let touched = self.open.touch(slot);
         touched.entries += 1;
         touched.bytes += bytes as u64;
-        touched.sent = entry.id;
+        touched.sent = (generation, entry.id);
         let timestamp_ms = time_ms.unwrap_or(now_ms);
 
-        if !self.poison.is_empty() && self.poison.contains(&(slot.stream.clone(), entry.id)) {
+        if self.is_poison(slot, (generation, entry.id)) {
             let why = rejected("the broker refused the record that it would become".to_owned());
             return self.dead_letter(slot, entry, generation, &why, timestamp_ms);
         }
@@ -330,6 +334,10 @@ impl Pipeline {
         }
     }
 
+    fn is_poison(&self, slot: &Slot, at: At) -> bool {
+        !self.poison.is_empty() && self.poison.contains(&(slot.stream.clone(), at))
+    }
+
     fn dead_letter(
         &mut self,
         slot: &Arc<Slot>,
@@ -338,7 +346,7 @@ impl Pipeline {
         why: &Unroutable,
         timestamp_ms: i64,
     ) -> Result<(), Box<Ended>> {
-        let place = (slot.stream.clone(), entry.id);
+        let place = (slot.stream.clone(), (generation, entry.id));
         let mut letter = DeadLetter::new(slot, entry, generation, why);
         warn!(
             stream = %slot.stream.name, database = %slot.stream.database, id = %entry.id, reason = why.reason.as_str(),
@@ -485,7 +493,7 @@ impl Pipeline {
                 && careful
                     .until
                     .get(&touched.slot.stream)
-                    .is_some_and(|until| *until <= touched.position.id)
+                    .is_some_and(|until| *until <= touched.position.at())
             {
                 careful.until.remove(&touched.slot.stream);
             }
@@ -544,7 +552,7 @@ impl Open {
             slot: Arc::clone(slot),
             position: Position::default(),
             replication: None,
-            sent: EntryId::ZERO,
+            sent: At::default(),
             entries: 0,
             bytes: 0,
             gaps: Vec::new(),

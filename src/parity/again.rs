@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::census::Census;
 use super::class::Why;
 use super::digest::Sum;
 use super::edges::Edges;
@@ -72,7 +73,7 @@ pub async fn digest_again(
         .await?;
     if read {
         read = tokio::task::block_in_place(|| {
-            pass.read_kafka(edges, pace, stop, &mut |pass| {
+            pass.read_kafka(edges, &mut Census::default(), pace, stop, &mut |pass| {
                 each(&progress(Step::Kafka, pass));
             })
         })?;

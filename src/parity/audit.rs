@@ -38,6 +38,7 @@ use crate::placement::Shard;
 use crate::status::{Board, StateName};
 use crate::topics::{self, ErrorKind, TopicSpec};
 
+use super::census::Census;
 use super::edges::Edges;
 use super::error::Error;
 use super::level::{self, Knowledge};
@@ -74,6 +75,7 @@ pub struct Auditor {
     seed: u64,
     holding: Holding,
     origins: Origins,
+    census: Census,
     last: Last,
     /// Why what was counted here is not to be relied on, from then on.
     unaccounted: Option<String>,
@@ -109,6 +111,7 @@ impl Auditor {
             pace,
             seed: rand::random(),
             origins: Origins::new(),
+            census: Census::default(),
             last: Last {
                 round: None,
                 took: Duration::ZERO,
@@ -196,6 +199,7 @@ impl Auditor {
             steps: self.holding.steps(),
             seen,
             origins: std::mem::take(&mut self.origins),
+            census: &mut self.census,
             recheck,
             unaccounted: None,
         };
@@ -250,18 +254,20 @@ impl Auditor {
     /// Adds to what was counted since the process started.
     fn count(&self, judged: &[(String, Step)], strays: &BTreeMap<String, store::Strays>) {
         self.board.parity(|cell| {
-            let steps = judged
-                .iter()
-                .map(|(route, step)| (route, &step.judged, step.results.by_name()));
-            let strays = strays.iter().map(|(route, strays)| {
-                (route, &strays.counts, store::Results::default().by_name())
+            let steps = judged.iter().map(|(route, step)| {
+                let ended = step.ended.clone();
+                (route, ended, &step.judged, step.results.by_name())
             });
-            for (route, counts, results) in steps.chain(strays) {
+            let strays = strays.iter().map(|(route, strays)| {
+                let (counts, results) = (&strays.counts, store::Results::default());
+                (route, counts.classes().collect(), counts, results.by_name())
+            });
+            for (route, ended, counts, results) in steps.chain(strays) {
                 let Some(route) = cell.routes.get_mut(route) else {
                     continue;
                 };
                 let counted = &mut route.found.counted;
-                for (class, count) in counts.classes() {
+                for (class, count) in ended {
                     if let Some(sum) = counted.classes.get_mut(class.as_str()) {
                         *sum += count;
                     }
@@ -324,6 +330,7 @@ impl Auditor {
         let held: Vec<&Held> = self.holding.all().collect();
         let knowledge = Knowledge {
             shards: self.holding.in_hand(),
+            in_all: self.holding.in_all(),
             cursors: held
                 .iter()
                 .filter_map(|held| held.known.cursor.as_ref())

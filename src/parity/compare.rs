@@ -59,6 +59,8 @@ pub struct Facts {
     pub absent: bool,
     /// The first entry that is still there.
     pub first: Option<EntryId>,
+    /// The greatest id that there has been; `None`: the stream does not say.
+    pub last: Option<EntryId>,
     /// The greatest id ever deleted singly; `None`: Redis is too old to say.
     pub max_deleted: Option<EntryId>,
     /// Nothing was ever trimmed or deleted: the stream holds as many entries as were added to it.
@@ -181,9 +183,10 @@ impl Comparison<'_> {
     fn absence(&self, id: EntryId, generation: u32) -> (Class, Why) {
         let facts = self.facts;
         let older = generation < facts.generation;
+        let never_had = id > facts.committed && facts.last.is_some_and(|last| id > last);
         if older && facts.shared_history {
             (Class::Extra, Why::RedisLostHistory)
-        } else if facts.whole && !older && !facts.absent {
+        } else if !older && !facts.absent && (facts.whole || never_had) {
             (Class::Extra, Why::UnknownId)
         } else if older || facts.absent || facts.max_deleted.is_none_or(|deleted| id <= deleted) {
             (Class::Unverifiable, Why::RedisDeleted)

@@ -25,6 +25,8 @@ const NAMED: usize = 20;
 #[derive(Clone, Debug, Default)]
 pub struct Knowledge<'a> {
     pub shards: BTreeSet<Shard>,
+    /// How many shards there are.
+    pub in_all: Option<u32>,
     pub cursors: Vec<&'a Cursor>,
     pub streams: Vec<&'a StreamState>,
     /// Entries that are not mirrored yet, by route.
@@ -37,6 +39,7 @@ pub struct Knowledge<'a> {
 /// Puts what is known into the cell. What was counted since the process started stays as it is.
 pub fn tell(cell: &mut ParityCell, knowledge: &Knowledge<'_>, now: SystemTime) {
     cell.shards.clone_from(&knowledge.shards);
+    cell.shards_in_all = knowledge.in_all;
     let mut counts = Counts::default();
     for (name, route) in &mut cell.routes {
         let of_route = Route::of(name, knowledge);
@@ -267,6 +270,7 @@ mod tests {
         let mut cell = ParityCell::starting(["r", "other"], time(0), "starting");
         let knowledge = Knowledge {
             shards: BTreeSet::from([Shard(2)]),
+            in_all: Some(4),
             cursors: cursors.iter().collect(),
             streams: streams.iter().collect(),
             unmirrored: BTreeMap::from([("r".to_owned(), 3)]),
@@ -306,6 +310,7 @@ mod tests {
         assert_eq!(cell.state, ParityState::Level);
         assert_eq!(cell.since, time(20_000));
         assert_eq!(cell.shards, BTreeSet::from([Shard(2)]));
+        assert_eq!(cell.shards_in_all, Some(4));
         assert_eq!(cell.verified_through, Some(time(80_000)));
         let route = &cell.routes["r"].found;
         assert_eq!((route.classes["match"], route.open["pending"]), (12, 3));

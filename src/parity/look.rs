@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::entry::{Database, EntryId, StreamName, StreamRef};
 use crate::routing::Binding;
-use crate::streams::Inspected;
+use crate::streams::{Connection, Inspected, Pages};
 
 use self::logs::LogFacts;
-use self::subject::Subject;
+use self::subject::{Course, Courses, Subject};
 use super::class::{Class, Counts, Difference, Read};
 use super::compare::{Facts, Finding, compare};
 use super::edges::Edges;
@@ -144,8 +144,10 @@ struct Looking<'a> {
 impl Looking<'_> {
     async fn group(&mut self, group: &[Wanted]) -> Result<Option<Vec<Looked>>, Error> {
         let mut subjects = Vec::with_capacity(group.len());
+        let mut connections: BTreeMap<Database, Option<Connection>> = BTreeMap::new();
         for wanted in group {
-            let Some(subject) = self.read_redis(wanted).await? else {
+            let connection = connections.entry(wanted.stream.database).or_default();
+            let Some(subject) = self.read_redis(wanted, connection).await? else {
                 return Ok(None);
             };
             subjects.push(subject);
@@ -155,7 +157,10 @@ impl Looking<'_> {
             .filter(|log| group.iter().any(|wanted| is_of(log, wanted)))
             .cloned()
             .collect();
-        let mut looked = self.read_logs(&logs, group, &mut subjects, &facts).await?;
+        let mut courses = Courses::new(group, &subjects);
+        let mut looked = self
+            .read_logs(&logs, group, &mut subjects, &mut courses, &facts)
+            .await?;
         // An id's time says where its record should stand. It stands before that where its clock ran so far ahead that the
         // mirror dated it otherwise: nothing is called missing before all that is there was read.
         let misses = |looked: &Vec<Looked>| {
@@ -164,7 +169,10 @@ impl Looking<'_> {
         if looked.as_ref().is_some_and(misses) && !logs.iter().all(TopicPass::is_whole) {
             logs.iter_mut().for_each(TopicPass::widen);
             subjects.iter_mut().for_each(Subject::forget_logs);
-            looked = self.read_logs(&logs, group, &mut subjects, &facts).await?;
+            courses.forget_logs();
+            looked = self
+                .read_logs(&logs, group, &mut subjects, &mut courses, &facts)
+                .await?;
         }
         Ok(looked)
     }
@@ -175,38 +183,44 @@ impl Looking<'_> {
         logs: &[TopicPass],
         group: &[Wanted],
         subjects: &mut [Subject],
+        courses: &mut Courses,
         facts: &[Facts],
     ) -> Result<Option<Vec<Looked>>, Error> {
         let mut log_facts = BTreeMap::new();
         for log in logs {
-            if !tokio::task::block_in_place(|| self.read_log(log, group, subjects))? {
+            if !tokio::task::block_in_place(|| self.read_log(log, group, subjects, courses))? {
                 return Ok(None);
             }
             log_facts.insert(log.topic.clone(), LogFacts::of(self.edges, log).await?);
         }
-        let looked = group.iter().zip(&*subjects).zip(facts);
-        Ok(Some(
-            looked
-                .map(|((wanted, subject), facts)| conclude(wanted, subject, facts, &log_facts))
-                .collect(),
-        ))
+        let looked = group.iter().zip(&*subjects).zip(&courses.of).zip(facts);
+        let looked = looked.map(|(((wanted, subject), &course), facts)| {
+            conclude(wanted, (subject, &courses.all[course]), facts, &log_facts)
+        });
+        Ok(Some(looked.collect()))
     }
 
-    async fn read_redis(&mut self, wanted: &Wanted) -> Result<Option<Subject>, Error> {
-        let mut subject = Subject::new(wanted);
-        let Some(mut from) = wanted.after.next().filter(|from| *from <= wanted.through) else {
+    async fn read_redis(
+        &mut self,
+        wanted: &Wanted,
+        connection: &mut Option<Connection>,
+    ) -> Result<Option<Subject>, Error> {
+        let mut subject = Subject::default();
+        let Some(from) = wanted.after.next().filter(|from| *from <= wanted.through) else {
             return Ok(Some(subject));
         };
         let mut side = RedisSide::new(self.view.seed);
-        let mut connection = self.edges.redis.connect(wanted.stream.database).await?;
+        let range = (from, wanted.through);
+        let redis = &self.edges.redis;
+        let mut pages = Pages::new(redis, &wanted.stream, connection, range, CHUNK as usize);
         loop {
             if self.stop.is_cancelled() {
                 return Ok(None);
             }
             let began = Instant::now();
-            let page = connection
-                .range(&wanted.stream.name, from, wanted.through, CHUNK as usize)
-                .await?;
+            let Some(page) = pages.next().await? else {
+                return Ok(Some(subject));
+            };
             for entry in &page {
                 if !self.view.takes(|| side.lot(entry.id)) {
                     continue;
@@ -214,17 +228,8 @@ impl Looking<'_> {
                 subject.hold(side.held(&wanted.stream, &wanted.binding, entry));
             }
             (self.each)(page.len() as u64);
-            self.pace
-                .keep(
-                    u32::try_from(page.len()).unwrap_or(u32::MAX),
-                    began,
-                    self.stop,
-                )
-                .await;
-            match page.last().and_then(|entry| entry.id.next()) {
-                Some(next) if page.len() == CHUNK as usize && next <= wanted.through => from = next,
-                _ => return Ok(Some(subject)),
-            }
+            let amount = u32::try_from(page.len()).unwrap_or(u32::MAX);
+            self.pace.keep(amount, began, self.stop).await;
         }
     }
 }
@@ -273,6 +278,7 @@ fn facts(wanted: &Wanted, look: Option<&Inspected>) -> Facts {
     Facts {
         absent: false,
         first: state.first,
+        last: Some(state.last_generated_id),
         max_deleted: state.max_deleted_entry_id,
         whole: state.entries_added == Some(state.length),
         committed: wanted.committed,
@@ -283,7 +289,7 @@ fn facts(wanted: &Wanted, look: Option<&Inspected>) -> Facts {
 
 fn conclude(
     wanted: &Wanted,
-    subject: &Subject,
+    (subject, course): (&Subject, &Course),
     facts: &Facts,
     logs: &BTreeMap<String, LogFacts>,
 ) -> Looked {
@@ -303,7 +309,7 @@ fn conclude(
             None => letters,
         };
         logs.get(log.as_str())
-            .and_then(|log| log.lost(entry, subject))
+            .and_then(|log| log.lost(entry, course))
     });
     let differences = findings
         .into_iter()

@@ -37,6 +37,9 @@ pub struct Scope {
     /// Nothing at or below this id; not below where its mirror began.
     pub after: EntryId,
     pub through: EntryId,
+    /// Where the mirror began: what lies at or below it concerns nobody.
+    #[serde(default)]
+    pub began: EntryId,
     /// The checkpoint, read before the ends of the logs.
     pub committed: EntryId,
     pub generation: u32,
@@ -135,7 +138,8 @@ pub struct StreamPass {
     cursor: EntryId,
     /// The greatest id seen in each partition, in the order of the log.
     pub order: BTreeMap<i32, EntryId>,
-    /// Records from below the first entry that Redis has: trimmed, deleted, or never there.
+    /// Records from below the first entry that Redis has: trimmed, deleted, or never there; and those with ids that the stream
+    /// has not come to.
     pub below: BTreeMap<Why, u64>,
     /// The first few of them.
     pub below_examples: Vec<(Why, Beside)>,
@@ -145,6 +149,9 @@ pub struct StreamPass {
     /// Records at or below `scope.after`, and above `scope.through`, where the pass keeps them.
     pub behind: Vec<Beside>,
     pub ahead: Vec<Beside>,
+    /// Those of them beyond what a pass keeps.
+    #[serde(default)]
+    pub unkept: u64,
     /// Where windows end that were cut before; none: they are cut as they are read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     cuts: Vec<EntryId>,
@@ -171,6 +178,7 @@ impl StreamPass {
             orphan_examples: Vec::new(),
             behind: Vec::new(),
             ahead: Vec::new(),
+            unkept: 0,
             cuts: Vec::new(),
             binding: Some(binding),
             stream,
@@ -288,6 +296,9 @@ pub struct Extent {
     /// The next offset to read.
     pub next: Offset,
     pub end: Offset,
+    /// Records before it that are no entry's are counted already.
+    #[serde(default)]
+    pub counted: Offset,
 }
 
 /// A topic's part of a pass.
@@ -295,7 +306,14 @@ pub struct Extent {
 pub struct TopicPass {
     pub topic: String,
     pub letters: bool,
+    /// What is of no stream is counted here, and not by another pass.
+    #[serde(default = "yes")]
+    pub answers: bool,
     pub extents: Vec<Extent>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 impl TopicPass {
@@ -327,6 +345,24 @@ pub struct Strays {
     /// By route, the first whose topic it is.
     pub counts: BTreeMap<String, BTreeMap<Why, u64>>,
     pub examples: Vec<Difference>,
+    /// Those that are not among the examples, by topic and partition.
+    #[serde(skip)]
+    pub beyond: BTreeMap<(String, Partition), Unnamed>,
+}
+
+/// Records of one partition that are counted and not named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unnamed {
+    pub records: u64,
+    /// Where the last of them stands.
+    pub last: Offset,
+}
+
+impl Unnamed {
+    pub fn add(&mut self, other: Self) {
+        self.records += other.records;
+        self.last = self.last.max(other.last);
+    }
 }
 
 impl Strays {
@@ -340,6 +376,12 @@ impl Strays {
             .or_default() += 1;
         if self.examples.len() < EXAMPLES {
             self.examples.push(difference);
+        } else if let Some(at) = difference.records.first() {
+            let place = (difference.topic, at.partition);
+            self.beyond.entry(place).or_default().add(Unnamed {
+                records: 1,
+                last: at.offset,
+            });
         }
     }
 
@@ -359,26 +401,18 @@ impl Strays {
     }
 }
 
-/// A record of a stream that a route takes, though no such stream was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unlisted {
-    #[serde(with = "stream_key")]
-    pub stream: StreamRef,
-    pub difference: Difference,
-}
-
 /// A pass, as far as it has come.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Pass {
     pub seed: u64,
     /// The share of ids compared, as the upper end of the lots that are in; `u64::MAX`: all.
     pub lots: u64,
-    /// All streams that the routes take are in it: a record of another is extra.
+    /// A record of a stream that a route takes and that there never was is extra; otherwise it is not the pass's business.
     pub covers_all: bool,
-    /// Records of streams that a route takes and that the pass does not know.
-    pub unlisted: Vec<Unlisted>,
     /// Keep what belongs to no window of its stream.
     pub keeps_beside: bool,
+    #[serde(skip)]
+    beside: usize,
     pub streams: Vec<StreamPass>,
     pub topics: Vec<TopicPass>,
     pub strays: Strays,
@@ -402,18 +436,6 @@ impl Pass {
         }
     }
 
-    /// Calls extra what is of a stream that there never was. `known`: streams that have been found since the pass began; theirs is the
-    /// next pass's business.
-    pub fn settle_unlisted(&mut self, known: impl Fn(&StreamRef) -> bool) {
-        for unlisted in std::mem::take(&mut self.unlisted) {
-            if known(&unlisted.stream) {
-                self.passed_over += 1;
-            } else {
-                self.strays.add(unlisted.difference);
-            }
-        }
-    }
-
     /// What was read of that which is the pass's.
     #[must_use]
     pub fn read(&self) -> Read {
@@ -429,15 +451,15 @@ impl Pass {
     pub fn unaccounted(&self) -> Option<String> {
         let mut kept = Read {
             redis: 0,
-            kafka: self.strays.total() + self.unlisted.len() as u64,
+            kafka: self.strays.total(),
         };
         for stream in &self.streams {
             for window in &stream.windows {
                 kept.redis += window.redis.count;
                 kept.kafka += window.kafka.count;
             }
-            let beside = stream.behind.len() + stream.ahead.len();
-            kept.kafka += stream.below.values().sum::<u64>() + stream.orphans + beside as u64;
+            let beside = (stream.behind.len() + stream.ahead.len()) as u64 + stream.unkept;
+            kept.kafka += stream.below.values().sum::<u64>() + stream.orphans + beside;
         }
         let read = self.read();
         (kept != read).then(|| {

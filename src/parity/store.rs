@@ -5,7 +5,7 @@
 //! | `@cursor` | how far each log is read, and records that are no stream's, counted |
 //! | `s/<db>/<stream>` | how far the stream is compared, its counts, what is suspect and what is open |
 //! | `w/<db>/<stream>/<n>` | a closed window; `n` is its number modulo [`RING`], so that a new one takes an old one's place |
-//! | `r/<db>/<stream>/<id>` | an entry that a repair produced again, with the reason |
+//! | `r/<db>/<stream>/<id>` | an entry that a repair produced again, with the reason: for people who ask later why; nothing decides by it |
 //!
 //! All that a round changes is one transaction under the shard's own transactional id, so cursors and counts move together or
 //! not at all. Opening the writer fences the shard's former auditor; the partition is read after that. So what is read is the
@@ -198,36 +198,6 @@ fn load(
     match unreadable {
         Some(cause) => Err(unreadable_topic(topic, shard, &cause)),
         None => Ok(loaded),
-    }
-}
-
-/// The closed windows of a shard's streams that are kept, whatever their layout.
-///
-/// # Errors
-/// Kafka gave no answer, or the partition holds what this version cannot read.
-pub fn windows(
-    kafka: &Kafka,
-    topic: &Topic,
-    shard: Shard,
-    timeout: Duration,
-) -> Result<BTreeMap<Vec<u8>, ClosedWindow>, topics::Error> {
-    let mut windows = BTreeMap::new();
-    let mut unreadable = None;
-    each(kafka, topic, shard, timeout, |key, value| {
-        if key.starts_with(b"w/") {
-            match parse::<ClosedWindow>(value) {
-                Ok(window) => {
-                    windows.insert(key.to_vec(), window);
-                }
-                Err(cause) => {
-                    unreadable.get_or_insert(cause);
-                }
-            }
-        }
-    })?;
-    match unreadable {
-        Some(cause) => Err(unreadable_topic(topic, shard, &cause)),
-        None => Ok(windows),
     }
 }
 

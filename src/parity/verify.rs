@@ -9,33 +9,30 @@
 //! the look before and are never added to them.
 
 mod begin;
+mod looking;
+mod outcome;
 mod request;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::bound::lower_bound;
-use crate::entry::{Database, EntryId, StreamRef};
-use crate::placement::Topic;
-
-use super::class::{Class, Counts, Difference, Read};
-use super::digest::hexadecimal;
+use super::census::Census;
 use super::edges::Edges;
 use super::error::Error;
-use super::look::{Looked, Span, Strangers, View, Wanted, logs_now, look};
 use super::pace::Pace;
 use super::pass::Pass;
 
 pub(super) use self::begin::lots;
+use self::looking::{LookedWindow, Looks};
+
 pub use self::begin::{Checkpoints, checkpoints, fingerprint};
+pub use self::outcome::{Outcome, Verdict, WindowDigest};
 pub use self::request::{Bound, Request, Sample};
 
-/// Differences that an outcome names.
-const SHOWN: usize = 1_000;
 /// What was in flight at the first look has arrived by then.
 const REST: Duration = Duration::from_secs(2);
 
@@ -81,27 +78,6 @@ mod pairs {
     }
 }
 
-/// Where looking stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Looks {
-    /// Finished looks at all that was unequal.
-    rounds: u32,
-    /// Entries and records read, and about to be read, in the look under way.
-    done: u64,
-    total: u64,
-}
-
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct LookedWindow {
-    round: u32,
-    counts: Counts,
-    #[serde(default)]
-    read: Read,
-    differences: Vec<Difference>,
-    not_kept: u64,
-    shares_history: bool,
-}
-
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
@@ -128,59 +104,6 @@ pub struct Progress {
     pub total: u64,
     pub redis_entries: u64,
     pub kafka_records: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    Level,
-    Apart,
-    Unknown,
-}
-
-impl Verdict {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Level => "level",
-            Self::Apart => "apart",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// What came out.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Outcome {
-    pub verdict: Verdict,
-    pub unknown_because: Option<String>,
-    pub counts: Counts,
-    pub routes: BTreeMap<String, Counts>,
-    pub streams: u64,
-    /// The first ones.
-    pub differences: Vec<Difference>,
-    pub differences_not_shown: u64,
-    pub windows: Vec<WindowDigest>,
-    /// With 95 % confidence at least this share of what could be verified matches.
-    pub lower_bound: Option<f64>,
-    pub sampled: Option<f64>,
-    pub began_at: String,
-    pub ended_at: Option<String>,
-}
-
-/// One window, so that it can be compared again later with the same seed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WindowDigest {
-    pub database: u32,
-    pub stream: String,
-    pub after: EntryId,
-    pub through: EntryId,
-    pub entries: u64,
-    pub records: u64,
-    /// Of Redis's entries, as the records that the route makes of them.
-    pub digest: String,
-    pub kafka_digest: String,
-    pub level: bool,
 }
 
 impl Verification {
@@ -243,22 +166,6 @@ impl Verification {
         Ok(Ran::Finished)
     }
 
-    /// Every entry and record that was read is in one class, or this is no answer.
-    fn account(&self) -> Result<(), Error> {
-        let mut read = self.pass.read();
-        for (&(stream, window), looked) in &self.looked {
-            // Each window counts by its last look, which read it again.
-            let before = &self.pass.streams[stream].windows[window];
-            read.redis = read.redis + looked.read.redis - before.redis.count;
-            read.kafka = read.kafka + looked.read.kafka - before.kafka.count;
-        }
-        let unaccounted = self.pass.unaccounted();
-        match unaccounted.or_else(|| self.outcome().counts.unaccounted(read)) {
-            Some(why) => Err(Error::Unaccounted(why)),
-            None => Ok(()),
-        }
-    }
-
     /// The pass, both sides.
     async fn read(
         &mut self,
@@ -277,205 +184,13 @@ impl Verification {
         };
         let mut read = pass.read_redis(&edges.redis, pace, stop, &mut seen).await;
         if let Ok(true) = read {
-            read = tokio::task::block_in_place(|| pass.read_kafka(edges, pace, stop, &mut seen));
+            read = tokio::task::block_in_place(|| {
+                pass.read_kafka(edges, &mut Census::default(), pace, stop, &mut seen)
+            });
         }
         self.pass = pass;
-        if let Ok(true) = read
-            && !self.pass.unlisted.is_empty()
-        {
-            let known = begin::checkpoints(edges).await?;
-            self.pass
-                .settle_unlisted(|stream| known.contains_key(stream));
-        }
         each(self);
         read
-    }
-
-    /// What the next round looks at, unless there is none: first all that is unequal, or all there is; then what has faults.
-    fn to_look_at(&self) -> Option<Vec<(usize, usize)>> {
-        let windows: Vec<(usize, usize)> = match self.looks.rounds {
-            0 => self
-                .all()
-                .filter(|&(stream, window)| {
-                    self.request.full || !self.pass.streams[stream].windows[window].is_level()
-                })
-                .collect(),
-            1 => self
-                .looked
-                .iter()
-                .filter(|(_, looked)| looked.counts.faults() > 0)
-                .map(|(&at, _)| at)
-                .collect(),
-            _ => Vec::new(),
-        };
-        (!windows.is_empty()).then_some(windows)
-    }
-
-    fn all(&self) -> impl Iterator<Item = (usize, usize)> {
-        let streams = self.pass.streams.iter().enumerate();
-        streams.flat_map(|(at, stream)| (0..stream.windows.len()).map(move |window| (at, window)))
-    }
-
-    async fn look(
-        &mut self,
-        edges: &Arc<Edges>,
-        windows: &[(usize, usize)],
-        pace: &Pace,
-        stop: &CancellationToken,
-        each: &mut (dyn FnMut(&Self) + Send),
-    ) -> Result<bool, Error> {
-        let round = self.looks.rounds + 1;
-        let mut rest: Vec<(usize, usize)> = windows
-            .iter()
-            .filter(|at| {
-                self.looked
-                    .get(at)
-                    .is_none_or(|looked| looked.round < round)
-            })
-            .copied()
-            .collect();
-        let committed = begin::checkpoints(edges).await?;
-        let logs = logs_now(edges, &self.topics(&rest), self.span()).await?;
-        let length: u64 = logs.iter().map(|log| begin::offsets(&log.extents)).sum();
-        self.looks.done = 0;
-        self.looks.total = rest
-            .chunks(1)
-            .map(|at| self.wanted(at[0], &committed).entries)
-            .sum::<u64>()
-            + length;
-        let mut seldom = Seldom::default();
-        while !rest.is_empty() {
-            let (group, later) = rest.split_at(self.group(&rest));
-            let wanted: Vec<Wanted> = group
-                .iter()
-                .map(|&at| self.wanted(at, &committed))
-                .collect();
-            let strangers = self.strangers();
-            let view = View {
-                seed: self.pass.seed,
-                logs: &logs,
-                strangers: &strangers,
-                lots: self.pass.lots,
-            };
-            let mut progressed = |amount| {
-                self.looks.done += amount;
-                self.looks.total = self.looks.total.max(self.looks.done);
-                if seldom.now() {
-                    each(self);
-                }
-            };
-            let Some(looked) = look(edges, view, &wanted, pace, stop, &mut progressed).await?
-            else {
-                return Ok(false);
-            };
-            for (&at, looked) in group.iter().zip(looked) {
-                self.looked.remove(&at);
-                let room = self.room_for_missing();
-                let looked = LookedWindow::new(round, looked, room);
-                self.looked.insert(at, looked);
-            }
-            each(self);
-            rest = later.to_vec();
-        }
-        Ok(true)
-    }
-
-    /// How many more missing entries a repair is to have.
-    fn room_for_missing(&self) -> u64 {
-        if self.for_repair == 0 {
-            return 0;
-        }
-        let kept = self.looked.values().flat_map(|looked| &looked.differences);
-        let missing = kept.filter(|one| one.class == Class::Missing).count();
-        self.for_repair.saturating_sub(missing as u64)
-    }
-
-    /// As many windows as one reading of the logs is to serve.
-    fn group(&self, windows: &[(usize, usize)]) -> usize {
-        let mut entries = 0;
-        let fitting = windows.iter().take_while(|&&(stream, window)| {
-            let window = &self.pass.streams[stream].windows[window];
-            entries += window.redis.count.max(window.kafka.count).max(1);
-            entries <= super::look::GROUP
-        });
-        fitting.count().max(1)
-    }
-
-    fn wanted(&self, (stream, window): (usize, usize), committed: &begin::Checkpoints) -> Wanted {
-        let pass = &self.pass.streams[stream];
-        let window_after = pass
-            .spans()
-            .nth(window)
-            .map_or(pass.scope.after, |(after, _)| after);
-        let here = &pass.windows[window];
-        let checkpoint = committed.get(&pass.stream);
-        Wanted {
-            stream: pass.stream.clone(),
-            binding: pass.binding().clone(),
-            after: window_after,
-            through: here.through,
-            entries: here.redis.count.max(here.kafka.count),
-            committed: checkpoint.map_or(EntryId::ZERO, |checkpoint| checkpoint.id),
-            generation: checkpoint.map_or(0, |checkpoint| checkpoint.generation),
-            shared_history: pass.shares_history(),
-        }
-    }
-
-    /// What was found to be extra so far, by streams of the pass.
-    fn strangers(&self) -> Strangers {
-        let streams: HashMap<(Database, String), &StreamRef> = self
-            .pass
-            .streams
-            .iter()
-            .map(|pass| {
-                (
-                    (pass.stream.database, pass.stream.name.to_string()),
-                    &pass.stream,
-                )
-            })
-            .collect();
-        let looked = self.looked.values().flat_map(|looked| &looked.differences);
-        looked
-            .chain(&self.pass.strays.examples)
-            .filter(|difference| difference.class == Class::Extra)
-            .filter_map(|difference| {
-                let of = (difference.database?, difference.stream.clone()?);
-                let stream = (*streams.get(&of)?).clone();
-                Some((
-                    stream,
-                    difference.records.first()?.generation,
-                    difference.id?,
-                ))
-            })
-            .collect()
-    }
-
-    fn topics(&self, windows: &[(usize, usize)]) -> Vec<(Topic, bool)> {
-        let mut topics: Vec<(Topic, bool)> = windows
-            .iter()
-            .flat_map(|&(stream, _)| {
-                let stream = &self.pass.streams[stream];
-                [(&stream.topic, false), (&stream.letters, true)]
-            })
-            .map(|(topic, letters)| (Topic::from(topic.as_str()), letters))
-            .collect();
-        topics.sort_unstable();
-        topics.dedup();
-        topics
-    }
-
-    /// From where a look reads: everything, unless the request begins later.
-    fn span(&self) -> Span {
-        let least = self
-            .pass
-            .streams
-            .iter()
-            .map(|stream| stream.scope.after)
-            .min();
-        match (self.request.from, least) {
-            (Some(_), Some(after)) => Span::Since(after),
-            _ => Span::All,
-        }
     }
 
     #[must_use]
@@ -498,136 +213,6 @@ impl Verification {
             kafka_records: self.pass.kafka_records,
         }
     }
-
-    /// What is known now; final when the run has finished.
-    #[must_use]
-    pub fn outcome(&self) -> Outcome {
-        let mut routes: BTreeMap<String, Counts> = BTreeMap::new();
-        let mut differences = Vec::new();
-        let mut not_kept = 0;
-        for (at, stream) in self.pass.streams.iter().enumerate() {
-            let counts = routes.entry(stream.route.clone()).or_default();
-            let windows = || self.looked.range((at, 0)..(at + 1, 0));
-            let shares =
-                stream.shares_history() || windows().any(|(_, looked)| looked.shares_history);
-            let looked = |window| self.looked.contains_key(&(at, window));
-            counts.add(&stream.counts_but(looked, shares));
-            for (_, looked) in windows() {
-                counts.add(&looked.counts);
-                differences.extend(looked.differences.iter().cloned());
-                not_kept += looked.not_kept;
-            }
-            differences.extend(stream.outside(shares));
-        }
-        for (route, by_why) in &self.pass.strays.counts {
-            not_kept += by_why.values().sum::<u64>();
-            let counts = routes.entry(route.clone()).or_default();
-            counts.add(&self.pass.strays.of_route(route));
-        }
-        not_kept -= self.pass.strays.examples.len() as u64;
-        differences.extend(self.pass.strays.examples.iter().cloned());
-        not_kept += shorten(&mut differences, self.for_repair);
-        let mut counts = Counts::default();
-        routes.values().for_each(|route| counts.add(route));
-        let unknown_because = self.unknown_because(&counts);
-        Outcome {
-            verdict: if counts.faults() > 0 {
-                Verdict::Apart
-            } else if unknown_because.is_some() {
-                Verdict::Unknown
-            } else {
-                Verdict::Level
-            },
-            unknown_because,
-            lower_bound: lower_bound(counts.verified(), counts.faults()),
-            counts,
-            routes,
-            streams: self.pass.streams.len() as u64,
-            differences,
-            differences_not_shown: not_kept,
-            windows: self.digests(),
-            sampled: self.sampled,
-            began_at: self.began_at.clone(),
-            ended_at: self.ended_at.clone(),
-        }
-    }
-
-    fn unknown_because(&self, counts: &Counts) -> Option<String> {
-        if self.ended_at.is_none() {
-            return Some("the verification has not finished".to_owned());
-        }
-        (counts.verified() == 0).then(|| match counts.total() {
-            0 => "nothing was there to compare, and nothing is no evidence".to_owned(),
-            _ => format!(
-                "of {} identities none could be verified: {} pending, {} unverifiable",
-                counts.total(),
-                counts.of(Class::Pending),
-                counts.of(Class::Unverifiable)
-            ),
-        })
-    }
-
-    fn digests(&self) -> Vec<WindowDigest> {
-        let windows = self
-            .pass
-            .streams
-            .iter()
-            .enumerate()
-            .flat_map(|(at, stream)| {
-                stream
-                    .spans()
-                    .enumerate()
-                    .map(move |(nth, (after, window))| {
-                        let looked = self.looked.get(&(at, nth));
-                        WindowDigest {
-                            database: stream.stream.database.0,
-                            stream: stream.stream.name.to_string(),
-                            after,
-                            through: window.through,
-                            entries: window.redis.count,
-                            records: window.kafka.count,
-                            digest: hexadecimal::text(window.redis.digest),
-                            kafka_digest: hexadecimal::text(window.kafka.digest),
-                            level: looked
-                                .map_or(window.is_level(), |looked| looked.counts.faults() == 0),
-                        }
-                    })
-            });
-        windows.collect()
-    }
-}
-
-impl LookedWindow {
-    fn new(round: u32, mut looked: Looked, missing: u64) -> Self {
-        let not_kept = shorten(&mut looked.differences, missing);
-        Self {
-            round,
-            counts: looked.counts,
-            read: looked.read,
-            differences: looked.differences,
-            not_kept,
-            shares_history: looked.shares_history,
-        }
-    }
-}
-
-/// Leaves those that are named, and says how many went: faults first, for they are what one looks for; before them as many
-/// missing entries as a repair is to have.
-fn shorten(differences: &mut Vec<Difference>, missing: u64) -> u64 {
-    let all = differences.len();
-    let (mut kept, mut others) = (Vec::new(), Vec::new());
-    for difference in differences.drain(..) {
-        if difference.class == Class::Missing && (kept.len() as u64) < missing {
-            kept.push(difference);
-        } else {
-            others.push(difference);
-        }
-    }
-    others.sort_by_key(|difference| !difference.class.is_fault());
-    others.truncate(SHOWN);
-    kept.append(&mut others);
-    *differences = kept;
-    (all - differences.len()) as u64
 }
 
 /// True a few times a second.
@@ -665,38 +250,6 @@ mod tests {
             error.to_string().contains("a fault of lockgate's own"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn a_repair_has_the_missing_entries_that_it_asks_for_whatever_else_there_is() {
-        let difference = |class| Difference {
-            class,
-            route: String::new(),
-            database: None,
-            stream: None,
-            id: None,
-            parts: Vec::new(),
-            why: None,
-            topic: String::new(),
-            expected_partition: None,
-            records: Vec::new(),
-        };
-        let all = |class, count| std::iter::repeat_n(difference(class), count);
-        let found = || -> Vec<Difference> {
-            let gone = all(Class::Unverifiable, 10).chain(all(Class::Duplicate, SHOWN));
-            gone.chain(all(Class::Missing, 3_000)).collect()
-        };
-        let of = |differences: &[Difference], class| {
-            let named = differences.iter();
-            named.filter(|one| one.class == class).count()
-        };
-        let mut plan = found();
-        assert_eq!(shorten(&mut plan, 2_500), 510);
-        assert_eq!(of(&plan, Class::Missing), 2_500);
-        assert_eq!(of(&plan, Class::Duplicate), SHOWN);
-        let mut shown = found();
-        assert_eq!(shorten(&mut shown, 0), 3_010);
-        assert_eq!((shown.len(), of(&shown, Class::Duplicate)), (SHOWN, SHOWN));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::driver::{DriverStatus, GroupStatus, KafkaStatus};
+use super::carried::Carried;
+use super::driver::{BrokersSaid, DriverStatus, GroupStatus, KafkaStatus};
 use super::parity::ParityCell;
 use super::reason::{DeadLetterReason, GapCause, Reason};
 use super::room::{Observation, Room};
@@ -59,6 +60,7 @@ pub struct StreamCell {
     pub gone_unread: u64,
     pub(super) state: (StateName, Option<Reason>, SystemTime),
     room: Room,
+    carried: Carried,
 }
 
 impl StreamCell {
@@ -86,6 +88,7 @@ impl StreamCell {
                 SystemTime::now(),
             ),
             room: Room::default(),
+            carried: Carried::default(),
         }
     }
 
@@ -119,7 +122,10 @@ impl StreamCell {
         }
     }
 
-    pub fn observe(&mut self, seen: Observation) {
+    /// Takes in a look, and when it was begun.
+    pub fn observe(&mut self, seen: Observation, begun: Instant) {
+        self.carried
+            .look(begun, seen.entries_added, self.added_at_checkpoint);
         self.room
             .observe(seen, self.added_at_checkpoint.unwrap_or(0));
         self.seen = Some(seen);
@@ -130,6 +136,12 @@ impl StreamCell {
     pub fn lag_entries(&self, now_ms: i64) -> Option<u64> {
         let seen = self.seen.filter(|seen| now_ms - seen.at_ms <= STALE_MS)?;
         Some(seen.entries_added.saturating_sub(self.added_at_checkpoint?))
+    }
+
+    /// How long ago the newest look was begun of which all is mirrored.
+    pub(super) fn carried_seconds(&self) -> Option<f64> {
+        let until = self.carried.until(self.added_at_checkpoint)?;
+        Some(until.elapsed().as_secs_f64())
     }
 
     pub(super) fn seconds_to_trim(&self, now_ms: i64) -> Option<f64> {
@@ -160,9 +172,12 @@ pub(super) struct Inner {
     pub(super) driver: DriverStatus,
     pub(super) journal_errors: u64,
     pub(super) groups: Vec<GroupStatus>,
+    pub(super) redis_groups: Vec<GroupStatus>,
     pub(super) kafka: Option<KafkaStatus>,
+    pub(super) brokers_said: BrokersSaid,
     pub(super) growth: Growth,
-    pub(super) group_growth: BTreeMap<String, Growth>,
+    /// By store and group.
+    pub(super) group_growth: BTreeMap<(String, String), Growth>,
     pub(super) seq: u64,
     pub(super) ready: bool,
     pub(super) routes: BTreeMap<String, RouteCell>,
@@ -174,9 +189,21 @@ pub(super) struct Inner {
     pub(super) throttle: ThrottleStatus,
     pub(super) takeovers: BTreeMap<&'static str, u64>,
     pub(super) tasks: BTreeMap<String, bool>,
+    pub(super) tokens_trouble: Option<String>,
     pub(super) rate: Rate,
     /// A shard stopped with something read and not committed, or while it could not commit.
     left_something: bool,
+}
+
+impl Inner {
+    fn watch_growth(&mut self, groups: &mut [GroupStatus]) {
+        let now = SystemTime::now();
+        for group in groups {
+            let key = (group.store.clone(), group.group.clone());
+            let growth = self.group_growth.entry(key).or_default();
+            group.lag_per_second = growth.observe(now, group.lag_entries);
+        }
+    }
 }
 
 /// Entries a second, between two looks at least a second apart.
@@ -254,6 +281,9 @@ impl Board {
             parity: ParityCell::starting(names, SystemTime::now(), "the auditor has not begun"),
             driver: DriverStatus::default(),
             journal_errors: 0,
+            tokens_trouble: None,
+            redis_groups: Vec::new(),
+            brokers_said: BrokersSaid::default(),
             left_something: false,
             groups: Vec::new(),
             kafka: None,
@@ -386,17 +416,31 @@ impl Board {
 
     /// Kafka's consumer groups as last measured; how fast their lag grows is found here. Empty: not known.
     pub fn groups(&self, mut groups: Vec<GroupStatus>) {
-        let (mut inner, now) = (self.lock(), SystemTime::now());
-        for group in &mut groups {
-            let growth = inner.group_growth.entry(group.group.clone()).or_default();
-            group.lag_per_second = growth.observe(now, group.lag_entries);
-        }
+        let mut inner = self.lock();
+        inner.watch_growth(&mut groups);
         inner.groups = groups;
+    }
+
+    /// The same of the groups at Redis.
+    pub fn redis_groups(&self, mut groups: Vec<GroupStatus>) {
+        let mut inner = self.lock();
+        inner.watch_growth(&mut groups);
+        inner.redis_groups = groups;
     }
 
     /// What the brokers' metadata said last; `None`: not known.
     pub fn kafka(&self, kafka: Option<KafkaStatus>) {
         self.lock().kafka = kafka;
+    }
+
+    /// What others than the brokers said last of them.
+    pub fn brokers_said(&self, said: BrokersSaid) {
+        self.lock().brokers_said = said;
+    }
+
+    /// Why the tokens' file is not taken over as it is now; `None`: it is.
+    pub fn tokens_trouble(&self, why: Option<String>) {
+        self.lock().tokens_trouble = why;
     }
 
     pub fn set_task(&self, task: &str, up: bool) {
@@ -533,18 +577,6 @@ impl Board {
 
     pub fn redis(&self, status: RedisStatus, memory_seconds: Option<f64>) {
         let mut inner = self.lock();
-        let evicted_before = inner
-            .redis
-            .as_ref()
-            .is_some_and(|redis| redis.evicts_streams);
-        if status.evicts_streams && !evicted_before {
-            tracing::warn!(
-                policy = status.maxmemory_policy,
-                runbook = "LockgateRedisEvicting",
-                "Redis may evict whole streams, mirrored or not, when its memory is full; set maxmemory-policy to noeviction or \
-                 volatile-*, or give the streams a Redis of their own"
-            );
-        }
         inner.redis = Some(status);
         inner.memory_seconds = memory_seconds;
     }

@@ -207,7 +207,7 @@ pub struct JournalStatus {
     pub note: String,
 }
 
-/// A consumer group, in either store.
+/// A consumer group, in either store; at Redis, of the streams of this instance.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GroupStatus {
@@ -221,6 +221,14 @@ pub struct GroupStatus {
     pub lag_per_second: Option<f64>,
     /// Partitions that hold something and on which the group has committed nothing.
     pub uncommitted_partitions: Option<u64>,
+    /// At Redis: entries given out and not acknowledged.
+    pub pending_entries: Option<u64>,
+    /// At Redis: age of the oldest of them; 0 if there is none.
+    pub pending_oldest_seconds: Option<f64>,
+    /// At Redis: entries done with, at this instance's streams, since it began to look.
+    pub processed: Option<u64>,
+    /// Why what is null is not known, where that can be said.
+    pub reason: Option<String>,
 }
 
 /// The brokers, from their metadata.
@@ -235,13 +243,27 @@ pub struct KafkaStatus {
     pub offline_partitions: Option<u64>,
     /// Of the routed topics: with fewer replicas in sync than the topic wants before it takes a record.
     pub under_min_isr_partitions: Option<u64>,
+    /// Of all topics of the cluster.
+    pub all_under_replicated_partitions: Option<u64>,
+    pub all_offline_partitions: Option<u64>,
+    /// Of the fullest broker, and of the follower that is furthest behind: as a Prometheus or an application says.
     pub disk_used_ratio: Option<f64>,
     pub replication_lag_seconds: Option<f64>,
     pub next_try_seconds: Option<f64>,
-    /// Why Kafka did not tell what it was asked, by question (`metadata`, `groups`); null: it did.
+    /// Why nothing was told, by question; null: it was. Kafka is asked for `metadata` and `groups`; for `log_end`, which is
+    /// how far followers are behind, and `log_dirs`, which is disks, others are.
     pub probes: BTreeMap<String, Option<String>>,
-    /// When it last did.
+    /// When it last was.
     pub probes_answered_at: BTreeMap<String, String>,
+}
+
+/// What others than the brokers say of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BrokersSaid {
+    pub disk_used_ratio: Option<f64>,
+    pub replication_lag_seconds: Option<f64>,
+    pub probes: BTreeMap<String, Option<String>>,
+    pub answered_at: BTreeMap<String, String>,
 }
 
 /// The write path that Lockgate offers to producers.

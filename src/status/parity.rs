@@ -94,6 +94,18 @@ pub struct ParityStatus {
     /// The shards that all of this speaks of: those that were audited in the last round, whoever owns them now.
     #[serde(default)]
     pub shards: Vec<u32>,
+    /// How many shards there are, with those of other instances; null until that is known.
+    #[serde(default)]
+    pub shards_in_all: Option<u32>,
+}
+
+impl ParityStatus {
+    /// Whether there are shards of which this says nothing.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.shards_in_all
+            .is_some_and(|all| self.shards.len() < all as usize)
+    }
 }
 
 /// Parity of one route.
@@ -168,6 +180,7 @@ pub struct ParityCell {
     pub routes: BTreeMap<String, RouteCell>,
     /// The shards that this speaks of.
     pub shards: BTreeSet<Shard>,
+    pub shards_in_all: Option<u32>,
 }
 
 /// What the auditor found of one route.
@@ -198,6 +211,7 @@ impl ParityCell {
             verified_through: None,
             routes: routes.collect(),
             shards: BTreeSet::new(),
+            shards_in_all: None,
         }
     }
 
@@ -295,6 +309,7 @@ pub(super) fn view(cell: &ParityCell, now: SystemTime) -> ParityStatus {
         behind_seconds: behind.map(|behind| behind.as_secs_f64()),
         routes,
         shards: cell.shards.iter().map(|shard| shard.0).collect(),
+        shards_in_all: cell.shards_in_all,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::board::{Board, EdgeCell, Inner, RouteCell, ShardCell, StreamCell};
-use super::driver::DriverStatus;
+use super::driver::{BrokersSaid, DriverStatus, KafkaStatus};
 use super::reason::{DeadLetterReason, GapCause, Reason};
 use super::{
     DirectionStatus, EdgeStatus, MirrorStatus, RouteStatus, ShardStatus, State, StateName, Status,
@@ -72,8 +72,8 @@ impl Board {
             },
             trim: trim(&streams, trims(&inner, now), inner.memory_seconds),
             ingress: None,
-            groups: measured(&inner, &inner.groups),
-            kafka: measured(&inner, &inner.kafka),
+            groups: [measured(&inner, &inner.groups), inner.redis_groups.clone()].concat(),
+            kafka: kafka(&inner),
             driver: driver(&inner),
             edges: inner
                 .edges
@@ -83,6 +83,7 @@ impl Board {
             redis: inner.redis.clone(),
             throttle: inner.throttle.clone(),
             tasks: inner.tasks.clone(),
+            tokens_trouble: inner.tokens_trouble.clone(),
             routes,
             streams,
             shards,
@@ -206,7 +207,13 @@ fn shard_status(
     {
         state = waiting.state.clone();
     }
+    let of_cells = inner
+        .streams
+        .values()
+        .filter(|stream| stream.shard == shard);
+    let carried = known_max(of_cells.map(StreamCell::carried_seconds));
     ShardStatus {
+        carried_seconds: carried.filter(|_| cell.opened),
         shard: shard.0,
         state,
         streams: of_shard().count() as u64,
@@ -317,6 +324,21 @@ fn measured<T: Clone + Default>(inner: &Inner, found: &T) -> T {
         return T::default();
     }
     found.clone()
+}
+
+/// What the brokers' metadata said, and what others said of them; `None`: neither said anything.
+fn kafka(inner: &Inner) -> Option<KafkaStatus> {
+    let shown = measured(inner, &inner.kafka);
+    let said = measured(inner, &inner.brokers_said);
+    if shown.is_none() && said == BrokersSaid::default() {
+        return None;
+    }
+    let mut shown = shown.unwrap_or_default();
+    shown.disk_used_ratio = said.disk_used_ratio;
+    shown.replication_lag_seconds = said.replication_lag_seconds;
+    shown.probes.extend(said.probes);
+    shown.probes_answered_at.extend(said.answered_at);
+    Some(shown)
 }
 
 /// A migration that is steady while a store is out of reach waits for that store.

@@ -5,7 +5,8 @@
 //!   saves, and the other learns that it did not. The journal's records are fields of the same key, never overwritten.
 //! * [`flags_write`](Connection::flags_write) never puts an older version in place of a newer one: a driver that slept between
 //!   storing and telling tells nothing when it wakes.
-//! * [`acknowledged`](Connection::acknowledged) only reads: those keys are the applications' own to write.
+//! * [`acknowledged`](Connection::acknowledged) only reads: those keys are the applications' own to write. What instances heard
+//!   of them is kept beside those, by [`keep_heard`](Connection::keep_heard).
 //! * The lease only spares two drivers from duelling; nothing depends on it.
 //!
 //! A call whose answer is lost may have been carried out. Doing it again is refused or has the same effect.
@@ -21,7 +22,8 @@ const SAVE: &str = "\
 local found = redis.call('HGET', KEYS[1], 'version') or '0'
 if found ~= ARGV[1] then return {0, found} end
 redis.call('HSET', KEYS[1], 'version', ARGV[2], 'state', ARGV[3])
-for i = 4, #ARGV, 2 do redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1]) end
+if ARGV[4] ~= '' then redis.call('SREM', KEYS[2], ARGV[4]) end
+for i = 5, #ARGV, 2 do redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1]) end
 return {1, ARGV[2]}";
 
 const LEASE: &str = "\
@@ -70,6 +72,20 @@ for i, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   end
 end
 return found";
+/// What instances heard of applications: each under a key of its own, which ends by itself.
+const KEEP: &str = "\
+for i = 2, #ARGV, 3 do
+  redis.call('SADD', KEYS[1], ARGV[i])
+  redis.call('SET', ARGV[1] .. ARGV[i], ARGV[i + 1], 'PX', ARGV[i + 2])
+end
+return 1";
+
+/// Strikes out the names whose keys have ended: they are written together, so nobody waits to be read under such a name.
+const FORGET: &str = "\
+for _, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  if redis.call('PTTL', ARGV[1] .. name) == -2 then redis.call('SREM', KEYS[1], name) end
+end
+return 1";
 /// Applications that are looked at; more acknowledge in vain.
 const MOST_CLIENTS: &[u8] = b"10000";
 
@@ -81,6 +97,15 @@ pub struct Acknowledged {
     pub version: Option<u64>,
     /// `None`: it has no end, so that it would be taken for fresh for ever.
     pub left_ms: Option<i64>,
+}
+
+/// What an instance heard of an application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeardOf {
+    pub client: String,
+    pub version: u64,
+    /// For how long it counts.
+    pub left_ms: u64,
 }
 
 /// What is stored of a driver.
@@ -134,7 +159,8 @@ impl Connection {
         }
     }
 
-    /// Puts the state in place of version `over` (0: of none), and appends journal records by their numbers.
+    /// Puts the state in place of version `over` (0: of none), and appends journal records by their numbers. A note that they
+    /// hold leaves the set under its key in the same step.
     pub async fn driver_save(
         &mut self,
         key: &[u8],
@@ -142,12 +168,14 @@ impl Connection {
         version: u64,
         state: &[u8],
         records: &[(u64, Vec<u8>)],
+        (notes, out): (&[u8], Option<&[u8]>),
     ) -> Result<DriverSaved, Error> {
         check_own("EVAL", key)?;
         let (over, version) = (over.to_string(), version.to_string());
         let names: Vec<String> = records.iter().map(|(n, _)| record_field(*n)).collect();
-        let mut words: Vec<&[u8]> = vec![b"EVAL", SAVE.as_bytes(), b"1", key];
+        let mut words: Vec<&[u8]> = vec![b"EVAL", SAVE.as_bytes(), b"2", key, notes];
         words.extend([over.as_bytes(), version.as_bytes(), state]);
+        words.push(out.unwrap_or_default());
         for (name, (_, record)) in names.iter().zip(records) {
             words.extend([name.as_bytes(), record.as_slice()]);
         }
@@ -182,6 +210,21 @@ impl Connection {
             })
         })?;
         Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Puts a note into the set under the key; one that is there already stays there once.
+    pub async fn leave_note(&mut self, key: &[u8], note: &[u8]) -> Result<(), Error> {
+        check_own("SADD", key)?;
+        let answer = self.ask("SADD", &[b"SADD", key, note]).await?;
+        self.look(&answer, |cursor| cursor.integer().map(drop))
+    }
+
+    /// The notes in the set under the key, in no order.
+    pub async fn notes(&mut self, key: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        let answer = self.ask("SMEMBERS", &[b"SMEMBERS", key]).await?;
+        self.look(&answer, |cursor| {
+            each(cursor, |cursor| Ok(cursor.bulk()?.to_vec()))
+        })
     }
 
     /// Takes or keeps the lease.
@@ -270,6 +313,35 @@ impl Connection {
                 })
             })
         })
+    }
+
+    /// Keeps what was heard of applications: their names in the set under `clients`, the rest under `prefix` and their name.
+    pub async fn keep_heard(
+        &mut self,
+        clients: &[u8],
+        prefix: &[u8],
+        heard: &[HeardOf],
+    ) -> Result<(), Error> {
+        check_own("EVAL", clients)?;
+        check_own("EVAL", prefix)?;
+        let numbers: Vec<(String, String)> = heard
+            .iter()
+            .map(|one| (one.version.to_string(), one.left_ms.max(1).to_string()))
+            .collect();
+        let mut words: Vec<&[u8]> = vec![b"EVAL", KEEP.as_bytes(), b"1", clients, prefix];
+        for (one, (version, left)) in heard.iter().zip(&numbers) {
+            words.extend([one.client.as_bytes(), version.as_bytes(), left.as_bytes()]);
+        }
+        let answer = self.ask("EVAL", &words).await?;
+        self.look(&answer, |cursor| cursor.integer().map(drop))
+    }
+
+    /// Takes out of the set those of whom nothing is kept any more.
+    pub async fn forget_heard(&mut self, clients: &[u8], prefix: &[u8]) -> Result<(), Error> {
+        check_own("EVAL", clients)?;
+        let words: [&[u8]; 5] = [b"EVAL", FORGET.as_bytes(), b"1", clients, prefix];
+        let answer = self.ask("EVAL", &words).await?;
+        self.look(&answer, |cursor| cursor.integer().map(drop))
     }
 
     /// Puts what `name` says in place of what it said before, and takes out what those said who are gone.

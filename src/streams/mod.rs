@@ -18,9 +18,11 @@ mod connection;
 mod driver;
 mod entries;
 mod error;
+mod groups;
 mod info;
 mod looks;
 mod own;
+mod pages;
 mod rights;
 mod socket;
 #[cfg(test)]
@@ -34,10 +36,12 @@ use tokio::time::{Instant, timeout_at};
 
 pub use commands::Read;
 pub use connection::Connection;
-pub use driver::{Acknowledged, DriverSaved, Lease, StoredDriver};
+pub use driver::{Acknowledged, DriverSaved, HeardOf, Lease, StoredDriver};
 pub use error::{Error, ErrorKind, Peer};
+pub use groups::{GroupLooked, GroupState};
 pub use info::{Inspected, Replication, Role, Server, StreamState};
 pub use looks::Looked;
+pub use pages::{PAGE_BYTES, Pages};
 
 use crate::config;
 use crate::entry::Database;

@@ -37,31 +37,11 @@ impl Connection {
 
     /// Adds streams to the set under one of Lockgate's own keys.
     pub async fn mark_started(&mut self, key: &[u8], streams: &[StreamName]) -> Result<(), Error> {
-        self.change_own("SADD", key, streams).await
-    }
-
-    /// Takes streams out of the set under one of Lockgate's own keys.
-    pub async fn unmark_started(
-        &mut self,
-        key: &[u8],
-        streams: &[StreamName],
-    ) -> Result<(), Error> {
-        self.change_own("SREM", key, streams).await
-    }
-
-    async fn change_own(
-        &mut self,
-        command: &'static str,
-        key: &[u8],
-        streams: &[StreamName],
-    ) -> Result<(), Error> {
-        check_own(command, key)?;
+        check_own("SADD", key)?;
         if streams.is_empty() {
             return Ok(());
         }
-        let answer = self
-            .ask(command, &members(command.as_bytes(), key, streams))
-            .await?;
+        let answer = self.ask("SADD", &members(b"SADD", key, streams)).await?;
         self.look(&answer, |cursor| cursor.integer().map(drop))
     }
 }

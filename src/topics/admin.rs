@@ -37,6 +37,16 @@ pub struct Broker {
     pub port: i32,
 }
 
+/// The cluster as its metadata has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    pub brokers: Vec<Broker>,
+    /// Partitions that lack a replica in sync, or have no leader.
+    pub under_replicated: u64,
+    /// Partitions without a leader.
+    pub offline: u64,
+}
+
 /// A topic as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicState {
@@ -58,6 +68,14 @@ pub struct PartitionState {
 pub struct Setting {
     pub value: Option<String>,
     pub is_default: bool,
+}
+
+impl PartitionState {
+    /// Or has no leader.
+    #[must_use]
+    pub fn lacks_a_replica(&self) -> bool {
+        self.leader.is_none() || self.in_sync.len() < self.replicas.len()
+    }
 }
 
 impl TopicState {
@@ -95,16 +113,27 @@ impl Admin {
     /// # Errors
     /// The cluster gave no answer.
     pub async fn brokers(&self) -> Result<Vec<Broker>, Error> {
+        Ok(self.cluster().await?.brokers)
+    }
+
+    /// The brokers that are up, and how the partitions of all topics stand that this user may see.
+    ///
+    /// # Errors
+    /// The cluster gave no answer.
+    pub async fn cluster(&self) -> Result<Cluster, Error> {
         let metadata = self.metadata(None).await?;
-        Ok(metadata
-            .brokers()
-            .iter()
-            .map(|broker| Broker {
-                id: broker.id(),
-                host: broker.host().to_owned(),
-                port: broker.port(),
-            })
-            .collect())
+        let brokers = metadata.brokers().iter().map(|broker| Broker {
+            id: broker.id(),
+            host: broker.host().to_owned(),
+            port: broker.port(),
+        });
+        let topics: Vec<TopicState> = metadata.topics().iter().map(state).collect();
+        let partitions = || topics.iter().flat_map(|topic| &topic.partitions);
+        Ok(Cluster {
+            brokers: brokers.collect(),
+            under_replicated: partitions().filter(|one| one.lacks_a_replica()).count() as u64,
+            offline: partitions().filter(|one| one.leader.is_none()).count() as u64,
+        })
     }
 
     /// The topics that exist of those asked for, with their settings.

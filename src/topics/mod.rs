@@ -18,7 +18,7 @@ mod record;
 mod spec;
 mod writer;
 
-pub use admin::{Admin, Broker, PartitionState, Setting, TopicState};
+pub use admin::{Admin, Broker, Cluster, PartitionState, Setting, TopicState};
 pub use delivery::{LatencyObserver, WriterStatistics};
 pub use ends::{Ends, Undecided};
 pub use error::{Error, ErrorKind, Refusal};

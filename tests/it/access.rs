@@ -411,6 +411,10 @@ fn the_journal_is_whole_over_restarts_and_names_who_tried_and_who_did() {
     assert_eq!(rest["records"], json!(records[2..]));
     assert_eq!(rest["next"], Value::Null);
     assert_eq!(page("?after=1000000").json()["records"], json!([]));
+    let driver = format!("HDEL lockgate:{}:driver j:2", rig.name);
+    assert_eq!(rig.redis.command::<u64>(rig.database, &driver), 1);
+    let lost = page("?after=1&limit=1").json();
+    assert_eq!((&lost["records"], &lost["next"]), (&json!([]), &json!(2)));
     for query in ["?limit=0", "?limit=201", "?limit=x", "?after=-1", "?page=1"] {
         page(query).assert_problem(400, query);
     }

@@ -8,10 +8,12 @@ use std::fmt::Write as _;
 use lockgate::routing::dead_letter;
 
 use crate::harness::{Daemon, Record, kafka, redis};
-use crate::plan::{Plan, Topic, add, await_level, await_state, causes, header, letters, resume};
+use crate::plan::{
+    Plan, Topic, add, await_level, await_state, causes, drain, gaps, header, letters, resume,
+};
 
 /// Text that lz4 cannot make shorter by much.
-fn noise(bytes: usize) -> String {
+pub fn noise(bytes: usize) -> String {
     let mut text = String::with_capacity(bytes + 16);
     let mut state = 0x9e37_79b9_u64;
     while text.len() < bytes {
@@ -206,4 +208,27 @@ fn where_the_dead_letters_refuse_too_the_stream_halts_and_its_neighbours_go_on()
     topic.await_values("bad", &expected);
     assert_eq!(Topic::new(&letters_name).await_count(1).len(), 1);
     assert_eq!(letters(&daemon, "r"), causes(&[("rejected", 1)]));
+}
+
+#[test]
+fn a_gap_before_what_the_broker_refuses_is_counted_once() {
+    let plan = Plan::new("gap-rejected").route("r", &["bad"], "on_gap = \"record\"\n");
+    kafka().create_topic(&plan.topic("r"), 1, &[("max.message.bytes", "1500")]);
+    let mut expected = add(redis(), plan.database, "bad", "old", 10);
+    let mut daemon = plan.daemon();
+    let mut topic = Topic::new(&plan.topic("r"));
+    topic.await_values("bad", &expected);
+    drain(&mut daemon);
+
+    add(redis(), plan.database, "bad", "gone", 5);
+    redis().command::<()>(plan.database, "XTRIM bad MAXLEN 0");
+    expected.extend(add(redis(), plan.database, "bad", "left", 10));
+    xadd(&plan, "bad", &[(b"data", noise(3_000).as_bytes())]);
+    expected.extend(add(redis(), plan.database, "bad", "more", 10));
+    daemon.restart();
+    daemon.wait_ready();
+    topic.await_values("bad", &expected);
+    await_level(&daemon, "bad");
+    assert_eq!(letters(&daemon, "r"), causes(&[("rejected", 1)]));
+    assert_eq!(gaps(&daemon, "r"), causes(&[("trimmed", 5)]));
 }

@@ -219,3 +219,41 @@ fn an_entry_added_and_deleted_at_once_is_found_while_the_stream_is_quiet() {
     await_level(&daemon, "h:quiet");
     assert_eq!(gaps(&daemon, "halting"), causes(&[("deleted", 1)]));
 }
+
+#[test]
+fn what_is_deleted_behind_an_id_to_begin_at_is_counted_over_a_restart() {
+    let plan = Plan::new("start-count").route(
+        "r",
+        &["at", "before"],
+        &format!("start = \"100-0\"\n{RECORD}"),
+    );
+    kafka().create_topic(&plan.topic("r"), 1, &[]);
+    let xadd = |stream: &str, ids: std::ops::RangeInclusive<u64>| -> Vec<String> {
+        let added = ids.map(|id| {
+            redis().command::<()>(plan.database, &format!("XADD {stream} {id}-0 data v{id}"));
+            format!("v{id}")
+        });
+        added.collect()
+    };
+    // One has come to the id and not beyond it, the other began behind it.
+    xadd("at", 98..=100);
+    let mut expected = xadd("before", 201..=203);
+    let mut daemon = plan.daemon();
+    let mut topic = Topic::new(&plan.topic("r"));
+    topic.await_values("before", &expected);
+    for name in ["at", "before"] {
+        await_level(&daemon, name);
+    }
+    drain(&mut daemon);
+    let new = xadd("at", 101..=110);
+    expected.extend(xadd("before", 204..=206));
+    redis().command::<()>(plan.database, "XDEL at 101-0 102-0 103-0 104-0");
+    daemon.restart();
+    daemon.wait_ready();
+    topic.await_values("at", &new[4..]);
+    topic.await_values("before", &expected);
+    for name in ["at", "before"] {
+        await_level(&daemon, name);
+    }
+    assert_eq!(gaps(&daemon, "r"), causes(&[("deleted", 4)]));
+}

@@ -107,7 +107,21 @@ fn kafka_denies_and_slows_and_the_mirror_waits() {
     await_level(&daemon, "a");
     let told = "a broker's quota holds the producer back";
     eventually(SOON, "the quota is told", || daemon.log().contains(told));
-    assert_eq!(daemon.log().matches(told).count(), 1, "once");
+    let log = daemon.log();
+    assert_eq!(log.matches(told).count(), 1, "once");
+    let line = log.lines().find(|line| line.contains(told)).unwrap();
+    assert!(
+        line.contains("reason=\"kafka-quota\"") && line.contains("pause_ms="),
+        "{line}"
+    );
+    let cause = [("cause", "kafka")];
+    let held = daemon.metric("lockgate_mirror_throttled_seconds_total", &cause);
+    assert!(held > Some(0.0), "{held:?}");
+    let status = daemon.status().unwrap();
+    assert_eq!(
+        status["shards"][0]["state"]["name"], "running",
+        "slowed, not stopped"
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use lockgate::flags::FlagsWriter;
 use lockgate::migration::driver::now_ms;
+use lockgate::migration::gate::{Measure, Reading, Sample};
 use lockgate::migration::phase::{Course, Share, Step};
 use lockgate::migration::step::{Ask, Name, Outcome, Record, Refusal, State, Verb};
 use lockgate::migration::store::topic;
@@ -158,6 +159,80 @@ fn a_whole_cutover_and_back_again_on_real_stores() {
                 .iter()
                 .all(|record| !record.evidence.is_empty() && record.reason == WHY)
         );
+        running.stop().await;
+    });
+}
+
+#[test]
+fn a_whole_migration_from_shadow_to_done_on_real_stores() {
+    runtime().block_on(async {
+        let mut site = Site::new("done");
+        // The archive is for somebody to speak of.
+        site.real = &[Measure::Archive];
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        running.climb(&site, Step::CLEANUP).await;
+        running.at(Step::CLEANUP, Name::Steady).await;
+
+        // What blocks it, and what would open it, is in the plan and in the refusal.
+        let complete = async || {
+            let plan = running.plan(Verb::Complete).await.expect("a plan");
+            assert_eq!((plan.to, plan.way_back), (Step::DONE, None));
+            running.complete(&plan, &site.name).await
+        };
+        let archive = async |faults, total, since_ms| {
+            let sample = Sample {
+                measure: Measure::Archive,
+                reading: Reading::Counted {
+                    faults,
+                    total,
+                    since_ms,
+                },
+                at_ms: now_ms(),
+            };
+            let said = running.handle.ask(who(), Ask::Evidence(sample)).await;
+            said.expect("taken");
+        };
+        let refused = |why: &str, outcome: Result<(), Box<Refusal>>| {
+            let refusal = outcome.expect_err(why).to_string();
+            assert!(refusal.contains("archive"), "{refusal}");
+            assert!(refusal.contains(why), "{refusal}");
+        };
+        refused("lockgate evidence archive", complete().await);
+        archive(1, 61_220_408, now_ms()).await;
+        refused("1 of 61220408 do not", complete().await);
+        let before = running.state().expect("known").since_ms - 1;
+        archive(0, 61_220_408, before).await;
+        refused("from before this step on", complete().await);
+        archive(0, 0, now_ms()).await;
+        refused("there is none yet", complete().await);
+        running.at(Step::CLEANUP, Name::Steady).await;
+
+        archive(0, 61_220_408, now_ms()).await;
+        eventually_async(LONG, "it is completed", async || {
+            complete().await.map_err(|refusal| refusal.to_string())
+        })
+        .await;
+        running.at(Step::DONE, Name::Steady).await;
+        let fields = site.fields().await;
+        assert_eq!(
+            fields.get("kafka_buckets").map(String::as_str),
+            Some("1024")
+        );
+        let back = running.rollback(None).await.expect_err("for good");
+        assert!(matches!(*back, Refusal::NoWay { .. }), "{back}");
+
+        let state = running.state().expect("known");
+        let mut store = site.store("reader");
+        let journal = store.journal(1..=state.journal).await.expect("read");
+        let said: Vec<_> = journal
+            .iter()
+            .filter(|record| record.verb == Verb::Evidence)
+            .map(|record| (record.who.as_str(), record.note.as_str()))
+            .collect();
+        assert_eq!(said.len(), 4, "{said:?}");
+        assert!(said.iter().all(|(who, _)| *who == "ana"), "{said:?}");
+        assert!(said[0].1.contains("1 of 61220408"), "{said:?}");
         running.stop().await;
     });
 }

@@ -384,10 +384,23 @@ fn the_verbs_show_refuse_and_hold_with_the_exit_codes_that_scripts_rely_on() {
     let (code, text) = run(&["promote", "--dry-run"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("blocked by soak"), "{text}");
+    let (code, text) = run(&["promote", "--reason", "nobody is there to ask"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("a script says --yes"), "{text}");
     let (code, text) = run(&["promote", "--yes", "--reason", "the soak was clean"]);
     assert_eq!(code, Some(4), "{text}");
     let (code, text) = run(&["rollback", "--reason", "nothing was promoted"]);
     assert_eq!(code, Some(4), "{text}");
+    let (code, text) = run(&[
+        "rollback",
+        "--to",
+        "consumers",
+        "--reason",
+        "nothing was promoted",
+    ]);
+    assert_eq!(code, Some(4), "{text}");
+    let (code, text) = run(&["baseline", "record"]);
+    assert_eq!(code, Some(4), "no throughput was told: {text}");
     let (code, text) = run(&["hold", "--reason", "short"]);
     assert_eq!(code, Some(2), "{text}");
     let (code, text) = run(&["hold", "--reason", "nobody is watching"]);

@@ -11,7 +11,7 @@ use std::process::Command;
 use lockgate::failpoint;
 use serde_json::Value;
 
-use crate::harness::{Role, eventually, murmur3_x86_32, soak};
+use crate::harness::{Role, eventually, lockgate, murmur3_x86_32, soak};
 use crate::rig::{LONG, Random, pass};
 use live::Live;
 
@@ -138,7 +138,7 @@ fn killed_at_random_it_is_never_in_between() {
             let _ = live.api.rollback();
         }
         // At 200 entries a second this is up to a few evaluations, which is what the whole step takes.
-        pass(&live.load, random.below(50));
+        pass(live.load.as_ref().expect("it writes"), random.below(50));
         live.daemon.kill9();
         live.restart(None);
         before = whole(&mut live, &before);
@@ -166,6 +166,66 @@ fn dead_letters_take_the_consumers_back_to_redis() {
     });
     assert!(fired, "{journal:?}");
     assert_eq!(live.fields()["kafka_partitions_percent"], "0");
+}
+
+#[test]
+fn a_whole_migration_from_shadow_to_done() {
+    let mut live = Live::start("livedone");
+    for step in ["consumers:100", "ingress:50", "ingress:100", "cleanup"] {
+        live.promote().expect("it lives");
+        live.reach(step).expect("it lives");
+    }
+    // Whoever wrote to Redis has gone over to Kafka.
+    let written = live.load.take().expect("it writes").stop();
+    let url = live.daemon.url();
+    let run = |words: &[&str]| {
+        let output = lockgate(&[words, &["--url", &url]].concat());
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.code(), said)
+    };
+    let why = ["--reason", "the archive was read again"];
+    let name = live.rig.name.clone();
+    let complete = || run(&[&["complete", "--migration", &name][..], &why].concat());
+    let blocked = eventually(LONG, "the archive alone blocks it", || {
+        let (code, said) = complete();
+        let others = ["drained", "parity"];
+        let alone = others
+            .iter()
+            .all(|one| !said.contains(&format!("blocked by {one}")));
+        if alone { Ok((code, said)) } else { Err(said) }
+    });
+    assert_eq!(blocked.0, Some(4), "{}", blocked.1);
+    for needed in [
+        "way back: none",
+        "blocked by archive",
+        "lockgate evidence archive",
+    ] {
+        assert!(blocked.1.contains(needed), "{needed}: {}", blocked.1);
+    }
+    let entries = written.count;
+    let archive = |total: u64| {
+        let total = total.to_string();
+        run(&["evidence", "archive", "--faults", "0", "--total", &total])
+    };
+    let (code, said) = archive(entries - 1);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("is not whole"), "{said}");
+    let (code, said) = archive(entries);
+    assert_eq!(code, Some(0), "{said}");
+    eventually(LONG, "it is completed", || {
+        let (code, said) = complete();
+        if code == Some(0) { Ok(()) } else { Err(said) }
+    });
+    live.reach("done").expect("it lives");
+    let (_, status) = run(&["status"]);
+    assert!(status.contains("the migration is complete"), "{status}");
+    let (code, said) = run(&[&["rollback"][..], &why].concat());
+    assert_ne!(code, Some(0), "{said}");
+    let (_, journal) = run(&["journal"]);
+    assert!(
+        journal.contains(&format!("0 of {entries} entries")),
+        "{journal}"
+    );
 }
 
 /// The bucket of a key, by the test's own murmur3: the same for any language that follows docs/flags.md.

@@ -10,14 +10,14 @@ use crate::parity::hand::{Hand, Outgoing};
 use crate::parity::stage::{identified, text};
 use crate::rig::{LONG, Random, Rig, now_ms, pass, running_streams, shared_out};
 
-fn rig(what: &str) -> Rig<'static> {
+pub fn rig(what: &str) -> Rig<'static> {
     Rig {
         routes: "[parity]\nwindow = \"300ms\"\n".to_owned(),
         ..Rig::new(what)
     }
 }
 
-fn parity(daemon: &Daemon) -> Value {
+pub fn parity(daemon: &Daemon) -> Value {
     daemon
         .status()
         .map_or(Value::Null, |status| status["parity"].clone())
@@ -28,7 +28,7 @@ fn compared(daemon: &Daemon) -> u64 {
 }
 
 #[track_caller]
-fn await_parity(daemon: &Daemon, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+pub fn await_parity(daemon: &Daemon, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     eventually(LONG, what, || {
         let seen = parity(daemon);
         if holds(&seen) {
@@ -40,7 +40,7 @@ fn await_parity(daemon: &Daemon, what: &str, holds: impl Fn(&Value) -> bool) -> 
 }
 
 #[track_caller]
-fn await_level(daemon: &Daemon, entries: u64) -> Value {
+pub fn await_level(daemon: &Daemon, entries: u64) -> Value {
     await_parity(daemon, &format!("level over {entries}"), |seen| {
         seen["state"] == "level" && seen["compared"].as_u64() >= Some(entries)
     })
@@ -55,7 +55,7 @@ fn verified(daemon: &Daemon) -> Value {
     serde_json::from_slice(&printed.stdout).unwrap_or_else(|_| panic!("{printed:?}"))
 }
 
-fn twin(rig: &Rig<'_>, entry: &Entry) -> Outgoing {
+pub fn twin(rig: &Rig<'_>, entry: &Entry) -> Outgoing {
     identified(
         &entry.stream,
         entry.id,
@@ -379,7 +379,7 @@ fn marked(rig: &Rig<'_>) -> usize {
 
 /// What the auditors have counted, together, against a fresh verification.
 #[track_caller]
-fn assert_counts_are_verifys(daemons: &[&Daemon]) {
+pub fn assert_counts_are_verifys(daemons: &[&Daemon]) {
     let fresh = verified(daemons[0]);
     let counts = &fresh["counts"];
     eventually(
@@ -398,7 +398,9 @@ fn assert_counts_are_verifys(daemons: &[&Daemon]) {
                 }
             }
             for (side, name) in [("redis", "redis_entries"), ("kafka", "kafka_records")] {
-                let here = sum(&|one| &one["routes"]["messages"]["read"][side]);
+                let routes = all.iter().filter_map(|one| one["routes"].as_object());
+                let read = routes.flatten().map(|(_, route)| &route["read"][side]);
+                let here: u64 = read.filter_map(Value::as_u64).sum();
                 if Some(here) != counts[name].as_u64() {
                     differing.push(format!("{name}: {here} and {}", counts[name]));
                 }
@@ -446,6 +448,22 @@ fn after_a_takeover_no_window_is_skipped_and_none_counts_twice() {
         for daemon in [&first, &second] {
             await_parity(daemon, "both audit", |seen| seen["state"] == "level");
         }
+        eventually(
+            LONG,
+            "each says of how many of all shards it speaks",
+            || {
+                let metric = |name: &str| [&first, &second].map(|daemon| daemon.metric(name, &[]));
+                let audited = metric("lockgate_parity_audited_shards");
+                let sum: f64 = audited.iter().flatten().sum();
+                let all = metric("lockgate_parity_shards");
+                if sum == 4.0 && all == [Some(4.0); 2] && audited.iter().all(|one| *one < Some(4.0))
+                {
+                    Ok(())
+                } else {
+                    Err(format!("{audited:?} of {all:?}"))
+                }
+            },
+        );
         pass(&load, 1_000);
         if kill {
             first.kill9();

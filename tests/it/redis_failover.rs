@@ -62,7 +62,7 @@ impl Ids {
         Self(u64::try_from(since.as_millis()).unwrap() - 60_000)
     }
 
-    fn at(&self, n: u64) -> String {
+    pub fn at(&self, n: u64) -> String {
         format!("{}-0", self.0 + n)
     }
 

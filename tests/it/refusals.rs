@@ -27,6 +27,37 @@ fn await_shard(daemon: &Daemon, reason: &str) -> Value {
     })
 }
 
+/// A daemon as the user `mirror`, which says when it asks again for what it left out.
+fn as_mirror(plan: &Plan) -> Daemon {
+    plan.daemon_with(DaemonOptions {
+        env: vec![("LOCKGATE_REDIS__PASSWORD".to_owned(), "word".to_owned())],
+        arguments: ["--log-level", "info,lockgate::mirror::aside=debug"]
+            .map(str::to_owned)
+            .to_vec(),
+        ..DaemonOptions::default()
+    })
+}
+
+/// What is left out is asked for again and again, and not one term of the shard ends for it.
+#[track_caller]
+fn undisturbed(daemon: &Daemon, times: usize) {
+    let terms = |log: &str| log.matches("mirroring shard=").count();
+    let asked = |log: &str| log.matches("asked for what is left out").count();
+    let (before, was_asked) = eventually(SOON, "a term leaves something out", || {
+        let log = daemon.log();
+        (asked(&log) > 0).then(|| (terms(&log), asked(&log)))
+    });
+    eventually(SOON, "it is asked for again", || {
+        let now = asked(&daemon.log());
+        if now >= was_asked + times {
+            Ok(())
+        } else {
+            Err(now)
+        }
+    });
+    assert_eq!(terms(&daemon.log()), before, "{}", daemon.log());
+}
+
 /// Commands on a connection that outlives what they change.
 fn ask(connection: &mut redis::Connection, words: &str) {
     let mut words = words.split(' ');
@@ -140,15 +171,13 @@ fn a_stream_that_may_not_be_read_waits_alone() {
     let mut a = add(&server, 0, "a", "x", 10);
     let mut b = add(&server, 0, "b", "x", 10);
     let shut = add(&server, 0, "shut", "x", 10);
-    let daemon = plan.daemon_with(DaemonOptions {
-        env: vec![("LOCKGATE_REDIS__PASSWORD".to_owned(), "word".to_owned())],
-        ..DaemonOptions::default()
-    });
+    let daemon = as_mirror(&plan);
     println!("one that was never read");
     topic.await_values("a", &a);
     topic.await_values("b", &b);
     await_state(&daemon, "shut", "waiting", "redis-noperm");
     await_level(&daemon, "a");
+    undisturbed(&daemon, 3);
 
     println!("one that was read before");
     ask(&mut operator, "ACL SETUSER mirror resetkeys ~a ~lockgate:*");
@@ -189,10 +218,7 @@ fn a_database_that_may_not_be_selected_holds_up_no_other() {
     let b = add(&server, 0, "b:1", "x", 10);
     add(&server, 3, "c", "old", 10);
     add(&server, 3, "d:1", "old", 10);
-    let daemon = plan.daemon_with(DaemonOptions {
-        env: vec![("LOCKGATE_REDIS__PASSWORD".to_owned(), "word".to_owned())],
-        ..DaemonOptions::default()
-    });
+    let daemon = as_mirror(&plan);
     named.await_values("a", &a);
     globbed.await_values("b:1", &b);
     let waiting = await_state(&daemon, "c", "waiting", "redis-noperm");
@@ -200,6 +226,7 @@ fn a_database_that_may_not_be_selected_holds_up_no_other() {
     a.extend(add(&server, 0, "a", "new", 10));
     named.await_values("a", &a);
     await_level(&daemon, "a");
+    undisturbed(&daemon, 5);
 
     ask(&mut server.connection(0), "ACL SETUSER mirror +select");
     await_level(&daemon, "c");
@@ -212,6 +239,55 @@ fn a_database_that_may_not_be_selected_holds_up_no_other() {
     shutglob.await_values("d:1", &d);
     shutglob.await_values("d:2", &e);
     named.await_values("a", &a);
+}
+
+#[test]
+fn a_database_that_there_is_not_and_a_scan_that_is_refused_hold_up_no_named_stream() {
+    let server = RedisServer::start(RedisOptions {
+        users: vec!["user mirror on >word ~* &* +@all -scan".to_owned()],
+        ..RedisOptions::default()
+    });
+    let mut plan = Plan::on("beyond", &server, 4_000_000, kafka())
+        .route("mixed", &["a", "b:*"], "database = 0\n")
+        .route("late", &["c", "d:*"], "database = 0\nstart = \"latest\"\n")
+        .route("beyond", &["e"], "");
+    plan.redis_more = "username = \"mirror\"\n".to_owned();
+    let [mut mixed, mut late, _] = ["mixed", "late", "beyond"].map(|route| {
+        kafka().create_topic(&plan.topic(route), 1, &[]);
+        Topic::new(&plan.topic(route))
+    });
+    let mut a = add(&server, 0, "a", "x", 10);
+    let b = add(&server, 0, "b:1", "x", 10);
+    add(&server, 0, "c", "old", 10);
+    add(&server, 0, "d:1", "old", 10);
+    let daemon = as_mirror(&plan);
+    mixed.await_values("a", &a);
+    let waiting = await_state(&daemon, "e", "waiting", "redis-refused");
+    assert!(
+        waiting["last_error"]
+            .as_str()
+            .unwrap()
+            .contains("out of range"),
+        "{waiting}"
+    );
+    undisturbed(&daemon, 5);
+    eventually(SOON, "Redis is surveyed all the same", || {
+        daemon.status()?["redis"]["version"].as_str().map(drop)
+    });
+    // Of a route that does not begin with the earliest nothing is known to be old or new before the scan.
+    assert_eq!(crate::plan::stream(&daemon, "c"), None);
+    assert!(mixed.values_of("b:1").is_empty());
+
+    ask(&mut server.connection(0), "ACL SETUSER mirror +scan");
+    mixed.await_values("b:1", &b);
+    await_level(&daemon, "c");
+    await_level(&daemon, "d:1");
+    let c = add(&server, 0, "c", "new", 10);
+    let d = add(&server, 0, "d:1", "new", 10);
+    late.await_values("c", &c);
+    late.await_values("d:1", &d);
+    a.extend(add(&server, 0, "a", "new", 10));
+    mixed.await_values("a", &a);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn a_whole_run_reads_and_the_least_user_suffices() {
     let server = RedisServer::start(RedisOptions {
         users: vec![
             "user lockgate reset on >least resetchannels -@all +info +select +xread +xinfo|stream +xrange \
-             +xrevrange +scan +type +multi +exec +smismember +sadd +srem +eval +smembers +pttl +hmget +hgetall +hget +hset +hsetnx +get +set +del +publish \
+             +xrevrange +scan +type +multi +exec +smismember +sadd +eval +smembers +pttl +hmget +hgetall +hget +hset +hsetnx +get +set +del +publish \
              &lockgate:* %R~msg:* ~lockgate:*"
                 .to_owned(),
         ],

@@ -1,6 +1,8 @@
 //! The situations of an operator that need no ingress, brought about for real: what the status says then, in at most 80 columns.
 
-use crate::harness::{Daemon, KafkaCluster, eventually, kafka, lockgate_with, redis};
+use crate::harness::{
+    Daemon, KafkaCluster, RedisOptions, RedisServer, eventually, kafka, lockgate_with, redis,
+};
 use crate::operator::scenarios::parity::passed_over;
 use crate::operator::scenarios::steered::{await_step, put_at};
 use crate::plan::{Plan, SOON, add, await_level, drain};
@@ -145,4 +147,82 @@ fn frozen_by_an_inconsistency_and_back_at_redis() {
     daemon.restart();
     daemon.wait_ready();
     await_screen(&daemon, &says, &["GATES"], 5);
+}
+
+#[test]
+fn how_long_redis_can_hold_is_shown_while_kafka_is_away() {
+    let cluster = KafkaCluster::start(1);
+    let server = RedisServer::start(RedisOptions {
+        maxmemory: Some((512 << 20, "noeviction")),
+        ..RedisOptions::default()
+    });
+    let mut plan = Plan::on("situation-room", &server, 0, &cluster)
+        .route("capped", &["capped"], "")
+        .route("growing", &["growing"], "");
+    plan.more = QUICK.to_owned();
+    for route in ["capped", "growing"] {
+        cluster.create_topic(&plan.topic(route), 1, &[]);
+    }
+    add(&server, 0, "capped", "x", 2_000);
+    add(&server, 0, "growing", "x", 10);
+    let daemon = plan.daemon();
+    for name in ["capped", "growing"] {
+        await_level(&daemon, name);
+    }
+    let headroom = |daemon: &Daemon, route: &str| {
+        let labels = [("route", route)];
+        daemon.metric("lockgate_mirror_trim_headroom_seconds", &labels)
+    };
+    // Nothing is unmirrored: there is nothing to lose.
+    assert_eq!(headroom(&daemon, "capped"), Some(f64::INFINITY));
+    cluster.kill(0);
+
+    // One stream is trimmed at its front while it grows; the other only grows, and memory with it.
+    let filler = "y".repeat(40_000);
+    let mut connection = server.connection(0);
+    let mut produce = || {
+        let mut pipe = redis::pipe();
+        for command in [
+            "capped MAXLEN 2000 * data z",
+            &format!("growing * data {filler}"),
+        ] {
+            let mut xadd = redis::cmd("XADD");
+            command.split(' ').for_each(|word| {
+                xadd.arg(word);
+            });
+            pipe.add_command(xadd).ignore();
+        }
+        pipe.query::<()>(&mut connection).unwrap();
+    };
+    let soon =
+        |seconds: Option<f64>| seconds.is_some_and(|seconds| (0.0..86_400.0).contains(&seconds));
+    eventually(SOON, "trimming is in sight, and memory that fills", || {
+        produce();
+        let status = daemon.status().ok_or("no status")?;
+        let of = |name: &str| {
+            let all = status["streams"].as_array().unwrap();
+            let one = all.iter().find(|one| one["stream"] == name).unwrap();
+            one["trim_headroom_seconds"].as_f64()
+        };
+        let (capped, growing) = (of("capped"), of("growing"));
+        let (of_capped, of_growing) = (headroom(&daemon, "capped"), headroom(&daemon, "growing"));
+        let shown = status["trim"]["headroom_seconds"].as_f64();
+        let says = status["trim"]["says"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let all = [capped, growing, of_capped, of_growing, shown].map(soon);
+        // The stream that is trimmed goes first: 2 000 entries at the pace at which these come.
+        let trimmed = says.contains("capped trims what is not mirrored in about");
+        let full = says.contains("memory full in about");
+        if all == [true; 5] && (trimmed || full) && capped <= growing {
+            Ok(())
+        } else {
+            Err(format!(
+                "{says}: {capped:?} {growing:?} {of_capped:?} {of_growing:?} {shown:?}"
+            ))
+        }
+    });
+    let says = ["WAITING for kafka", "Redis holds it all: ", "in about"];
+    await_screen(&daemon, &says, &["not known", "nothing trims\n"], 5);
 }

@@ -90,9 +90,7 @@ pub const fn word(verdict: Verdict) -> (&'static str, Paint) {
 #[must_use]
 pub fn verdict(outcome: &Outcome) -> String {
     match outcome.verdict {
-        Verdict::Level => {
-            "every entry compared is in Kafka once, the same, in its place and order".to_owned()
-        }
+        Verdict::Level => level(outcome),
         Verdict::Apart => format!(
             "{} of {} compared: {}",
             grouped(outcome.counts.faults()),
@@ -104,6 +102,25 @@ pub fn verdict(outcome: &Outcome) -> String {
             .clone()
             .unwrap_or_else(|| "nothing could be compared".to_owned()),
     }
+}
+
+/// How much was compared stands in the sentence: one entry, or a few of many, show little of the others.
+fn level(outcome: &Outcome) -> String {
+    let (verified, total) = (outcome.counts.verified(), outcome.counts.total());
+    let each = "in Kafka once, the same, in place and order";
+    if outcome.sampled.is_some() {
+        let bound = outcome.lower_bound.unwrap_or(0.0);
+        let drawn = grouped(verified);
+        return format!(
+            "{drawn} drawn, each {each}: shows >= {} of all",
+            words::percent(bound)
+        );
+    }
+    if verified < total {
+        let (verified, total) = (grouped(verified), grouped(total));
+        return format!("{verified} of {total} compared, each {each}");
+    }
+    format!("all {} compared, each {each}", grouped(verified))
 }
 
 /// The verdict, in a word and in a sentence.
@@ -260,13 +277,28 @@ mod tests {
             &samples::level(),
             "\
 messages  = LEVEL                                           2026-03-12 14:04:00Z
-          every entry compared is in Kafka once, the same, in its place and
+          all 18,402,113 compared, each in Kafka once, the same, in place and
           order
 COMPARED  18,402,113 of 18,402,113 · 0 differ · 0 pending · 0 unverifiable
           match 18,402,113
 READ      18,402,113 entries of Redis · 18,402,113 records of Kafka · 16 streams
 BOUND     >= 99.99998 % are level, at 95 % confidence
 ",
+        );
+    }
+
+    #[test]
+    fn a_few_that_were_compared_are_not_called_all() {
+        let mut few = samples::level();
+        few.counts = Counts::level(1, 0);
+        few.counts.count(Class::Pending, 9_999);
+        let each = "in Kafka once, the same, in place and order";
+        assert_eq!(verdict(&few), format!("1 of 10,000 compared, each {each}"));
+        few.counts = Counts::level(3_000, 0);
+        (few.sampled, few.lower_bound) = (Some(0.05), Some(0.999_002));
+        assert_eq!(
+            verdict(&few),
+            format!("3,000 drawn, each {each}: shows >= 99.9 % of all")
         );
     }
 

@@ -15,6 +15,7 @@ pub fn lines(page: &mut Page, status: &Status, whole: bool) {
     match parity.state {
         ParityState::Level => {
             let level = format!("= level since {}", brief(age(status, &parity.since)));
+            let level = format!("{level}{}", partial(parity));
             if whole {
                 let text = format!("{level}{}", verified(parity));
                 page.line("PARITY", &text, Paint::Good);
@@ -24,8 +25,19 @@ pub fn lines(page: &mut Page, status: &Status, whole: bool) {
                 page.line("PARITY", &text, Paint::Good);
             }
         }
-        ParityState::Unknown => page.line("PARITY", &unknown(parity), Paint::Warn),
+        ParityState::Unknown => {
+            let text = format!("{}{}", unknown(parity), partial(parity));
+            page.line("PARITY", &text, Paint::Warn);
+        }
         ParityState::Apart => apart(page, status),
+    }
+}
+
+/// An instance speaks of its own shards alone: what the others see, they say.
+fn partial(parity: &ParityStatus) -> String {
+    match parity.shards_in_all.filter(|_| parity.is_partial()) {
+        Some(all) => format!(" · {} of {all} shards", parity.shards.len()),
+        None => String::new(),
     }
 }
 
@@ -70,10 +82,11 @@ fn apart(page: &mut Page, status: &Status) {
         .map(|(class, count)| format!("{} {class}", grouped(count)))
         .collect();
     let text = format!(
-        "≠ APART since {}: {} of {}",
+        "≠ APART since {}: {} of {}{}",
         hms(&parity.since),
         open.join(", "),
-        grouped(parity.compared)
+        grouped(parity.compared),
+        partial(parity)
     );
     page.line("PARITY", &text, Paint::Bad);
     for difference in parity.open_differences.iter().take(SPELLED_OUT) {

@@ -159,6 +159,18 @@ fn stores_apart() {
 }
 
 #[test]
+fn an_instance_that_has_not_all_shards_does_not_speak_for_all() {
+    let partial = |json: &mut serde_json::Value| {
+        json["parity"]["shards"] = serde_json::json!([0, 1]);
+        json["parity"]["shards_in_all"] = serde_json::json!(16);
+    };
+    let shown = text(&status(partial), PLAIN);
+    let line = "PARITY    = level since 4d02h · 2 of 16 shards";
+    assert!(shown.contains(line), "{shown}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 80));
+}
+
+#[test]
 fn parity_unknown() {
     looks(&status(unknown), PLAIN, UNKNOWN);
     assert_eq!(verdict(&status(unknown)), Exit::Unknown);

@@ -62,6 +62,10 @@ pub fn text(status: &Status, look: Look) -> String {
     if let Some(throttle) = throttle(status) {
         page.line("THROTTLE", &throttle, Paint::Plain);
     }
+    if let Some(why) = &status.tokens_trouble {
+        let text = format!("the file is not taken over: {why}; who could use the API still can");
+        page.line("TOKENS", &text, Paint::Warn);
+    }
     let speaks = |route: &&RouteStatus| look.streams || look.shards || route_is_ill(route);
     for route in status.routes.iter().filter(speaks) {
         page.line("ROUTE", &route_line(route), Paint::Plain);

@@ -30,9 +30,11 @@ pub fn families(status: &Status) -> Vec<Family> {
         families.extend(events(driver));
         families.extend(way_back(driver));
         families.push(clients(driver));
-        families.extend(groups(status));
+        families.push(pace(driver));
         families.extend(replicas(status));
     }
+    // Those at Redis each instance shows of its own streams; those at Kafka are known where it steers alone.
+    families.extend(groups(status));
     families
 }
 
@@ -165,11 +167,18 @@ fn groups(status: &Status) -> Vec<Family> {
         "lockgate_groups_lag_seconds",
         "Age of the oldest entry that a consumer group has not done, as its record is dated, 0 if there is none; absent where it is not known",
     );
-    let mut pace = gauge(
-        "lockgate_groups_throughput_baseline_ratio",
-        "Throughput of the application's groups, of the baseline's; absent without a baseline, or where nobody has told it lately",
+    let mut pending = gauge(
+        "lockgate_groups_pending_entries",
+        "Entries that a group at Redis was given and has not acknowledged, at this instance's streams; absent where it is not known",
     );
-    pace.add_known(&[], status.driver.throughput_ratio);
+    let mut oldest = gauge(
+        "lockgate_groups_pending_oldest_seconds",
+        "Age of the oldest entry that a group at Redis was given and has not acknowledged, 0 if there is none; absent where it is not known",
+    );
+    let mut processed = counter(
+        "lockgate_groups_processed_total",
+        "Entries that a group at Redis has done with, at this instance's streams",
+    );
     let mut uncommitted = gauge(
         "lockgate_groups_uncommitted_partitions",
         "Partitions that hold something and on which the group has committed nothing",
@@ -179,8 +188,21 @@ fn groups(status: &Status) -> Vec<Family> {
         lag.add_known(&labels, group.lag_entries.map(float));
         late.add_known(&labels, group.lag_seconds);
         uncommitted.add_known(&labels, group.uncommitted_partitions.map(float));
+        let group_alone = [("group", group.group.as_str())];
+        pending.add_known(&group_alone, group.pending_entries.map(float));
+        oldest.add_known(&group_alone, group.pending_oldest_seconds);
+        processed.add_known(&group_alone, group.processed.map(float));
     }
-    vec![lag, late, uncommitted, pace]
+    vec![lag, late, uncommitted, pending, oldest, processed]
+}
+
+fn pace(driver: &DriverStatus) -> Family {
+    let mut pace = gauge(
+        "lockgate_groups_throughput_baseline_ratio",
+        "Throughput of the application's groups, of the baseline's; absent without a baseline, or where nobody has told it lately",
+    );
+    pace.add_known(&[], driver.throughput_ratio);
+    pace
 }
 
 fn replicas(status: &Status) -> Vec<Family> {
@@ -196,13 +218,21 @@ fn replicas(status: &Status) -> Vec<Family> {
         "lockgate_kafka_under_min_isr_partitions",
         "Partitions with fewer replicas in sync than their topic's min.insync.replicas, which take no records; absent where a setting is not known",
     );
+    let mut disk = gauge(
+        "lockgate_kafka_disk_used_ratio",
+        "Share of its disk that the fullest broker uses, as a Prometheus or an application says; absent where nobody says it",
+    );
+    let mut behind = gauge(
+        "lockgate_kafka_replication_lag_seconds",
+        "How far the follower that is furthest behind is behind, as a Prometheus or an application says; absent where nobody says it",
+    );
     let mut probes = gauge(
         "lockgate_kafka_probe_success",
-        "1 while Kafka tells what it is asked, 0 where it refuses or does not answer; absent where there is no cause to ask",
+        "1 while this is told when asked for, by Kafka, or by a Prometheus (log_end, log_dirs); 0 where it is refused or not answered; absent where there is no cause to ask",
     );
     let mut answered = gauge(
         "lockgate_kafka_probe_timestamp_seconds",
-        "When Kafka last told what it was asked",
+        "When it last was told",
     );
     if let Some(kafka) = &status.kafka {
         for (probe, failed) in &kafka.probes {
@@ -215,8 +245,13 @@ fn replicas(status: &Status) -> Vec<Family> {
         under.add_known(&routed, kafka.under_replicated_partitions.map(float));
         offline.add_known(&routed, kafka.offline_partitions.map(float));
         starved.add_known(&routed, kafka.under_min_isr_partitions.map(float));
+        let all = [("scope", "all")];
+        under.add_known(&all, kafka.all_under_replicated_partitions.map(float));
+        offline.add_known(&all, kafka.all_offline_partitions.map(float));
+        disk.add_known(&[], kafka.disk_used_ratio);
+        behind.add_known(&[], kafka.replication_lag_seconds);
     }
-    vec![under, offline, starved, probes, answered]
+    vec![under, offline, starved, disk, behind, probes, answered]
 }
 
 fn clients(driver: &DriverStatus) -> Family {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Driver, as_flags, now_ms};
+use super::{Driver, Hears, as_flags, now_ms};
 use crate::failpoint;
 use crate::flags::Flags;
 use crate::migration::gate::millis;
@@ -23,7 +23,7 @@ impl Driver {
             }
             Action::Tell(told) => self.tell(as_flags(&told)).await,
             Action::Converge { version } => self.converged(version),
-            Action::Drain => self.drained(),
+            Action::Drain => self.drained(epoch, at),
         })
     }
 
@@ -56,8 +56,18 @@ impl Driver {
     }
 
     fn converged(&self, version: u64) -> Acted {
+        if self.hears != Hears::All {
+            return Acted::NotYet(
+                "what applications acknowledged, which Redis does not tell".to_owned(),
+            );
+        }
+        if let Some(name) = self.table.tells_less(version, self.parts.config.lease) {
+            return Acted::NotYet(format!(
+                "{name} to tell version {version} to those who ask it"
+            ));
+        }
         let now = now_ms();
-        let following = self.measurements.following(version, now);
+        let following = self.measurements.followers.following(version, now);
         if following.known == 0 {
             return Acted::NotYet(
                 "an application that follows the flags; none is known".to_owned(),
@@ -80,9 +90,11 @@ impl Driver {
     }
 
     /// All that was written before applications followed is in Kafka. Others go on writing meanwhile, so that the lag need not
-    /// be 0 at any moment: it is enough that the oldest entry that is not mirrored is younger than their change.
-    fn drained(&self) -> Acted {
+    /// be 0 at any moment: it is enough that all is mirrored that a look saw which was begun after their change.
+    fn drained(&mut self, epoch: u64, at: usize) -> Acted {
         let now = now_ms();
+        let same = self.draining.filter(|(of, _)| *of == (epoch, at));
+        let (_, draining_ms) = *self.draining.insert(same.unwrap_or(((epoch, at), now)));
         let config = &self.parts.config;
         let sight = self.table.sight.as_ref();
         let fresh = sight
@@ -94,18 +106,14 @@ impl Driver {
             Ok(left) => *left,
             Err(why) => return Acted::NotYet(format!("the mirror's lag: {why}")),
         };
-        let followed = self.measurements.following(0, now).last_ms;
-        let Some(followed_ms) = followed else {
-            return match left {
-                0 => Acted::Done,
-                _ => Acted::NotYet(format!("{left} entries to be mirrored")),
-            };
-        };
-        // What another instance saw before applications followed shows nothing of what they wrote last.
-        let since_ms = followed_ms.saturating_add(millis(config.settle));
+        // What was seen before applications followed shows nothing of what they wrote last: not even that nothing is left.
+        let followed_ms = self.measurements.followers.following(0, now).last_ms;
+        let since_ms = followed_ms
+            .unwrap_or(draining_ms)
+            .saturating_add(millis(config.settle));
         match sight.carried_ms {
             Some(carried_ms) if carried_ms > since_ms => Acted::Done,
-            _ if left == 0 => Acted::NotYet("every instance to look again".to_owned()),
+            _ if left == 0 => Acted::NotYet("every stream to be looked at again".to_owned()),
             _ => Acted::NotYet(format!("{left} entries to be mirrored")),
         }
     }

@@ -11,7 +11,7 @@ impl Driver {
             Request::Ask(who, ask, reply) => (reply, self.ask(who, ask).await),
             Request::Rehearse(who, step, reply) => (reply, self.rehearse(who, step).await),
             Request::Note(who, outcome, note) => {
-                drop(self.ask(who, Ask::Note { outcome, note }).await);
+                self.note(who, outcome, note).await;
                 return;
             }
             Request::Journal(after, most, reply) => {
@@ -33,7 +33,7 @@ impl Driver {
         Ok((records.map_err(|error| error.to_string())?, total))
     }
 
-    async fn ask(&mut self, who: Who, ask: Ask) -> Reply {
+    pub(super) async fn ask(&mut self, who: Who, ask: Ask) -> Reply {
         if self.machine.is_none() {
             let refusal = match &self.now.holder {
                 Some(holder) => Refusal::Elsewhere(holder.clone()),
@@ -102,7 +102,7 @@ impl Driver {
                 }
             }
             Action::Converge { .. } => {
-                let known = self.measurements.following(0, now_ms()).known;
+                let known = self.measurements.followers.following(0, now_ms()).known;
                 if known > 0 {
                     Ok(())
                 } else {

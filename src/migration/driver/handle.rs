@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::migration::gate::{Measure, Verdict};
 use crate::migration::measure::Measurements;
 use crate::migration::phase::Step;
-use crate::migration::step::{Answer, Ask, Outcome, Record, Refusal, State, Trouble, Who};
+use crate::migration::step::{Answer, Ask, Outcome, Record, Refusal, Said, State, Trouble, Who};
 
 /// What may be asked of the driver's task.
 pub enum Request {
@@ -43,6 +43,10 @@ pub struct View {
     pub margins: BTreeMap<Measure, Option<f64>>,
     /// Of the baseline's throughput.
     pub pace: Option<f64>,
+    /// Of the brokers, as a Prometheus or an application last said: the fullest one's share of its disk, and how many seconds a
+    /// follower is behind.
+    pub disk: Option<Said>,
+    pub replication: Option<Said>,
 }
 
 /// The outside's way to a driver.
@@ -65,8 +69,8 @@ impl Handle {
             .await
     }
 
-    /// Notes what was asked of Lockgate elsewhere. Only the one who steers keeps the journal: where this instance does not, or
-    /// is busy, the log alone has it.
+    /// Notes what was asked of this instance beside the migration: the one who steers takes it into the journal. Where this
+    /// instance is too busy to listen, the log alone has it.
     pub fn note(&self, who: Who, outcome: Outcome, note: String) {
         // The caller has logged it.
         let _ = self.requests.try_send(Request::Note(who, outcome, note));

@@ -4,10 +4,12 @@
 //! grows old by its stamps, and who mirrors everything still sees everything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::{Driver, now_ms};
+use crate::migration::gate::millis;
 use crate::migration::measure::{Heard, Look, Sight, Summary, Topics, summary};
 use crate::migration::store::Error;
 use crate::status::Status;
@@ -29,6 +31,10 @@ pub(super) struct Table {
     reached: bool,
     /// It was said that it cannot be.
     warned: bool,
+    /// The version of the flags that this instance shows, and the number of what was heard last before it did.
+    shown: (u64, u64),
+    /// The newest version of which all is kept that was heard before it was shown.
+    tells: Option<u64>,
     /// What all of it came to at the last look.
     pub(super) sight: Option<Sight>,
 }
@@ -52,6 +58,8 @@ impl Default for Table {
             silent: BTreeMap::new(),
             reached: false,
             warned: false,
+            shown: (0, 0),
+            tells: None,
             sight: None,
         }
     }
@@ -59,7 +67,7 @@ impl Default for Table {
 
 impl Driver {
     /// Says what this instance sees and hears what the others do. `answers`: Redis did, just now.
-    pub(super) async fn confer(&mut self, answers: bool) -> (Status, Sight) {
+    pub(super) async fn confer(&mut self, answers: bool) -> Sight {
         let mut heard = Ok(());
         if answers {
             let read = self.store.summaries().await;
@@ -85,7 +93,7 @@ impl Driver {
         let sight = look.together();
         self.measurements.route(sight.topics.clone());
         self.table.sight = Some(sight.clone());
-        (status, sight)
+        sight
     }
 
     fn own(&mut self, status: &Status) -> Summary {
@@ -97,7 +105,14 @@ impl Driver {
         });
         let own = summary(status, self.table.boot, heard, now_ms());
         let began = self.table.began(&own);
-        Summary { began, ..own }
+        let followers = &self.measurements.followers;
+        let (heard, kept) = (followers.heard_number(), followers.kept_number());
+        let tells = self.table.tells(self.flags.shown(), heard, kept);
+        Summary {
+            began,
+            tells,
+            ..own
+        }
     }
 
     fn mind(&mut self, trouble: Option<Error>) {
@@ -130,6 +145,10 @@ impl Driver {
 }
 
 impl Table {
+    pub(super) const fn boot(&self) -> u64 {
+        self.boot
+    }
+
     fn began(&mut self, own: &Summary) -> Option<Heard> {
         if let (Began::Nothing, Some(heard)) = (self.began, own.heard) {
             let unmoved = own.entries == 0 && own.dead == 0;
@@ -143,6 +162,29 @@ impl Table {
             Began::At(heard) => Some(heard),
             Began::Nothing | Began::Late => None,
         }
+    }
+
+    /// The version that is told here, once all is kept that was heard while an older one was.
+    fn tells(&mut self, shown: Option<u64>, heard: u64, kept: u64) -> Option<u64> {
+        if let Some(version) = shown.filter(|version| *version != self.shown.0) {
+            self.shown = (version, heard);
+        }
+        if shown.is_some() && kept >= self.shown.1 {
+            self.tells = Some(self.shown.0);
+        }
+        self.tells
+    }
+
+    /// One that is heard of now and may still tell those who ask it an older version, or knows of one that others do not.
+    pub(super) fn tells_less(&self, version: u64, limit: Duration) -> Option<&str> {
+        let now = now_ms();
+        let mut others = self.others.iter().filter(|(_, said)| {
+            let heard = said.heard.filter(|heard| heard.boot == self.boot);
+            let age = heard.map(|heard| now.saturating_sub(heard.at_ms));
+            age.is_some_and(|age| age <= millis(limit))
+        });
+        let less = others.find(|(_, said)| said.tells.is_none_or(|tells| tells < version));
+        less.map(|(name, _)| name.as_str())
     }
 
     /// Those who have said nothing new for long.
@@ -169,5 +211,44 @@ fn told(own: &Summary) -> Summary {
     Summary {
         topics: own.topics.clone().filter(few),
         ..own.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_told_once_all_is_kept_that_was_heard_before_it() {
+        let mut table = Table::default();
+        assert_eq!(table.tells(None, 0, 0), None);
+        assert_eq!(table.tells(Some(4), 2, 2), Some(4));
+        assert_eq!(table.tells(Some(5), 9, 8), Some(4), "one is not kept yet");
+        assert_eq!(table.tells(Some(5), 30, 9), Some(5), "later ones saw it");
+    }
+
+    #[test]
+    fn one_who_tells_less_is_named_while_it_is_heard_of() {
+        let mut table = Table::default();
+        let other = |boot, age_ms, tells| {
+            let heard = Some(Heard {
+                boot,
+                at_ms: now_ms() - age_ms,
+            });
+            let board = crate::status::Board::new("demo", "b", [("r", "t")]);
+            let said = summary(&board.snapshot(), 9, heard, now_ms());
+            Summary { tells, ..said }
+        };
+        let limit = Duration::from_secs(60);
+        for (said, named) in [
+            (other(table.boot, 0, Some(4)), Some("b")),
+            (other(table.boot, 0, None), Some("b")),
+            (other(table.boot, 0, Some(5)), None),
+            (other(table.boot, 600_000, Some(4)), None),
+            (other(table.boot.wrapping_add(1), 0, Some(4)), None),
+        ] {
+            table.others = [("b".to_owned(), said)].into();
+            assert_eq!(table.tells_less(5, limit), named);
+        }
     }
 }

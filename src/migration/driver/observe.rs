@@ -2,23 +2,21 @@
 
 use tracing::warn;
 
-use super::{Driver, flags, now_ms};
-use crate::flags::{acknowledgements, clients};
+use super::{Driver, Hears, now_ms};
 use crate::migration::gate::{Measure, Reading, Sample, millis};
 use crate::migration::measure::{Sight, wellness};
 use crate::migration::step::{Machine, Observation};
-use crate::status::Status;
 
 impl Driver {
     /// What is measured now, with what was pushed.
-    pub(super) fn observe(&mut self, status: &Status, sight: Sight) -> Observation {
+    pub(super) fn observe(&mut self, sight: Sight) -> Observation {
         let now = now_ms();
         for sample in samples(&sight, now) {
             self.measurements.put(sample);
         }
         let stored = self.machine.as_ref().and_then(Machine::stored);
         let told = stored.map_or(0, |state| state.told.version);
-        let following = self.measurements.following(told, now);
+        let following = self.measurements.followers.following(told, now);
         self.measurements.put(Sample {
             measure: Measure::Clients,
             reading: Reading::Counted {
@@ -34,7 +32,7 @@ impl Driver {
         let samples = self.measurements.all();
         let freshness = millis(self.parts.config.evidence_freshness);
         Observation {
-            wellness: Some(wellness(status, &samples, freshness, now)),
+            wellness: Some(wellness(&sight.kafka, &samples, freshness, now)),
             counts: Some(sight.counts),
             samples,
             converge_ms: following
@@ -44,33 +42,25 @@ impl Driver {
         }
     }
 
-    /// Takes in what applications acknowledged in Redis. Where it cannot be read, those that are known stay so for their
-    /// lifetime and no longer.
-    pub(super) async fn hear(&mut self) {
-        let Some(told) = self.machine.as_ref().and_then(Machine::stored).map(flags) else {
-            return;
-        };
-        let (names, keys) = (
-            clients(&self.parts.migration),
-            acknowledgements(&self.parts.migration),
-        );
-        let heard = match self.store.connection().await {
-            Ok(connection) => connection.acknowledged(&names, &keys).await,
-            Err(error) => Err(error),
-        };
-        match heard {
-            Ok(heard) => {
-                self.deaf = false;
-                for one in heard {
-                    self.measurements.heard(&one, told.version, now_ms());
-                }
+    /// Takes in what applications acknowledged, in Redis or to any instance, while `told` is the newest version. Where it cannot
+    /// be read, those that are known stay so for their lifetime, and nobody is said to follow.
+    pub(super) async fn hear(&mut self, told: u64) {
+        let heard = self.store.acknowledged().await;
+        match &heard {
+            Ok(all) => {
+                let followers = &self.measurements.followers;
+                followers.heard(all, told, now_ms());
             }
-            Err(error) if !self.deaf => {
-                self.deaf = true;
+            Err(error) if self.hears != Hears::Nothing => {
                 warn!(%error, "acknowledgements in Redis cannot be read");
             }
             Err(_) => {}
         }
+        self.hears = if heard.is_ok() {
+            Hears::All
+        } else {
+            Hears::Nothing
+        };
     }
 }
 

@@ -6,7 +6,7 @@
 
 use tracing::{info, warn};
 
-use super::{Driver, TAIL, flags};
+use super::{Driver, Hears, TAIL, flags};
 use crate::migration::step::{Acted, Event, Machine, State};
 use crate::migration::store::{Copy, Error};
 
@@ -29,6 +29,17 @@ impl Driver {
             self.read_copy();
             return;
         }
+        let known = stored.as_ref().map(|(state, _)| state);
+        let known = known.or(copy.as_ref().and_then(Option::as_ref));
+        let (last, told) = (
+            known.map(|state| state.journal),
+            known.map(|state| state.told.version),
+        );
+        // What others heard is known before anything that waits for applications goes on.
+        self.hears = Hears::NotYet;
+        if let Some(told) = told {
+            self.hear(told).await;
+        }
         let (salt, parts) = (rand::random(), &self.parts);
         let machine = Machine::new(
             parts.config.clone(),
@@ -38,9 +49,7 @@ impl Driver {
         );
         self.machine = Some(machine.remembering(self.furthest.clone()));
         info!("this instance steers the migration");
-        let known = stored.as_ref().map(|(state, _)| state);
-        let known = known.or(copy.as_ref().and_then(Option::as_ref));
-        if let Some(last) = known.map(|state| state.journal) {
+        if let Some(last) = last {
             self.recall(last).await;
         }
         if let Some(copy) = copy {

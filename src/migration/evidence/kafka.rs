@@ -102,9 +102,11 @@ impl Looks {
 
     /// What the brokers' metadata says, for the status.
     async fn brokers(&self, layouts: &Layouts) -> KafkaStatus {
-        let asked = self.admin.brokers().await;
-        let up = asked.map(|found| found.iter().map(|one| one.id).collect::<BTreeSet<i32>>());
-        let up = up.ok();
+        let asked = self.admin.cluster().await.ok();
+        let up = asked.as_ref().map(|found| {
+            let up = found.brokers.iter().map(|one| one.id);
+            up.collect::<BTreeSet<i32>>()
+        });
         let partitions = || layouts.values().flat_map(|topic| &topic.partitions);
         let replicas = partitions().flat_map(|partition| partition.replicas.iter().copied());
         let all = up.as_ref().map(|up| {
@@ -123,6 +125,8 @@ impl Looks {
             under_replicated_partitions: known.then(|| lacks(layouts)),
             offline_partitions: known.then_some(offline),
             under_min_isr_partitions: starved(layouts, &self.minimums.borrow()),
+            all_under_replicated_partitions: asked.as_ref().map(|found| found.under_replicated),
+            all_offline_partitions: asked.as_ref().map(|found| found.offline),
             ..KafkaStatus::default()
         }
     }
@@ -299,9 +303,7 @@ fn starved(layouts: &Layouts, minimums: &Minimums) -> Option<u64> {
 
 fn lacks(layouts: &Layouts) -> u64 {
     let partitions = layouts.values().flat_map(|topic| &topic.partitions);
-    let lacking = partitions.filter(|partition| {
-        partition.leader.is_none() || partition.in_sync.len() < partition.replicas.len()
-    });
+    let lacking = partitions.filter(|partition| partition.lacks_a_replica());
     lacking.count() as u64
 }
 

@@ -101,7 +101,9 @@ impl GateName {
                 "lockgate rollback --dry-run --to STEP proves the way back from the next step"
             }
             Self::Drained => "wait until both mirrors are level",
-            Self::Archive => "archive the streams and let the archive be read again",
+            Self::Archive => {
+                "archive the streams, read the archive again, and say what was found: lockgate evidence archive --faults N --total N"
+            }
         }
     }
 }

@@ -167,6 +167,22 @@ fn parity_is_a_share_with_a_floor() {
     );
 }
 
+/// One-sided, Clopper and Pearson: 0.05^(1/2995) > 0.999.
+#[test]
+fn parity_without_a_fault_takes_2995_entries_to_show_and_nothing_compared_shows_nothing() {
+    let gate = of(Step::SHADOW, GateName::Parity);
+    let judged = |faults, total| gate.judge(&counted(faults, total), FRESH, NOW);
+    assert!(judged(0, 2_995).opens());
+    let few = judged(0, 2_994);
+    assert_eq!(
+        (few.verdict, few.needed),
+        (Answer::Inconclusive, Some(2_995))
+    );
+    assert_eq!(judged(1, 2_995).verdict, Answer::Inconclusive);
+    // Windows that hold nothing, and entries of which nothing can be said, count as none.
+    assert_eq!(judged(0, 0).verdict, Answer::Inconclusive);
+}
+
 #[test]
 fn one_that_does_not_follow_fails_and_none_shows_nothing() {
     let gate = of(Step::SHADOW, GateName::Clients);

@@ -44,6 +44,9 @@ pub struct Summary {
     pub shards: BTreeMap<u32, Option<u64>>,
     /// Age of the oldest entry that is not mirrored.
     pub lag_seconds: Option<f64>,
+    /// All that its streams held so long before this was said is mirrored, by looks alone.
+    #[serde(default)]
+    pub carried_seconds: Option<f64>,
     pub entries: u64,
     pub dead: u64,
     /// The shards that its findings speak of.
@@ -53,6 +56,12 @@ pub struct Summary {
     pub parity: Result<Compared, String>,
     /// Where routes lead whose topics depend on their streams; `None`: too many to be told.
     pub topics: Option<Topics>,
+    /// Whether Kafka answers it; `None`: it has not asked yet, or is of a version that does not say.
+    #[serde(default)]
+    pub kafka: Option<bool>,
+    /// The version of the flags that it tells, where all is kept in Redis that it heard of applications before it did.
+    #[serde(default)]
+    pub tells: Option<u64>,
 }
 
 /// A stamp of one process.
@@ -83,11 +92,13 @@ pub struct Sight {
     pub lag_seconds: Option<f64>,
     /// Nothing of the lag was seen before this.
     pub at_ms: i64,
-    /// All entries that were added before this are mirrored.
+    /// All entries that were added before this are mirrored, whatever their ids say.
     pub carried_ms: Option<i64>,
     pub inconsistency: Reading,
     pub counts: Counts,
     pub topics: Result<Topics, String>,
+    /// Whether Kafka answers all who mirror, and the one who steers.
+    pub kafka: Result<bool, String>,
 }
 
 /// A summary that speaks of now.
@@ -114,6 +125,7 @@ impl Look<'_> {
             at_ms: at_ms.unwrap_or(self.now_ms),
             inconsistency: inconsistency(&voices, &parity),
             topics: whole.clone().and_then(|()| topics(&voices)),
+            kafka: self.kafka(&voices),
             lag,
             counts: Counts {
                 processes: self.processes(),
@@ -215,6 +227,25 @@ impl Look<'_> {
         Ok(sum)
     }
 
+    /// One whom Kafka does not answer is enough: what that one mirrors stands still.
+    fn kafka(&self, voices: &[Voice<'_>]) -> Result<bool, String> {
+        let concerned = || {
+            let voices = voices.iter();
+            voices.filter(|voice| voice.name == self.name || !voice.said.shards.is_empty())
+        };
+        if concerned().any(|voice| voice.said.kafka == Some(false)) {
+            return Ok(false);
+        }
+        match concerned().find(|voice| voice.said.kafka.is_none()) {
+            Some(voice) if voice.name == self.name => Err("Kafka was not asked yet".to_owned()),
+            Some(voice) => Err(format!(
+                "{} does not say whether Kafka answers it",
+                voice.name
+            )),
+            None => Ok(true),
+        }
+    }
+
     fn processes(&self) -> BTreeMap<u64, Process> {
         let all = self.others().map(|(_, said)| said).chain([self.own]);
         let process = |said: &Summary| Process {
@@ -246,7 +277,7 @@ fn oldest(voices: &[Voice<'_>]) -> Option<f64> {
 fn carried(voices: &[Voice<'_>]) -> Option<i64> {
     let each = voices.iter().map(|voice| {
         #[expect(clippy::cast_possible_truncation, reason = "saturates")]
-        let age = (voice.said.lag_seconds? * 1_000.0).ceil() as i64;
+        let age = (voice.said.carried_seconds? * 1_000.0).ceil() as i64;
         Some(voice.after_ms.saturating_sub(age))
     });
     each.collect::<Option<Vec<i64>>>()?.into_iter().min()

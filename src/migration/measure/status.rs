@@ -12,6 +12,7 @@ use crate::status::{ParityState, ParityStatus, Reason, ShardStatus, Status};
 #[must_use]
 pub fn summary(status: &Status, boot: u64, heard: Option<Heard>, at_ms: i64) -> Summary {
     let own: Vec<&ShardStatus> = status.shards.iter().filter(|shard| is_own(shard)).collect();
+    let carried: Option<Vec<f64>> = own.iter().map(|shard| shard.carried_seconds).collect();
     let ages: Option<Vec<f64>> = own.iter().map(|shard| shard.lag_seconds).collect();
     let parity = &status.parity;
     Summary {
@@ -21,6 +22,7 @@ pub fn summary(status: &Status, boot: u64, heard: Option<Heard>, at_ms: i64) -> 
         heard,
         began: None,
         lag_seconds: ages.map(|ages| ages.into_iter().fold(0.0, f64::max)),
+        carried_seconds: carried.map(|ages| ages.into_iter().fold(0.0, f64::max)),
         shards: own
             .iter()
             .map(|shard| (shard.shard, shard.lag_entries))
@@ -38,6 +40,8 @@ pub fn summary(status: &Status, boot: u64, heard: Option<Heard>, at_ms: i64) -> 
             .sum(),
         parity: compared(parity),
         topics: Some(captured(status)),
+        kafka: status.edges.get("kafka").and_then(|edge| edge.up),
+        tells: None,
     }
 }
 
@@ -96,17 +100,21 @@ fn captured(status: &Status) -> Topics {
 
 /// Whether Kafka answers and every routed partition has its replicas; `freshness_ms` as for every evidence.
 #[must_use]
-pub fn wellness(status: &Status, samples: &[Sample], freshness_ms: i64, now_ms: i64) -> Wellness {
-    let up = status.edges.get("kafka").and_then(|edge| edge.up);
+pub fn wellness(
+    kafka: &Result<bool, String>,
+    samples: &[Sample],
+    freshness_ms: i64,
+    now_ms: i64,
+) -> Wellness {
     let lacking = samples.iter().find(|sample| {
         sample.measure == Measure::UnderReplicated
             && now_ms.saturating_sub(sample.at_ms) <= freshness_ms
     });
-    match (up, lacking.map(|sample| &sample.reading)) {
-        (Some(false), _) => Wellness::Unwell,
+    match (kafka, lacking.map(|sample| &sample.reading)) {
+        (Ok(false), _) => Wellness::Unwell,
         (_, Some(Reading::Value(lacking))) if *lacking > 0.0 => Wellness::Unwell,
-        (Some(true), Some(Reading::Value(_))) => Wellness::Well,
-        (None, _) => Wellness::Unknown("Kafka was not asked yet".to_owned()),
+        (Ok(true), Some(Reading::Value(_))) => Wellness::Well,
+        (Err(why), _) => Wellness::Unknown(why.clone()),
         (_, Some(Reading::Unknown(why))) => Wellness::Unknown(why.clone()),
         (_, Some(Reading::Counted { .. }) | None) => {
             Wellness::Unknown("the routed partitions were not looked at yet".to_owned())
@@ -119,10 +127,6 @@ mod tests {
     use super::*;
     use crate::status::Board;
 
-    fn board() -> Board {
-        Board::new("demo", "a", [("r", "t")])
-    }
-
     fn lacking(reading: Reading, at_ms: i64) -> [Sample; 1] {
         [Sample {
             measure: Measure::UnderReplicated,
@@ -133,42 +137,41 @@ mod tests {
 
     #[test]
     fn kafka_out_of_reach_or_a_partition_without_a_replica_is_a_trouble() {
-        let well = board();
-        well.edge_up("kafka");
-        let seen = |board: &Board, value| {
-            wellness(
-                &board.snapshot(),
-                &lacking(Reading::Value(value), 1_000),
-                15_000,
-                9_000,
-            )
+        let seen = |up, value| {
+            let lacking = lacking(Reading::Value(value), 1_000);
+            wellness(&Ok(up), &lacking, 15_000, 9_000)
         };
-        assert_eq!(seen(&well, 0.0), Wellness::Well);
-        assert_eq!(seen(&well, 1.0), Wellness::Unwell);
-        let down = board();
-        down.edge_error("kafka", "connect", "refused".to_owned(), true);
-        assert_eq!(seen(&down, 0.0), Wellness::Unwell);
+        assert_eq!(seen(true, 0.0), Wellness::Well);
+        assert_eq!(seen(true, 1.0), Wellness::Unwell);
+        assert_eq!(seen(false, 0.0), Wellness::Unwell);
         // Whoever cannot be reached cannot be asked for its replicas either.
-        assert_eq!(
-            wellness(&down.snapshot(), &[], 15_000, 9_000),
-            Wellness::Unwell
-        );
+        assert_eq!(wellness(&Ok(false), &[], 15_000, 9_000), Wellness::Unwell);
     }
 
     #[test]
     fn what_was_not_looked_at_lately_is_neither_well_nor_a_trouble() {
-        let up = board();
-        up.edge_up("kafka");
-        let of = |samples: &[Sample], board: &Board| {
-            let seen = wellness(&board.snapshot(), samples, 15_000, 20_000);
+        let of = |samples: &[Sample], kafka: &Result<bool, String>| {
+            let seen = wellness(kafka, samples, 15_000, 20_000);
             assert!(matches!(seen, Wellness::Unknown(_)), "{seen:?}");
         };
-        of(&[], &up);
-        of(&lacking(Reading::Value(1.0), 1_000), &up);
+        of(&[], &Ok(true));
+        of(&lacking(Reading::Value(1.0), 1_000), &Ok(true));
         of(
             &lacking(Reading::Unknown("no answer".to_owned()), 19_000),
-            &up,
+            &Ok(true),
         );
-        of(&lacking(Reading::Value(0.0), 19_000), &board());
+        let unasked = Err("Kafka was not asked yet".to_owned());
+        of(&lacking(Reading::Value(0.0), 19_000), &unasked);
+    }
+
+    #[test]
+    fn an_instance_says_whether_kafka_answers_it() {
+        let board = Board::new("demo", "a", [("r", "t")]);
+        let said = |board: &Board| summary(&board.snapshot(), 1, None, 0).kafka;
+        assert_eq!(said(&board), None);
+        board.edge_error("kafka", "connect", "refused".to_owned(), true);
+        assert_eq!(said(&board), Some(false));
+        board.edge_up("kafka");
+        assert_eq!(said(&board), Some(true));
     }
 }

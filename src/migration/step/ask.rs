@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::refusal::{Refusal, Verdictless, reasoned};
 use super::state::{Direction, Rehearsal, Verb};
 use super::{Command, Machine, Outcome, Who};
-use crate::migration::gate::{Sample, Verdict, millis};
+use crate::migration::gate::{Measure, Reading, Sample, Verdict, millis};
 use crate::migration::phase::Step;
 
 /// What is asked.
@@ -43,7 +43,7 @@ pub enum Ask {
     },
     /// Record how Redis alone does.
     Baseline,
-    /// Something that the one who asks has measured. It is not journaled, and not lost with this process.
+    /// Something that the one who asks has measured. It is not lost with this process, and only the archive's is journaled.
     Evidence(Sample),
     /// Note what was asked of Lockgate elsewhere, and what came of it.
     Note {
@@ -131,7 +131,13 @@ impl Machine {
                 self.rehearsed(who, step, proof, now_ms)?;
             }
             Ask::Baseline => self.baseline(who, now_ms)?,
-            Ask::Evidence(sample) => self.hear(sample),
+            Ask::Evidence(sample) => {
+                if let Some(said) = for_good(&sample) {
+                    let step = self.state.step;
+                    self.note(who, Verb::Evidence, step, "", Outcome::Done, &said, now_ms);
+                }
+                self.hear(sample);
+            }
             Ask::Note { outcome, note } => {
                 let step = self.state.step;
                 self.note(who, Verb::Call, step, "", outcome, &note, now_ms);
@@ -223,6 +229,16 @@ impl Machine {
             record.evidence = verdicts;
         }
         Ok(())
+    }
+}
+
+/// What a step that cannot be taken back rests on, for its record: who said it has to be found later.
+fn for_good(sample: &Sample) -> Option<String> {
+    match (sample.measure, &sample.reading) {
+        (Measure::Archive, Reading::Counted { faults, total, .. }) => Some(format!(
+            "the archive was read again: {faults} of {total} entries are not as they were"
+        )),
+        _ => None,
     }
 }
 

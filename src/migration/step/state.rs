@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::lineage::Lineage;
 use super::tally::{Lot, Reached, Tally};
-use crate::migration::gate::{GateName, Held, Measure, Sample};
+use crate::migration::gate::{GateName, Held, Measure, Reading, Sample};
 use crate::migration::phase::{Share, Step};
 use crate::migration::tripwire::Trip;
 
@@ -206,6 +206,9 @@ pub struct Baseline {
     pub throughput: f64,
     /// Share of writes that the application knew already, where it reports that.
     pub duplicate_hits: Option<f64>,
+    /// Latency and lag as they were then, for people to hold against what comes later.
+    #[serde(default)]
+    pub beside: BTreeMap<Measure, Reading>,
 }
 
 /// The word for where the driver stands.

@@ -8,6 +8,7 @@ mod world;
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::migration::gate::Reading;
 use world::{Dice, WHY, Weather, World, redis_only};
 
 fn calm(step: Step) -> World {
@@ -424,6 +425,23 @@ fn what_stops_or_takes_back_is_journaled_with_the_gates_as_they_stood() {
 }
 
 #[test]
+fn a_freeze_that_came_upon_a_hold_is_lifted_alone() {
+    let mut world = calm(Step::ingress(50));
+    let (hold, resume) = stop(WHY);
+    let ask = |world: &mut World, what: Ask, verb| {
+        let answer = world.ask(0, what, verb).expect("answered");
+        answer.expect("accepted");
+        world.state().name()
+    };
+    ask(&mut world, hold, "hold");
+    world.observe(0, Weather::Bad(Measure::Inconsistency));
+    world.finish(0);
+    assert_eq!(world.state().name(), Name::Frozen);
+    assert_eq!(ask(&mut world, resume.clone(), "resume"), Name::Held);
+    assert_eq!(ask(&mut world, resume, "resume"), Name::Steady);
+}
+
+#[test]
 fn inconsistency_freezes_and_leaves_redis_alone_serving() {
     let mut world = calm(Step::ingress(50));
     world.observe(0, Weather::Bad(Measure::Inconsistency));
@@ -698,4 +716,44 @@ fn pace_is_a_share_of_the_baseline_and_needs_both_and_fresh() {
     assert_eq!(machine.pace(at_ms + 15_001), None, "told too long ago");
     machine.state.baseline = None;
     assert_eq!(machine.pace(at_ms), None, "nothing to hold it against");
+}
+
+#[test]
+fn a_baseline_keeps_what_is_known_of_latency_and_lag_and_nothing_old() {
+    let mut world = calm(Step::SHADOW);
+    let at_ms = world.now_ms;
+    let sample = |measure, reading, at_ms| Sample {
+        measure,
+        reading,
+        at_ms,
+    };
+    let counted = Reading::Counted {
+        faults: 3,
+        total: 2_000,
+        since_ms: at_ms,
+    };
+    let observation = Observation {
+        samples: vec![
+            sample(Measure::Throughput, Reading::Value(400.0), at_ms),
+            sample(Measure::MirrorLag, Reading::Value(7.0), at_ms),
+            sample(Measure::EndToEnd, counted.clone(), at_ms),
+            sample(Measure::WriteLatency, counted.clone(), at_ms - 15_001),
+            sample(
+                Measure::AddedLatency,
+                Reading::Unknown(WHY.to_owned()),
+                at_ms,
+            ),
+        ],
+        ..Observation::default()
+    };
+    world.give(0, Event::Observed(observation), "observed");
+    world.ask(0, Ask::Baseline, "baseline");
+    let baseline = world.state().baseline.clone().expect("recorded");
+    assert_eq!(
+        baseline.beside.into_iter().collect::<Vec<_>>(),
+        [
+            (Measure::MirrorLag, Reading::Value(7.0)),
+            (Measure::EndToEnd, counted),
+        ]
+    );
 }

@@ -8,7 +8,7 @@ use super::tally::{Counts, Wellness};
 use super::{Machine, Outcome};
 use crate::config::migration::Action as Reaction;
 use crate::migration::gate::{
-    Evidence, Gate, GateName, Held, Kind, Measure, Reading, Sample, Verdict, gates,
+    Evidence, Gate, GateName, Held, Kind, Measure, Reading, Sample, Verdict, gates, millis,
 };
 use crate::migration::phase::Step;
 use crate::migration::tripwire::{Tripwire, tripwires};
@@ -200,13 +200,18 @@ impl Machine {
         gates(&self.config, &self.course, state.step)
             .iter()
             .map(|gate| {
-                gate.judge(
-                    &self.evidence(state, gate, now_ms),
-                    self.freshness_ms(),
-                    now_ms,
-                )
+                let freshness = self.freshness_of(gate.name);
+                gate.judge(&self.evidence(state, gate, now_ms), freshness, now_ms)
             })
             .collect()
+    }
+
+    /// An archive is read once, and stays as it was found for longer than what changes by the second.
+    fn freshness_of(&self, gate: GateName) -> i64 {
+        match gate {
+            GateName::Archive => millis(self.config.gates.archive_age),
+            _ => self.freshness_ms(),
+        }
     }
 
     fn evidence(&self, state: &State, gate: &Gate, now_ms: i64) -> Evidence {
@@ -227,7 +232,7 @@ impl Machine {
                 };
                 let mut reading = relative(state, sample);
                 if let Reading::Counted { since_ms, .. } = reading
-                    && gate.kind == Kind::Share
+                    && (gate.kind == Kind::Share || name == GateName::Archive)
                     && since_ms < state.since_ms
                 {
                     reading =
@@ -285,6 +290,33 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// What is known of a value that others measure; `None`: nobody was asked, and nobody has said anything.
+    #[must_use]
+    pub fn said_of(&self, measure: Measure, now_ms: i64) -> Option<Said> {
+        let sample = self.sample(measure, now_ms)?;
+        let fresh = now_ms.saturating_sub(sample.at_ms) <= self.freshness_ms();
+        let value = match &sample.reading {
+            Reading::Unknown(why) => Err(why.clone()),
+            Reading::Value(value) if !value.is_finite() => Err("it is no number".to_owned()),
+            Reading::Value(value) if fresh => Ok(*value),
+            Reading::Value(_) => Err("the last evidence is too old".to_owned()),
+            Reading::Counted { .. } => Err("it is counts where a value is wanted".to_owned()),
+        };
+        Some(Said {
+            value,
+            at_ms: sample.at_ms,
+        })
+    }
+}
+
+/// A value that others measure, or why there is none now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    pub value: Result<f64, String>,
+    pub at_ms: i64,
+}
+
 /// A reading held against the baseline, where its gate asks for that.
 fn relative(state: &State, sample: &Sample) -> Reading {
     const NONE: &str = "there is no baseline; lockgate baseline record makes one, in shadow";
@@ -321,9 +353,12 @@ fn unmeasured(measure: Measure) -> String {
         | Measure::ProduceLatency
         | Measure::ProduceErrors
         | Measure::WriteLatency
-        | Measure::EndToEnd
-        | Measure::Archive => {
+        | Measure::EndToEnd => {
             "only the application knows it: POST /v1/evidence, or a PromQL query under [prometheus]"
+                .to_owned()
+        }
+        Measure::Archive => {
+            "nobody has said what was found when the archive was read again: lockgate evidence archive --faults N --total N"
                 .to_owned()
         }
         _ => "it was not measured yet".to_owned(),

@@ -31,8 +31,11 @@ pub struct Mirrored {
 /// What follows for one stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Entries up to the checkpoint that Kafka does not have: to be mirrored in the next generation.
+    /// Entries up to the checkpoint that Kafka does not have, to be mirrored in the next generation: the window's end, without
+    /// a break.
     pub missing: Vec<EntryId>,
+    /// The last entry that both sides have.
+    pub common: Option<EntryId>,
     /// Ids that Kafka has and Redis no longer: lost by the failover.
     pub orphans: Vec<EntryId>,
     /// Somewhere in the window stands an entry that both sides have: the comparison reaches below the point of divergence.
@@ -62,7 +65,8 @@ pub fn compare(
     let common = window.iter().rposition(is_there);
     let after = common.map_or(0, |at| at + 1);
     let missing: Vec<EntryId> = window[after..].iter().map(|held| held.id).collect();
-    let divergence = common.map_or(EntryId::ZERO, |at| window[at].id);
+    let common = common.map(|at| window[at].id);
+    let divergence = common.unwrap_or(EntryId::ZERO);
     let orphans = mirrored
         .keys()
         .filter(|id| **id > divergence.max(deleted))
@@ -71,6 +75,7 @@ pub fn compare(
     let anchored = common.is_some() || window.is_empty();
     Outcome {
         missing,
+        common,
         orphans,
         anchored,
     }
@@ -116,6 +121,7 @@ mod tests {
             outcome,
             Outcome {
                 missing: vec![],
+                common: Some(id(2)),
                 orphans: vec![],
                 anchored: true
             }
@@ -173,6 +179,7 @@ mod tests {
             outcome,
             Outcome {
                 missing: vec![],
+                common: Some(id(3)),
                 orphans: vec![],
                 anchored: true
             }

@@ -25,7 +25,7 @@ impl Pipeline {
         let timestamp_ms = entry.id.plausible_time_ms(now_ms).unwrap_or(now_ms);
         let mark = now_ms.to_string();
         let tag = self.open.entries as u64;
-        let refused = self.poison.contains(&(slot.stream.clone(), entry.id));
+        let refused = self.is_poison(&slot, (amendment.generation, entry.id));
         let encoded = if refused {
             Err(rejected(
                 "the broker refused the record that it would become".to_owned(),

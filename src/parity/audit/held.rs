@@ -71,7 +71,12 @@ impl Holding {
 
     /// How many shards there are.
     pub fn shards(&self) -> u32 {
-        self.layout.as_ref().map_or(1, |layout| layout.count)
+        self.in_all().unwrap_or(1)
+    }
+
+    /// The same; `None`: not known yet.
+    pub fn in_all(&self) -> Option<u32> {
+        self.layout.as_ref().map(|layout| layout.count)
     }
 
     fn version(&self) -> u64 {

@@ -103,7 +103,8 @@ impl Auditor {
 
     /// Finds each entry's stream and a way into its shard's present term.
     async fn admit(&self, targets: Vec<Target>, report: &mut Report) -> Vec<Case> {
-        let mut ways: BTreeMap<StreamRef, Option<mpsc::Sender<Amendment>>> = BTreeMap::new();
+        let mut ways: BTreeMap<StreamRef, Option<(mpsc::Sender<Amendment>, Seen)>> =
+            BTreeMap::new();
         let mut known = BTreeSet::new();
         let mut cases = Vec::new();
         for target in targets {
@@ -120,18 +121,17 @@ impl Auditor {
             }
             if !ways.contains_key(&stream) {
                 let way_in = self.way_in(&stream).await;
-                ways.insert(stream.clone(), way_in);
+                // Read after the admission: what this term has committed is the least that the look has to know of.
+                let seen = self.seen().into_iter().find(|seen| seen.stream == stream);
+                ways.insert(stream.clone(), way_in.zip(seen));
             }
-            let way_in = ways.get(&stream).cloned().flatten();
-            // Read after the admission: what this term has committed is the least that the look has to know of.
-            let seen = self.seen().into_iter().find(|seen| seen.stream == stream);
-            match (way_in, seen) {
-                (Some(way_in), Some(seen)) => cases.push(Case {
+            match ways.get(&stream).cloned().flatten() {
+                Some((way_in, seen)) => cases.push(Case {
                     target,
                     seen,
                     way_in,
                 }),
-                _ => report.refuse(
+                None => report.refuse(
                     target,
                     "the stream's shard does not run here just now, or is not audited yet; ask again",
                 ),

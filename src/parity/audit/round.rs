@@ -24,10 +24,11 @@ use tracing::warn;
 
 use crate::entry::{Database, EntryId, StreamRef};
 use crate::placement::{Offset, Partition, Shard, Topic};
-use crate::routing::Binding;
+use crate::routing::{Binding, Route};
 use crate::streams::Inspected;
 use crate::topics::Bounds;
 
+use super::super::census::Census;
 use super::super::class::Counts;
 use super::super::edges::Edges;
 use super::super::error::Error;
@@ -68,6 +69,15 @@ pub struct ShardStep {
     pub strays: BTreeMap<String, Strays>,
 }
 
+impl ShardStep {
+    fn begin_anew(&mut self) {
+        self.known.cursor = None;
+        for state in self.known.streams.values_mut() {
+            *state = StreamState::begin(&state.route, state.began, state.generation);
+        }
+    }
+}
+
 /// Where the records of a suspect begin in the logs, so that a second look need not search for them.
 pub type Origins = BTreeMap<(StreamRef, EntryId), Arc<Vec<TopicPass>>>;
 
@@ -86,6 +96,7 @@ pub struct Round<'a> {
     pub seen: Vec<Seen>,
     pub steps: BTreeMap<Shard, ShardStep>,
     pub origins: Origins,
+    pub census: &'a mut Census,
     /// Open differences are looked at again, and not only where something came of them.
     pub recheck: bool,
     /// What was counted is not what was read: in which words.
@@ -98,13 +109,18 @@ impl Round<'_> {
     /// # Errors
     /// A store gave no answer.
     pub async fn run(&mut self) -> Result<Option<()>, Error> {
+        if self.answers_for_unseen_topics() {
+            tokio::task::block_in_place(|| self.census.read(self.edges))?;
+        }
         let topics = self.topics();
         let mut ends = Ends::new();
         for (topic, _) in &topics {
             let bounds = self.edges.bounds(topic).await?;
             ends.insert(topic.as_str().to_owned(), bounds);
         }
+        self.census.ages();
         self.begin_anew_where_logs_are_others(&ends);
+        self.begin_anew_what_is_in_doubt();
         let scopes = self.scopes().await?;
         if self.look_at_suspects(&ends).await?.is_none() {
             return Ok(None);
@@ -115,7 +131,7 @@ impl Round<'_> {
             };
             self.account(pass.unaccounted());
             self.fold(&group, &pass);
-            self.take_strays(&group, &pass);
+            self.take_strays(&pass);
             if self.look_at_new(&group, pass, &ends).await?.is_none() {
                 return Ok(None);
             }
@@ -140,6 +156,19 @@ impl Round<'_> {
         }
     }
 
+    /// Where a shard holds more faults than are kept by their names, or met more repeats, only comparing all of it tells what
+    /// stands.
+    fn begin_anew_what_is_in_doubt(&mut self) {
+        for (shard, step) in &mut self.steps {
+            let recheck = self.recheck;
+            let doubtful = |state: &StreamState| state.anew || recheck && state.lost_its_faults();
+            if step.known.streams.values().any(doubtful) {
+                warn!(%shard, "more differs than is kept by name; everything of the shard is compared anew");
+                step.begin_anew();
+            }
+        }
+    }
+
     /// A log that ends before where it was read to is not the one that was read: what was compared with it says nothing now.
     fn begin_anew_where_logs_are_others(&mut self, ends: &Ends) {
         for (shard, step) in &mut self.steps {
@@ -155,27 +184,34 @@ impl Round<'_> {
             });
             let Some((topic, _)) = other else { continue };
             warn!(%shard, topic, "a topic was made anew or has lost its end; everything of the shard is compared anew");
-            step.known.cursor = None;
-            for state in step.known.streams.values_mut() {
-                *state = StreamState::begin(&state.route, state.began, state.generation);
-            }
+            step.begin_anew();
         }
     }
 
     /// Topics of the streams, and those for whose strays one of the shards answers.
     fn topics(&self) -> BTreeSet<(Topic, bool)> {
         let mut topics: BTreeSet<(Topic, bool)> = self.seen.iter().flat_map(Seen::topics).collect();
-        for route in self.edges.routes.iter() {
+        let of_routes = self.edges.routes.iter().flat_map(|route| {
             let fixed = route.fixed_topic().map(|topic| (topic, false));
             let letters = (route.dead_letters().clone(), true);
-            let answers = fixed.into_iter().chain([letters]);
-            topics.extend(
-                answers.filter(|(topic, _)| {
-                    self.steps.contains_key(&home(topic.as_str(), self.shards))
-                }),
-            );
-        }
+            fixed.into_iter().chain([letters])
+        });
+        let mirrored = self.census.streams();
+        let captured = mirrored.filter_map(|stream| {
+            let binding = self.edges.routes.bind(stream)?;
+            Some((binding.topic().clone(), false))
+        });
+        let answered = |(topic, _): &(Topic, bool)| {
+            (self.steps).contains_key(&home(topic.as_str(), self.shards))
+        };
+        topics.extend(of_routes.chain(captured).filter(answered));
         topics
+    }
+
+    /// Whether a topic whose streams are all another instance's may be one that this one answers for.
+    fn answers_for_unseen_topics(&self) -> bool {
+        let captures = |route: &Arc<Route>| route.fixed_topic().is_none();
+        self.steps.len() < self.shards as usize && self.edges.routes.iter().any(captures)
     }
 
     /// What is compared of each stream; asked for after the ends of the logs.
@@ -201,9 +237,11 @@ impl Round<'_> {
     }
 
     fn scope(&self, seen: &Seen, look: &Inspected) -> Scope {
-        let after = self.state(seen).map_or(EntryId::ZERO, |state| state.sealed);
+        let state = self.state(seen);
+        let after = state.map_or(EntryId::ZERO, |state| state.sealed);
         let mut scope = Scope {
             after,
+            began: state.map_or(EntryId::ZERO, |state| state.began),
             through: seen.committed.max(after),
             committed: seen.committed,
             generation: seen.generation,
@@ -231,7 +269,7 @@ impl Round<'_> {
 
     /// Both sides of a group's streams.
     async fn read(
-        &self,
+        &mut self,
         group: &Group,
         scopes: &[Scope],
         topics: &BTreeSet<(Topic, bool)>,
@@ -242,7 +280,7 @@ impl Round<'_> {
             .read_redis(&self.edges.redis, self.pace, self.stop, &mut |_| ())
             .await?
             && tokio::task::block_in_place(|| {
-                pass.read_kafka(self.edges, self.pace, self.stop, &mut |_| ())
+                pass.read_kafka(self.edges, self.census, self.pace, self.stop, &mut |_| ())
             })?;
         Ok(read.then_some(pass))
     }
@@ -276,6 +314,7 @@ impl Round<'_> {
             };
             if let Some(state) = step.known.streams.get_mut(&seen.stream)
                 && state.suspects.is_empty()
+                && !state.anew
             {
                 let verified = verified_ms(seen, scope, self.began_ms);
                 state.verified_ms = state.verified_ms.max(verified);

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::entry::EntryId;
 use crate::placement::{Offset, Partition};
 
-use super::super::class::{Class, Counts, Difference, Why};
+use super::super::class::{Class, Counts, Difference, Location, Why};
 use super::super::digest::hexadecimal;
 use super::super::look::Looked;
 use super::super::pass::{Beside, StreamPass};
@@ -31,6 +31,8 @@ pub struct Step {
     pub closed: Vec<Closing>,
     /// What was judged, whatever was known of it before.
     pub judged: Counts,
+    /// What came to be in each class: an identity that is looked at anew and is what it was counts no more.
+    pub ended: BTreeMap<Class, u64>,
     pub results: Results,
     /// Suspects that were closed in this round before its logs were read on: their looks have met what these bring.
     pub looked_at: Vec<(EntryId, EntryId)>,
@@ -38,6 +40,8 @@ pub struct Step {
     pub reopened: BTreeMap<EntryId, u64>,
     /// Records above the checkpoint for a whole round: where they stand.
     pub overdue: BTreeMap<EntryId, Vec<(bool, Partition, Offset)>>,
+    /// Where the first of all these stands, by whether it is a dead letter: their own time need not be their entries'.
+    pub places: BTreeMap<(bool, Partition), Offset>,
     /// Records to be read again, by whether they are dead letters.
     pub carried: BTreeSet<(bool, Partition, Offset)>,
 }
@@ -48,8 +52,25 @@ impl Step {
         state.results.add(closing.result);
         state.counts.add(&closing.counts);
         self.results.add(closing.result);
-        self.judged.add(&closing.counts);
+        self.judge(&closing.counts, &Counts::default());
         self.closed.push(closing);
+    }
+
+    /// `before`: what it was counted as until now.
+    fn judge(&mut self, now: &Counts, before: &Counts) {
+        self.judged.add(now);
+        for (class, count) in now.classes() {
+            let more = count.saturating_sub(before.of(class));
+            if more > 0 {
+                *self.ended.entry(class).or_default() += more;
+            }
+        }
+    }
+
+    fn stands(&mut self, letter: bool, at: Location) {
+        let first = self.places.entry((letter, at.partition));
+        let first = first.or_insert(at.offset);
+        *first = at.offset.min(*first);
     }
 }
 
@@ -95,6 +116,8 @@ fn below(state: &mut StreamState, pass: &StreamPass, step: &mut Step) {
     if counts.total() == 0 {
         return;
     }
+    // All faults there are records that Redis never had.
+    let mut unnamed = counts.of(Class::Extra);
     let closing = Closing {
         from: pass.scope.after,
         through: pass.scope.through,
@@ -103,11 +126,13 @@ fn below(state: &mut StreamState, pass: &StreamPass, step: &mut Step) {
         digest: None,
     };
     step.close(state, closing);
-    for difference in pass
-        .outside(pass.shares_history())
-        .filter(|one| one.class.is_fault())
-    {
+    let named = pass.outside(pass.shares_history());
+    for difference in named.filter(|one| one.class.is_fault()) {
+        unnamed = unnamed.saturating_sub(1);
         open(state, difference);
+    }
+    if unnamed > 0 {
+        *state.open.entry(Class::Extra).or_default() += unnamed;
     }
 }
 
@@ -122,6 +147,9 @@ fn beside(
         let reached = if one.letter { before.1 } else { before.0 };
         reached?.get(&one.at.partition.0).map(|reach| reach.end)
     };
+    if pass.unkept > 0 {
+        state.doubt();
+    }
     for one in &pass.behind {
         let suspects = state.suspects.iter().map(|one| (one.after, one.through));
         let suspected = suspects
@@ -136,10 +164,12 @@ fn beside(
         let carried = state.carried.get(&one.at.partition.0);
         if !known {
             *step.reopened.entry(one.id).or_default() += 1;
+            step.stands(one.letter, one.at);
         } else if !one.letter && !one.repaired && carried.is_some_and(|from| one.at.offset > *from)
         {
             // A later entry of the stream stands before it.
             step.reopened.entry(one.id).or_default();
+            step.stands(one.letter, one.at);
         }
     }
     state.carried.clear();
@@ -147,6 +177,7 @@ fn beside(
         let place = (one.letter, one.at.partition, one.at.offset);
         if reached(one).is_some_and(|end| one.at.offset < end) {
             step.overdue.entry(one.id).or_default().push(place);
+            step.stands(one.letter, one.at);
         } else {
             carry(state, place, step);
         }
@@ -199,11 +230,13 @@ pub fn judge_again(
     looked: Looked,
     step: &mut Step,
 ) {
-    for before in counted_as(state, id, &looked.counts, more) {
-        state.counts = state.counts.less(&before);
+    let mut before = Counts::default();
+    for counted in counted_as(state, id, &looked.counts, more) {
+        before.add(&counted);
     }
+    state.counts = state.counts.less(&before);
     state.counts.add(&looked.counts);
-    step.judged.add(&looked.counts);
+    step.judge(&looked.counts, &before);
     for difference in looked.differences {
         open(state, difference);
     }
@@ -223,7 +256,7 @@ pub fn judge_overdue(
         return;
     }
     state.counts.add(&looked.counts);
-    step.judged.add(&looked.counts);
+    step.judge(&looked.counts, &Counts::default());
     for difference in looked.differences {
         open(state, difference);
     }

@@ -44,6 +44,7 @@ fn facts() -> Facts {
     Facts {
         absent: false,
         first: Some(id(1)),
+        last: None,
         max_deleted: Some(EntryId::ZERO),
         whole: false,
         committed: id(1_000),
@@ -206,6 +207,7 @@ proptest! {
         generation in 0..3u32,
         committed in 0..40u64,
         first in prop::option::of(1..40u64),
+        last in prop::option::of(0..40u64),
         max_deleted in prop::option::of(0..40u64),
         absent in any::<bool>(),
         whole in any::<bool>(),
@@ -222,7 +224,7 @@ proptest! {
             }
             one
         }).collect();
-        let facts = Facts { absent, whole, first: first.map(id), max_deleted: max_deleted.map(id), committed: id(committed), generation, shared_history };
+        let facts = Facts { absent, whole, first: first.map(id), last: last.map(id), max_deleted: max_deleted.map(id), committed: id(committed), generation, shared_history };
         let (counts, findings) = compare(&facts, &held, &mut found, |held| (held.id.ms % 2 == 0).then_some(Why::KafkaExpired));
         prop_assert!(counts.adds_up(), "{:?}", counts);
         prop_assert_eq!(counts.redis_entries, held.len() as u64);
@@ -230,4 +232,16 @@ proptest! {
         prop_assert_eq!(findings.len() as u64, counts.total() - counts.of(Class::Match));
         prop_assert!(findings.iter().map(|finding| finding.records.len() as u64).sum::<u64>() + counts.of(Class::Match) <= counts.kafka_records);
     }
+}
+
+#[test]
+fn an_id_that_the_stream_has_not_come_to_is_extra_though_redis_does_not_say_what_was_deleted() {
+    let mut facts = Facts {
+        max_deleted: None,
+        ..facts()
+    };
+    let foreign = [found(2_000, 0)];
+    assert_eq!(class(&facts, &[], &foreign).0, Class::Unverifiable);
+    facts.last = Some(id(1_500));
+    assert_eq!(class(&facts, &[], &foreign).0, Class::Extra);
 }

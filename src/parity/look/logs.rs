@@ -11,14 +11,14 @@ use crate::tasks::passed_on;
 use crate::topics::{self, From, Stretch};
 
 use super::super::class::Why;
-use super::super::compare::Held;
+use super::super::compare::{Found, Held};
 use super::super::edges::{Edges, KAFKA_TIMEOUT};
 use super::super::error::Error;
 use super::super::pace::CHUNK;
 use super::super::pass::{Extent, TopicPass};
 use super::super::sides::KafkaSide;
-use super::subject::Subject;
-use super::{Looking, Wanted};
+use super::subject::{Course, Courses, Subject};
+use super::{Looking, Wanted, is_of};
 
 /// How long before an entry's own time its record may stand in the log: clocks of brokers that stamp records themselves may
 /// be that far off.
@@ -60,12 +60,14 @@ pub async fn logs_now(
                     start,
                     next: start,
                     end: bounds.end,
+                    counted: bounds.low,
                 }
             })
             .collect();
         logs.push(TopicPass {
             topic: topic.as_str().to_owned(),
             letters: *letters,
+            answers: true,
             extents,
         });
     }
@@ -156,17 +158,17 @@ impl LogFacts {
     /// Why the log no longer has the record of an entry, where that explains its absence. A log loses its beginning: where an
     /// older entry of the stream is still in the partition, or the record would be younger than the first that is left, it
     /// should be there.
-    pub(super) fn lost(&self, entry: &Held, subject: &Subject) -> Option<Why> {
+    pub(super) fn lost(&self, entry: &Held, course: &Course) -> Option<Why> {
         let partition = entry.record.map_or(Partition(0), |made| made.partition);
         if self.compacted
             && entry.record.is_some_and(|made| {
-                made.has_key && subject.has_later(made.parts.key, partition, entry.id)
+                made.has_key && course.has_later(made.parts.key, partition, entry.id)
             })
         {
             return Some(Why::KafkaCompacted);
         }
         let first_ms = self.first_ms.get(&partition)?;
-        if subject
+        if course
             .earliest(entry.record.is_none(), partition)
             .is_some_and(|earliest| earliest < entry.id)
         {
@@ -187,13 +189,14 @@ impl Looking<'_> {
         log: &TopicPass,
         group: &[Wanted],
         subjects: &mut [Subject],
+        courses: &mut Courses,
     ) -> Result<bool, Error> {
         let mut by_name: HashMap<&[u8], Vec<usize>> = HashMap::new();
-        for (at, wanted) in group.iter().enumerate() {
-            by_name
-                .entry(wanted.stream.name.as_bytes())
-                .or_default()
-                .push(at);
+        for (wanted, &course) in group.iter().zip(&courses.of) {
+            let of_name = by_name.entry(wanted.stream.name.as_bytes()).or_default();
+            if is_of(log, wanted) && !of_name.contains(&course) {
+                of_name.push(course);
+            }
         }
         let topic = Topic::from(log.topic.as_str());
         let stretches: Vec<Stretch> = log
@@ -228,7 +231,7 @@ impl Looking<'_> {
                 let Some(identity) = side.identify(record) else {
                     return ControlFlow::Continue(());
                 };
-                let Some(windows) = by_name.get(identity.stream) else {
+                let Some(streams) = by_name.get(identity.stream) else {
                     return ControlFlow::Continue(());
                 };
                 if !view.takes(|| side.lot(identity.id)) {
@@ -236,19 +239,20 @@ impl Looking<'_> {
                 }
                 let ordered = !log.letters && !identity.repaired;
                 let key = if ordered { side.key(record) } else { 0 };
-                let stranger = !strangers.is_empty()
-                    && windows.first().is_some_and(|&at| {
-                        let stream = group[at].stream.clone();
+                for &stream in streams {
+                    let course = &mut courses.all[stream];
+                    let windows = course.pass(&identity, log.letters, record.partition);
+                    let stranger = !strangers.is_empty() && {
+                        let stream = group[course.place(0)].stream.clone();
                         strangers.contains(&(stream, identity.generation, identity.id))
-                    });
-                let mut found = None;
-                for &at in windows {
-                    let subject = &mut subjects[at];
-                    let behind =
-                        ordered && subject.is_behind(&identity, key, record.partition, stranger);
-                    if subject.pass(&identity, log.letters, record.partition) {
-                        let found = *found.get_or_insert_with(|| side.found(&identity, record));
-                        subject.find(super::super::compare::Found { behind, ..found });
+                    };
+                    let partition = record.partition;
+                    let behind = ordered
+                        && !stranger
+                        && course.is_behind(&identity, key, partition, windows.clone(), subjects);
+                    for window in windows {
+                        let found = side.found(&identity, record);
+                        subjects[course.place(window)].find(Found { behind, ..found });
                     }
                 }
                 ControlFlow::Continue(())

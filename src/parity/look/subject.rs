@@ -1,8 +1,12 @@
-//! One window while it is looked at: what Redis holds of it, and what the logs bring.
+//! What is looked at: a window, with what Redis holds of it and what the logs bring; and its stream, whose records stand in an
+//! order that all its windows share.
+//!
+//! A record costs a search among its stream's windows and one step in the order of its key, however many windows there are.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use crate::entry::EntryId;
+use crate::entry::{EntryId, StreamRef};
 use crate::placement::Partition;
 
 use super::super::compare::{Found, Held, What};
@@ -12,63 +16,140 @@ use super::Wanted;
 /// (generation, id), which is the order of a stream's entries over all its history.
 type Turn = (u32, EntryId);
 
+/// One window while it is looked at.
+#[derive(Default)]
 pub(super) struct Subject {
-    after: EntryId,
-    through: EntryId,
-    generation: u32,
     held: Vec<Held>,
     found: Vec<Found>,
-    /// For each key of the window's entries, and each partition: the greatest that stood there so far.
-    latest: HashMap<u64, HashMap<Partition, Turn>>,
-    /// The least id of the stream that was seen in each partition of its topic, and of its dead letters, in the window or not.
-    earliest: HashMap<(bool, Partition), EntryId>,
 }
 
 impl Subject {
-    pub(super) fn new(wanted: &Wanted) -> Self {
-        Self {
-            after: wanted.after,
-            through: wanted.through,
-            generation: wanted.generation,
-            held: Vec::new(),
-            found: Vec::new(),
-            latest: HashMap::new(),
-            earliest: HashMap::new(),
-        }
-    }
-
     pub(super) fn hold(&mut self, held: Held) {
-        if let Some(made) = held.record {
-            self.latest.entry(made.parts.key).or_default();
-        }
         self.held.push(held);
     }
 
-    /// Takes note of a record of the stream, wherever it stands. `true`: it is one of the window, to be given to `find`.
+    pub(super) fn find(&mut self, found: Found) {
+        self.found.push(found);
+    }
+
+    pub(super) fn forget_logs(&mut self) {
+        self.found.clear();
+    }
+
+    pub(super) fn sides(&self) -> (&[Held], &Vec<Found>) {
+        (&self.held, &self.found)
+    }
+
+    fn holds(&self, id: EntryId) -> Option<&Held> {
+        let at = self.held.binary_search_by_key(&id, |held| held.id);
+        at.ok().map(|at| &self.held[at])
+    }
+
+    /// Whether some entry that Redis holds was mirrored in an older generation.
+    pub(super) fn shares_history(&self, generation: u32) -> bool {
+        generation > 0
+            && self.found.iter().any(|found| {
+                let made = self.holds(found.id).and_then(|held| held.record);
+                found.at.generation < generation
+                    && matches!((made, found.what), (Some(made), What::Record(parts)) if made.parts == parts)
+            })
+    }
+}
+
+/// A stream while windows of it are looked at.
+pub(super) struct Course {
+    generation: u32,
+    /// `through`, `after` and place in the group, ascending; windows do not overlap, though one may be there twice.
+    windows: Vec<(EntryId, EntryId, usize)>,
+    /// For each key of the windows' entries, and each partition: the greatest that stood there so far.
+    latest: HashMap<u64, HashMap<Partition, Turn>>,
+    /// The least id of the stream that was seen in each partition of its topic, and of its dead letters, in a window or not.
+    earliest: HashMap<(bool, Partition), EntryId>,
+}
+
+/// The streams of a group of windows.
+pub(super) struct Courses {
+    pub(super) all: Vec<Course>,
+    /// Which of them each window is of.
+    pub(super) of: Vec<usize>,
+}
+
+impl Courses {
+    pub(super) fn new(group: &[Wanted], subjects: &[Subject]) -> Self {
+        let mut places: HashMap<&StreamRef, usize> = HashMap::new();
+        let mut all: Vec<Course> = Vec::new();
+        let mut of = Vec::with_capacity(group.len());
+        for (at, (wanted, subject)) in group.iter().zip(subjects).enumerate() {
+            let place = *places.entry(&wanted.stream).or_insert_with(|| {
+                all.push(Course {
+                    generation: wanted.generation,
+                    windows: Vec::new(),
+                    latest: HashMap::new(),
+                    earliest: HashMap::new(),
+                });
+                all.len() - 1
+            });
+            let course = &mut all[place];
+            course.windows.push((wanted.through, wanted.after, at));
+            for made in subject.held.iter().filter_map(|held| held.record) {
+                course.latest.entry(made.parts.key).or_default();
+            }
+            of.push(place);
+        }
+        for course in &mut all {
+            course.windows.sort_unstable();
+        }
+        Self { all, of }
+    }
+
+    /// As they were before any log was read.
+    pub(super) fn forget_logs(&mut self) {
+        for course in &mut self.all {
+            course.earliest.clear();
+            course.latest.values_mut().for_each(HashMap::clear);
+        }
+    }
+}
+
+impl Course {
+    /// Takes note of a record of the stream, wherever it stands; gives the windows that it belongs to.
     pub(super) fn pass(
         &mut self,
         identity: &Identity<'_>,
         letters: bool,
         partition: Partition,
-    ) -> bool {
-        let earliest = self
-            .earliest
-            .entry((letters, partition))
-            .or_insert(identity.id);
+    ) -> Range<usize> {
+        let earliest = self.earliest.entry((letters, partition));
+        let earliest = earliest.or_insert(identity.id);
         *earliest = identity.id.min(*earliest);
-        identity.id > self.after && identity.id <= self.through
+        let first = self
+            .windows
+            .partition_point(|(through, ..)| *through < identity.id);
+        let holding = self.windows[first..]
+            .iter()
+            .take_while(|(_, after, _)| *after < identity.id);
+        first..first + holding.count()
+    }
+
+    /// The place in the group of one of its windows.
+    pub(super) fn place(&self, window: usize) -> usize {
+        self.windows[window].2
     }
 
     /// Whether a later entry of this key stands before it in its partition. Order is per key; a record without a key is in
-    /// the order of all such records of its stream. `stranger`: it is no entry's, and so before or behind none.
+    /// the order of all such records of its stream. A record that is no entry's is before or behind none.
     pub(super) fn is_behind(
         &mut self,
         identity: &Identity<'_>,
         key: u64,
         partition: Partition,
-        stranger: bool,
+        windows: Range<usize>,
+        subjects: &[Subject],
     ) -> bool {
-        if stranger || self.lacks(identity) {
+        let lacks = |window| subjects[self.place(window)].holds(identity.id).is_none();
+        if identity.generation > self.generation
+            || !windows.is_empty() && windows.clone().all(lacks)
+        {
             return false;
         }
         let Some(partitions) = self.latest.get_mut(&key) else {
@@ -79,38 +160,6 @@ impl Subject {
         let behind = turn < *latest;
         *latest = turn.max(*latest);
         behind
-    }
-
-    /// Whether it is of the window and Redis holds no such entry, or of a generation that there has not been.
-    fn lacks(&self, identity: &Identity<'_>) -> bool {
-        let within = identity.id > self.after && identity.id <= self.through;
-        let holds = || self.held.binary_search_by_key(&identity.id, |held| held.id);
-        identity.generation > self.generation || within && holds().is_err()
-    }
-
-    pub(super) fn find(&mut self, found: Found) {
-        self.found.push(found);
-    }
-
-    /// As it was before any log was read.
-    pub(super) fn forget_logs(&mut self) {
-        self.found.clear();
-        self.earliest.clear();
-        self.latest.values_mut().for_each(HashMap::clear);
-    }
-
-    pub(super) fn sides(&self) -> (&[Held], &Vec<Found>) {
-        (&self.held, &self.found)
-    }
-
-    /// Whether some entry that Redis holds was mirrored in an older generation.
-    pub(super) fn shares_history(&self, generation: u32) -> bool {
-        generation > 0
-            && self.found.iter().any(|found| {
-                let holds = || self.held.binary_search_by_key(&found.id, |held| held.id);
-                found.at.generation < generation
-                    && holds().is_ok_and(|at| matches!((self.held[at].record, found.what), (Some(made), What::Record(parts)) if made.parts == parts))
-            })
     }
 
     pub(super) fn earliest(&self, letters: bool, partition: Partition) -> Option<EntryId> {
@@ -124,5 +173,74 @@ impl Subject {
             .get(&key)
             .and_then(|partitions| partitions.get(&partition));
         latest.is_some_and(|(_, latest)| *latest > id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::entry::Database;
+    use crate::routing::Routes;
+
+    fn id(n: u64) -> EntryId {
+        EntryId::new(n, 0)
+    }
+
+    fn wanted(after: u64, through: u64) -> Wanted {
+        #[derive(serde::Deserialize)]
+        struct File {
+            routes: Vec<config::Route>,
+        }
+        let text =
+            "[[routes]]\nname='r'\nstreams=['s']\ntopic='t'\npartitions=1\nvalue={field='v'}";
+        let file: File = toml::from_str(text).expect("a route");
+        let routes = Routes::compile("m", &file.routes, Database(0)).expect("a route");
+        let stream = StreamRef::new(Database(0), "s");
+        Wanted {
+            binding: routes.bind(&stream).expect("its stream"),
+            stream,
+            after: id(after),
+            through: id(through),
+            entries: 1,
+            committed: EntryId::MAX,
+            generation: 0,
+            shared_history: false,
+        }
+    }
+
+    const fn identity(n: u64) -> Identity<'static> {
+        Identity {
+            stream: b"s",
+            id: EntryId::new(n, 0),
+            generation: 0,
+            repaired: false,
+        }
+    }
+
+    #[test]
+    fn a_record_is_given_to_the_windows_that_hold_its_id_and_to_no_others() {
+        // Out of order, with gaps, and one of them twice.
+        let group = [(7, 9), (1, 3), (3, 4), (7, 9)].map(|(after, through)| wanted(after, through));
+        let subjects = [(); 4].map(|()| Subject::default());
+        let mut courses = Courses::new(&group, &subjects);
+        assert_eq!((courses.all.len(), &*courses.of), (1, &[0; 4][..]));
+        let course = &mut courses.all[0];
+        for (n, held_by) in [
+            (1, vec![]),
+            (2, vec![1]),
+            (3, vec![1]),
+            (4, vec![2]),
+            (6, vec![]),
+            (7, vec![]),
+            (8, vec![0, 3]),
+            (9, vec![0, 3]),
+            (10, vec![]),
+        ] {
+            let windows = course.pass(&identity(n), false, Partition(0));
+            let places: Vec<usize> = windows.map(|window| course.place(window)).collect();
+            assert_eq!(places, held_by, "{n}");
+        }
+        assert_eq!(course.earliest(false, Partition(0)), Some(id(1)));
     }
 }

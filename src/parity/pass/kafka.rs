@@ -2,38 +2,43 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::entry::{Database, EntryId, StreamName, StreamRef};
-use crate::placement::{Offset, Topic};
-use crate::routing::Routes;
+use crate::placement::{Offset, Partition, Topic};
 use crate::topics::{self, From, RecordView, Stretch};
 
+use super::super::census::Census;
 use super::super::class::{Location, Why};
 use super::super::edges::{Edges, KAFKA_TIMEOUT};
 use super::super::error::Error;
 use super::super::pace::{CHUNK, Pace};
 use super::super::sides::{Identity, KafkaSide};
-use super::{Beside, EXAMPLES, Pass, StreamPass, TopicPass, Unlisted, stray};
+use super::{Beside, EXAMPLES, Extent, Pass, StreamPass, TopicPass, stray};
 
 /// Records of a stream that Redis no longer has, kept as examples for each reason.
 const BELOW: u64 = 10;
 /// Orphans of a stream that are kept as examples.
 const ORPHANS: usize = 100;
+/// Records that belong to no window of their stream, kept by one pass. A flood of repeats is compared in windows, from the
+/// beginning, where each costs no memory.
+const BESIDE: usize = 20_000;
 /// Names of streams of other passes that are remembered.
 const NAMES: usize = 10_000;
 
 impl Pass {
     /// Reads what is left of Kafka. Blocks; to be called where blocking is allowed. `each` is called after every chunk.
-    /// `false`: stopped before the end.
+    /// `census`: asked for streams that the pass does not know. `false`: stopped before the end.
     ///
     /// # Errors
     /// What was read before the error is in the pass.
     pub fn read_kafka(
         &mut self,
-        edges: &Edges,
+        edges: &Arc<Edges>,
+        census: &mut Census,
         pace: &Pace,
         stop: &CancellationToken,
         each: &mut (dyn FnMut(&Self) + Send),
@@ -43,7 +48,8 @@ impl Pass {
                 continue;
             }
             let topic = self.topics[at].name();
-            let mut reading = Reading::new(self, at, &edges.routes);
+            let mut reading = Reading::new(self, at, edges, census);
+            let mut failed = None;
             let mut began = Instant::now();
             let mut amount = 0;
             let stretches = reading.stretches();
@@ -53,7 +59,10 @@ impl Pass {
                 &stretches,
                 KAFKA_TIMEOUT,
                 |record| {
-                    reading.take(record);
+                    if let Err(error) = reading.take(record) {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
                     amount += 1;
                     if amount == CHUNK {
                         each(reading.pass);
@@ -66,6 +75,9 @@ impl Pass {
                     ControlFlow::Continue(())
                 },
             )?;
+            if let Some(error) = failed {
+                return Err(error);
+            }
             if stop.is_cancelled() {
                 return Ok(false);
             }
@@ -96,12 +108,34 @@ struct Reading<'a> {
     streams: HashMap<Box<[u8]>, usize>,
     /// The stream of the record before: records of one come together.
     last: Option<(Box<[u8]>, usize)>,
-    routes: &'a Routes,
-    others: HashMap<Box<[u8]>, Option<Database>>,
+    edges: &'a Arc<Edges>,
+    census: &'a mut Census,
+    others: HashMap<Box<[u8]>, Whose>,
+}
+
+/// Whose a record is whose stream the pass does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// Of a stream that another pass compares, or that came after this one began.
+    Another,
+    /// Of no stream that there ever was; in the database where a route would look for it.
+    Nobody(Option<Database>),
+}
+
+/// Where a record of a known stream belongs.
+enum Placed {
+    Within,
+    /// Below or above what the pass compares of its stream.
+    Beside,
 }
 
 impl<'a> Reading<'a> {
-    fn new(pass: &'a mut Pass, topic: usize, routes: &'a Routes) -> Self {
+    fn new(
+        pass: &'a mut Pass,
+        topic: usize,
+        edges: &'a Arc<Edges>,
+        census: &'a mut Census,
+    ) -> Self {
         let here = &pass.topics[topic];
         let name = here.name();
         let of_topic = |stream: &&StreamPass| {
@@ -129,7 +163,8 @@ impl<'a> Reading<'a> {
             route,
             streams,
             last: None,
-            routes,
+            edges,
+            census,
             others: HashMap::new(),
         }
     }
@@ -152,26 +187,49 @@ impl<'a> Reading<'a> {
         .collect()
     }
 
-    fn take(&mut self, record: &RecordView<'_>) {
-        let extents = &mut self.pass.topics[self.topic].extents;
-        let at = usize::try_from(record.partition.0).unwrap_or(usize::MAX);
-        let extent = match extents.get_mut(at) {
-            Some(extent) if extent.partition == record.partition => Some(extent),
-            _ => extents
-                .iter_mut()
-                .find(|extent| extent.partition == record.partition),
+    /// # Errors
+    /// It cannot be said whose the record is; nothing is taken of it.
+    fn take(&mut self, record: &RecordView<'_>) -> Result<(), Error> {
+        let identity = self.side.identify(record);
+        let of = identity.and_then(|identity| self.stream_of(identity.stream));
+        let whose = match &identity {
+            Some(identity) if of.is_none() && self.counts(record) => self.whose(identity.stream)?,
+            _ => Whose::Another,
         };
-        if let Some(extent) = extent {
+        if let Some(extent) = self.extent(record.partition) {
             extent.next = Offset(record.offset.0 + 1);
         }
         self.pass.kafka_records += 1;
-        let Some(identity) = self.side.identify(record) else {
-            return self.stray(record, Why::NoIdentity, None, 0);
-        };
-        match self.stream_of(identity.stream) {
-            Some(stream) => self.take_known(stream, &identity, record),
-            None => self.take_unknown(&identity, record),
+        match (identity, of, whose) {
+            (Some(identity), Some(stream), _) => self.take_known(stream, &identity, record),
+            (Some(identity), None, Whose::Nobody(database)) => {
+                let name = StreamName::from(identity.stream).to_string();
+                let of = Some(((database, name), identity.id));
+                self.stray(record, Why::UnknownStream, of, identity.generation);
+            }
+            (None, ..) if self.counts(record) => self.stray(record, Why::NoIdentity, None, 0),
+            (None, ..) | (_, None, Whose::Another) => self.pass.passed_over += 1,
         }
+        Ok(())
+    }
+
+    fn extent(&mut self, partition: Partition) -> Option<&mut Extent> {
+        let extents = &mut self.pass.topics[self.topic].extents;
+        let at = usize::try_from(partition.0).unwrap_or(usize::MAX);
+        match extents.get(at) {
+            Some(extent) if extent.partition == partition => extents.get_mut(at),
+            _ => (extents.iter_mut()).find(|extent| extent.partition == partition),
+        }
+    }
+
+    /// Whether a record of no stream is for this pass to count, and not counted yet.
+    fn counts(&mut self, record: &RecordView<'_>) -> bool {
+        self.here().answers && self.is_first_seen(record)
+    }
+
+    fn is_first_seen(&mut self, record: &RecordView<'_>) -> bool {
+        let extent = self.extent(record.partition);
+        extent.is_none_or(|extent| record.offset >= extent.counted)
     }
 
     fn stream_of(&mut self, name: &[u8]) -> Option<usize> {
@@ -190,16 +248,8 @@ impl<'a> Reading<'a> {
         if identity.generation < scope.generation && identity.id > scope.last.max(scope.committed) {
             return self.pass.streams[at].orphan(identity, record);
         }
-        if identity.generation == scope.generation && scope.never_had(identity.id) {
-            let stream = self.pass.streams[at].stream.name.clone();
-            return self.stray(
-                record,
-                Why::UnknownId,
-                Some((stream, identity.id)),
-                identity.generation,
-            );
-        }
-        if self.pass.lots != u64::MAX && self.side.lot(identity.id) > self.pass.lots {
+        let never_had = identity.generation == scope.generation && scope.never_had(identity.id);
+        if !never_had && self.pass.lots != u64::MAX && self.side.lot(identity.id) > self.pass.lots {
             self.pass.passed_over += 1;
             return;
         }
@@ -210,70 +260,76 @@ impl<'a> Reading<'a> {
             letter: self.here().letters,
             repaired: identity.repaired,
         };
-        let keeps = self.pass.keeps_beside;
-        if !self.pass.streams[at].place(&beside, keeps) {
-            self.pass.passed_over += 1;
-        }
-    }
-
-    /// A record of a stream that the pass does not know: another pass's, or nobody's.
-    fn take_unknown(&mut self, identity: &Identity<'_>, record: &RecordView<'_>) {
-        let elsewhere = self.brought_by_a_route(identity.stream);
-        if elsewhere.is_some() && !self.pass.covers_all {
-            self.pass.passed_over += 1;
+        if never_had {
+            if self.is_first_seen(record) {
+                self.pass.streams[at].put_below(Why::UnknownId, &beside);
+            } else {
+                self.pass.passed_over += 1;
+            }
             return;
         }
-        let name = StreamName::from(identity.stream);
-        let why = Why::UnknownStream;
-        let Some(database) = elsewhere.filter(|_| self.pass.unlisted.len() < NAMES) else {
-            return self.stray(record, why, Some((name, identity.id)), identity.generation);
-        };
-        let at = location(record, identity.generation);
-        let of = Some((Some(database), name.to_string()));
-        let topic = self.name.as_str();
-        self.pass.unlisted.push(Unlisted {
-            difference: stray(&self.route, topic, why, of, Some(identity.id), at),
-            stream: StreamRef { database, name },
-        });
+        let keeps = self.pass.keeps_beside;
+        let began = self.pass.streams[at].scope.began;
+        match self.pass.streams[at].place(&beside) {
+            Placed::Within => {}
+            Placed::Beside if !keeps || beside.id <= began => self.pass.passed_over += 1,
+            Placed::Beside if self.pass.beside < BESIDE => {
+                self.pass.beside += 1;
+                self.pass.streams[at].keep(beside);
+            }
+            Placed::Beside => self.pass.streams[at].unkept += 1,
+        }
     }
 
-    /// The database of the stream of this name that some route brings here.
-    fn brought_by_a_route(&mut self, name: &[u8]) -> Option<Database> {
+    fn whose(&mut self, name: &[u8]) -> Result<Whose, Error> {
         if let Some(&known) = self.others.get(name) {
-            return known;
+            return Ok(known);
         }
-        let letters = self.here().letters;
-        let brings = self.routes.iter().find_map(|route| {
+        let whose = self.found_whose(name)?;
+        if self.others.len() < NAMES {
+            self.others.insert(Box::from(name), whose);
+        }
+        Ok(whose)
+    }
+
+    /// The streams of this name that some route brings here may be in several databases.
+    fn found_whose(&mut self, name: &[u8]) -> Result<Whose, Error> {
+        let here = self.here();
+        let brought = self.edges.routes.iter().filter_map(|route| {
             let stream = StreamRef::new(route.database(), name);
-            let binding = self.routes.bind(&stream)?;
-            let topic = if letters {
+            let binding = self.edges.routes.bind(&stream)?;
+            let topic = if here.letters {
                 binding.route().dead_letters()
             } else {
                 binding.topic()
             };
-            (*topic == self.name).then_some(stream.database)
+            (*topic == self.name).then_some(stream)
         });
-        if self.others.len() < NAMES {
-            self.others.insert(Box::from(name), brings);
+        let brought: Vec<StreamRef> = brought.collect();
+        let Some(first) = brought.first() else {
+            return Ok(Whose::Nobody(None));
+        };
+        if !self.pass.covers_all {
+            return Ok(Whose::Another);
         }
-        brings
+        for stream in &brought {
+            if self.census.has(self.edges, stream)? {
+                return Ok(Whose::Another);
+            }
+        }
+        Ok(Whose::Nobody(Some(first.database)))
     }
 
     fn stray(
         &mut self,
         record: &RecordView<'_>,
         why: Why,
-        of: Option<(StreamName, EntryId)>,
+        of: Option<((Option<Database>, String), EntryId)>,
         generation: u32,
     ) {
         let at = location(record, generation);
         let (stream, id) = of.unzip();
-        let known = stream.map(|name| {
-            let at = self.streams.get(name.as_bytes());
-            let database = at.map(|&at| self.pass.streams[at].stream.database);
-            (database, name.to_string())
-        });
-        let difference = stray(&self.route, self.name.as_str(), why, known, id, at);
+        let difference = stray(&self.route, self.name.as_str(), why, stream, id, at);
         self.pass.strays.add(difference);
     }
 }
@@ -295,34 +351,26 @@ impl StreamPass {
         }
     }
 
-    /// Puts a record where it belongs. `false`: it is none of the pass's.
-    fn place(&mut self, record: &Beside, keeps_beside: bool) -> bool {
+    fn keep(&mut self, record: Beside) {
+        let side = if record.id <= self.scope.after {
+            &mut self.behind
+        } else {
+            &mut self.ahead
+        };
+        side.push(record);
+    }
+
+    /// Puts a record where it belongs.
+    fn place(&mut self, record: &Beside) -> Placed {
         let scope = &self.scope;
         if record.id <= scope.after || record.id > scope.through {
-            if keeps_beside {
-                let side = if record.id <= scope.after {
-                    &mut self.behind
-                } else {
-                    &mut self.ahead
-                };
-                side.push(record.clone());
-            }
-            return keeps_beside;
+            return Placed::Beside;
         }
         let in_order = self.ascends(record);
         if record.id < self.scope.floor() {
             let why = self.scope.why_below(record.id, record.at.generation);
-            let before = self.below.entry(why).or_default();
-            // Of what is gone a few are enough; a fault is to be named.
-            let most = match why {
-                Why::UnknownId => EXAMPLES as u64,
-                _ => BELOW,
-            };
-            if *before < most {
-                self.below_examples.push((why, record.clone()));
-            }
-            *before += 1;
-            return true;
+            self.put_below(why, record);
+            return Placed::Within;
         }
         let at = self
             .windows
@@ -334,7 +382,20 @@ impl StreamPass {
             // One of a generation that no checkpoint knows has to be looked at.
             window.disorder |= record.at.generation > self.scope.generation;
         }
-        true
+        Placed::Within
+    }
+
+    fn put_below(&mut self, why: Why, record: &Beside) {
+        let before = self.below.entry(why).or_default();
+        // Of what is gone a few are enough; a fault is to be named.
+        let most = match why {
+            Why::UnknownId => EXAMPLES as u64,
+            _ => BELOW,
+        };
+        if *before < most {
+            self.below_examples.push((why, record.clone()));
+        }
+        *before += 1;
     }
 
     /// Whether the record's id is above all before it in its partition. Dead letters and repaired records stand outside the

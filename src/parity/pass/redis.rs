@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::entry::{Entry, EntryId, StreamRef};
-use crate::streams::{self, Connection, Redis};
+use crate::streams::{self, Redis};
 
 use super::super::error::Error;
 use super::super::pace::{CHUNK, Pace};
@@ -118,7 +118,7 @@ impl Pages {
         let (from, to) = (pass.cursor, pass.scope.through);
         tokio::spawn(async move {
             if from <= to
-                && let Err(error) = fetch(&redis, &stream, from, to, &sender).await
+                && let Err(error) = fetch(&redis, &stream, (from, to), &sender).await
             {
                 // A receiver that is gone wants no error either.
                 let _ = sender.send(Err(error)).await;
@@ -135,23 +135,15 @@ impl Pages {
 async fn fetch(
     redis: &Redis,
     stream: &StreamRef,
-    mut from: EntryId,
-    to: EntryId,
+    range: (EntryId, EntryId),
     pages: &mpsc::Sender<Result<Vec<Entry>, streams::Error>>,
 ) -> Result<(), streams::Error> {
-    let mut connection: Connection = redis.connect(stream.database).await?;
-    loop {
-        let page = connection
-            .range(&stream.name, from, to, CHUNK as usize)
-            .await?;
-        let whole = page.len() == CHUNK as usize;
-        let next = page.last().and_then(|entry| entry.id.next());
-        if !page.is_empty() && pages.send(Ok(page)).await.is_err() {
-            return Ok(());
-        }
-        match next.filter(|next| whole && *next <= to) {
-            Some(next) => from = next,
-            None => return Ok(()),
+    let mut connection = None;
+    let mut found = streams::Pages::new(redis, stream, &mut connection, range, CHUNK as usize);
+    while let Some(page) = found.next().await? {
+        if pages.send(Ok(page)).await.is_err() {
+            break;
         }
     }
+    Ok(())
 }

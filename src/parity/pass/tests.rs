@@ -37,6 +37,7 @@ fn stream_pass(scope: Scope) -> StreamPass {
         orphan_examples: Vec::new(),
         behind: Vec::new(),
         ahead: Vec::new(),
+        unkept: 0,
         cuts: Vec::new(),
         binding: None,
         scope,

@@ -8,6 +8,7 @@ use crate::entry::EntryId;
 use crate::placement::Offset;
 
 use super::super::class::{Class, Counts, Difference};
+use super::super::pass::Unnamed;
 
 /// How far a shard's logs are read, and what belongs to no stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,9 @@ pub struct Strays {
     pub counts: Counts,
     /// The first of them.
     pub open: Vec<Difference>,
+    /// The others, by topic and partition.
+    #[serde(default)]
+    pub beyond: BTreeMap<String, BTreeMap<i32, Unnamed>>,
 }
 
 /// How far a stream is compared.
@@ -63,6 +67,9 @@ pub struct StreamState {
     pub carried: BTreeMap<i32, Offset>,
     /// Milliseconds since 1970: everything older is compared.
     pub verified_ms: Option<i64>,
+    /// More was found than can be kept: the next round begins the shard anew.
+    #[serde(default)]
+    pub anew: bool,
 }
 
 /// How windows ended.
@@ -90,6 +97,18 @@ impl StreamState {
     #[must_use]
     pub fn faults(&self) -> u64 {
         self.open.values().sum()
+    }
+
+    /// Whether faults stand of which none is named: whether they still do can be found out only by comparing all of it.
+    #[must_use]
+    pub fn lost_its_faults(&self) -> bool {
+        self.differences.is_empty() && self.faults() > 0
+    }
+
+    /// Nothing is said of it until it was compared anew.
+    pub fn doubt(&mut self) {
+        self.anew = true;
+        self.verified_ms = None;
     }
 }
 

@@ -1,13 +1,17 @@
 //! Applications that follow: acknowledgements in Redis, those that are expected by name, and the flags' file.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use lockgate::entry::{Database, StreamName, StreamRef};
 use lockgate::flags::file;
+use lockgate::migration::driver::now_ms;
 use lockgate::migration::gate::Answer;
 use lockgate::migration::phase::Step;
-use lockgate::migration::step::{Name, Verb};
+use lockgate::migration::step::{Name, Outcome, Verb};
+use lockgate::placement::Shard;
+use lockgate::status::Observation;
 
-use super::site::{LONG, Site, runtime, who};
+use super::site::{LONG, Running, Site, runtime, who};
 use crate::harness::{Scratch, eventually_async, redis};
 
 #[test]
@@ -81,6 +85,154 @@ fn a_step_waits_for_each_application_by_name_and_redis_is_a_way_to_answer() {
         assert!(said.contains("version"), "{said}");
         acknowledge("search", &version().to_string(), "EX 40");
         running.at(Step::consumers(5), Name::Steady).await;
+        running.stop().await;
+    });
+}
+
+/// Says by HTTP, to this instance alone, that it follows `version`.
+async fn tell(running: &Running, client: &str, version: u64) {
+    let followers = &running.handle.measurements.followers;
+    assert!(followers.acknowledged(client, version, 40_000, now_ms()));
+    followers.kept().await;
+}
+
+fn told(running: &Running) -> u64 {
+    running.flags.borrow().expect("told").version
+}
+
+#[test]
+fn an_application_is_waited_for_whichever_instance_it_asks_and_after_that_one_died() {
+    runtime().block_on(async {
+        let site = Site::new("heard");
+        let steers = site.start("one");
+        steers.at(Step::SHADOW, Name::Steady).await;
+        let stands_by = site.start("two");
+        eventually_async(LONG, "it shows what is told", async || {
+            stands_by.flags.borrow().is_some()
+        })
+        .await;
+        tell(&stands_by, "search", told(&stands_by)).await;
+        eventually_async(LONG, "the one who steers knows it", async || {
+            let gate = steers.gate("clients").ok_or("no gate")?;
+            (gate.samples == 2).then_some(()).ok_or(gate.reason)
+        })
+        .await;
+        let rehearsed = steers.handle.rehearse(who(), Step::consumers(5)).await;
+        rehearsed.expect("proven");
+        steers.promote(Verb::Promote, &site.name).await;
+        let waits_for_it = async |running: &Running| {
+            eventually_async(LONG, "it is waited for by name", async || {
+                let view = running.handle.view();
+                let waiting = view.waiting.clone().unwrap_or_default();
+                (waiting.contains("search") && !waiting.contains("billing"))
+                    .then_some(())
+                    .ok_or(format!("{waiting:?} {:?}", view.state))
+            })
+            .await;
+        };
+        waits_for_it(&steers).await;
+        // Both who heard of it die, and the next one has only ever heard of billing.
+        stands_by.kill();
+        steers.kill();
+        let next = site.start("three");
+        waits_for_it(&next).await;
+        tell(&next, "search", told(&next)).await;
+        next.at(Step::consumers(5), Name::Steady).await;
+        next.stop().await;
+    });
+}
+
+#[test]
+fn what_is_asked_of_an_instance_that_does_not_steer_is_in_the_journal_once() {
+    runtime().block_on(async {
+        let site = Site::new("noted");
+        let steers = site.start("one");
+        steers.at(Step::SHADOW, Name::Steady).await;
+        let stands_by = site.start("two");
+        eventually_async(LONG, "it knows who steers", async || {
+            stands_by.handle.view().holder.is_some()
+        })
+        .await;
+        for nth in ["first", "second"] {
+            stands_by.handle.note(who(), Outcome::Done, nth.to_owned());
+        }
+        let notes = async || {
+            let (records, _) = steers.handle.journal(0, 1_000).await.expect("read");
+            let calls = records.into_iter().filter(|one| one.verb == Verb::Call);
+            calls
+                .map(|one| (one.who, one.note))
+                .collect::<Vec<(String, String)>>()
+        };
+        let noted = eventually_async(LONG, "both are noted", async || {
+            let noted = notes().await;
+            (noted.len() >= 2).then_some(noted)
+        })
+        .await;
+        let of = |nth: &str| (who().name, format!("{nth} (asked of two)"));
+        assert_eq!(noted, [of("first"), of("second")]);
+        let left = format!("SMEMBERS lockgate:{}:notes", site.name);
+        let left: Vec<String> = redis().command(site.database, &left);
+        assert_eq!(left, [""; 0], "each left the set as it was journaled");
+        // Nobody steers for a while: what is noted meanwhile waits.
+        steers.kill();
+        stands_by
+            .handle
+            .note(who(), Outcome::Done, "third".to_owned());
+        eventually_async(LONG, "the next one journals it", async || {
+            let (records, _) = stands_by.handle.journal(0, 1_000).await?;
+            let last = records.last().map(|one| one.note.clone());
+            (last.as_deref() == Some("third"))
+                .then_some(())
+                .ok_or(format!("{last:?}"))
+        })
+        .await;
+        stands_by.stop().await;
+    });
+}
+
+#[test]
+fn held_buckets_wait_for_a_look_that_was_begun_after_applications_followed() {
+    runtime().block_on(async {
+        let mut site = Site::new("looked");
+        (site.config.consumers, site.config.ingress) = (vec![100], vec![100]);
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        running.climb(&site, Step::consumers(100)).await;
+        let stream = StreamRef {
+            database: Database(0),
+            name: StreamName::from("msg:a"),
+        };
+        let board = &running.board;
+        board.own_stream(&stream, "r", &site.topic, Shard(0));
+        let look = |added: u64, mirrored: u64| {
+            board.stream(&stream, |cell| {
+                cell.added_at_checkpoint = Some(mirrored);
+                let seen = Observation {
+                    at_ms: now_ms(),
+                    entries_added: added,
+                    length: added,
+                };
+                cell.observe(seen, Instant::now());
+                // As Redis's clock has it, which is ahead.
+                cell.oldest_unmirrored_ms = (added > mirrored).then(|| now_ms() + 3_000_000);
+            });
+        };
+        look(5, 5);
+        running.promote(Verb::Promote, &site.name).await;
+        let waits_for = async |what: &str| {
+            eventually_async(LONG, what, async || {
+                let waiting = running.handle.view().waiting.clone();
+                let state = || format!("{:?}", running.state().map(|state| state.step));
+                let waiting = waiting.ok_or_else(state)?;
+                waiting.contains(what).then_some(()).ok_or(waiting)
+            })
+            .await;
+        };
+        waits_for("looked at again").await;
+        look(6, 5);
+        waits_for("1 entries to be mirrored").await;
+        board.stream(&stream, |cell| cell.added_at_checkpoint = Some(6));
+        running.at(Step::ingress(100), Name::Steady).await;
         running.stop().await;
     });
 }

@@ -3,7 +3,7 @@
 use crate::harness::{RedisOptions, RedisServer, Scratch, kafka, lockgate, unique};
 
 const LEAST: &str = "user lockgate reset on >least resetchannels -@all +info +select +xread +xinfo|stream +xrange \
-    +xrevrange +scan +type +multi +exec +smismember +sadd +srem +eval +smembers +pttl +hmget +hgetall +hget +hset +hsetnx \
+    +xrevrange +scan +type +multi +exec +smismember +sadd +eval +smembers +pttl +hmget +hgetall +hget +hset +hsetnx \
     +get +set +del +publish &lockgate:* %R~msg:* ~lockgate:*";
 
 #[test]

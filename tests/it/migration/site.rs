@@ -153,6 +153,7 @@ impl Site {
                 config: self.config.clone(),
                 prometheus: self.prometheus.clone(),
                 kafka: self.kafka(),
+                redis: self.redis(),
                 board: Arc::clone(&board),
             };
             let gatherer = Gatherer::new(parts, handle.clone()).expect("configuration");
@@ -242,6 +243,7 @@ async fn well(real: &'static [Measure], handle: Handle, board: Arc<Board>, flags
         assert!(
             handle
                 .measurements
+                .followers
                 .acknowledged("billing", version, 5_000, at_ms)
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -333,6 +335,16 @@ impl Running {
         self.handle.ask(who(), ask).await.map(drop)
     }
 
+    /// The same for good, with the migration's name typed.
+    pub async fn complete(&self, plan: &Plan, name: &str) -> Result<(), Box<Refusal>> {
+        let ask = Ask::Apply {
+            plan: plan.id.clone(),
+            reason: WHY.to_owned(),
+            typed: Some(name.to_owned()),
+        };
+        self.handle.ask(who(), ask).await.map(drop)
+    }
+
     /// Promotes step by step until it stands at `step`.
     pub async fn climb(&self, site: &Site, step: Step) {
         self.at(self.state().expect("known").step, Name::Steady)
@@ -372,8 +384,8 @@ impl Running {
     /// The one application says that it has the newest flags.
     pub fn acknowledge(&self) {
         let version = self.flags.borrow().map_or(0, |told| told.version);
-        let measurements = &self.handle.measurements;
-        assert!(measurements.acknowledged("billing", version, 600_000, now_ms()));
+        let followers = &self.handle.measurements.followers;
+        assert!(followers.acknowledged("billing", version, 600_000, now_ms()));
     }
 
     /// All is well again, after the world had ended.

@@ -30,6 +30,7 @@ fn a_group_that_falls_behind_takes_the_consumers_back_to_redis() {
     site.config.groups = vec![Group {
         name: group.clone(),
         routes: Vec::new(),
+        redis: None,
     }];
     kafka().create_topic(&site.topic, 4, &[]);
     let client = site.kafka();

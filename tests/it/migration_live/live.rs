@@ -184,7 +184,7 @@ pub struct Live {
     // Dropped first: its threads ask the daemons.
     outside: Vec<Outside>,
     group: String,
-    pub load: Running,
+    pub load: Option<Running>,
     pub rig: Rig<'static>,
     pub daemon: Daemon,
     pub api: Api,
@@ -221,7 +221,7 @@ impl Live {
         let live = Self {
             outside: vec![outside],
             group,
-            load,
+            load: Some(load),
             rig,
             daemon,
             api,

@@ -8,7 +8,7 @@ use crate::harness::{Daemon, Prometheus, RedisOptions, RedisServer, Rules, event
 use crate::plan::{Plan, SOON, add, await_level, drain};
 
 use super::promql::{self, Selector};
-use super::scenarios::groups::{at_the_beginning, record_baseline};
+use super::scenarios::groups::{at_the_beginning, record_baseline, tell};
 use super::scenarios::steered::{acknowledge, await_step, put_at, told};
 use super::walk::Walk;
 
@@ -94,11 +94,12 @@ impl Shown {
             kafka().create_topic(&plan.topic(route), 1, &[]);
         }
         plan.more = format!(
-            "[migration]\nevidence_freshness = \"10m\"\n[[migration.groups]]\nname = \"{}\"\n",
+            "[migration]\nevidence_freshness = \"10m\"\n[[migration.groups]]\nname = \"{}\"\nredis = \"workers\"\n",
             plan.name
         );
         let topics = ["messages", "tasks"].map(|route| plan.topic(route));
         at_the_beginning(&plan.name, &topics);
+        redis.command::<()>(plan.database, "XGROUP CREATE a workers 0 MKSTREAM");
         let mut daemon = plan.daemon();
         await_step(&daemon, "shadow", "steady");
         record_baseline(&plan, &daemon, 900.0);
@@ -109,6 +110,8 @@ impl Shown {
         await_step(&daemon, "consumers:5", "steady");
         acknowledge(&daemon, "billing", told(&daemon), 3_000);
         rehearse(&plan, &daemon);
+        tell(&daemon, "disk", 0.41);
+        tell(&daemon, "replication-lag", 0.0);
         let shown = Self {
             plan,
             redis,

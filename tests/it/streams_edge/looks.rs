@@ -4,8 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use lockgate::config;
 use lockgate::entry::{Database, EntryId};
-use lockgate::streams::{ErrorKind, Inspected, Redis};
+use lockgate::streams::{ErrorKind, GroupState, Inspected, Redis};
 
 use super::{config_of, connect, id, name, packed, plain, tell};
 
@@ -121,11 +122,6 @@ async fn what_was_started_is_kept_under_lockgates_own_key_and_nowhere_else() {
         redis.started(key, &streams).await.expect("asked"),
         [true, false]
     );
-    redis.unmark_started(key, &streams).await.expect("unmarked");
-    assert_eq!(
-        redis.started(key, &streams).await.expect("asked"),
-        [false, false]
-    );
     assert_eq!(redis.started(key, &[]).await.expect("asked"), [false; 0]);
     let error = redis
         .mark_started(b"users", &streams)
@@ -201,10 +197,6 @@ async fn only_read_commands_reach_the_users_streams() {
         .mark_started(key, std::slice::from_ref(&s))
         .await
         .expect("marked");
-    redis
-        .unmark_started(key, std::slice::from_ref(&s))
-        .await
-        .expect("unmarked");
     tell(server.port, &[b"PING", b"the-end"]);
     let mut seen = String::new();
     let mut piece = [0; 4096];
@@ -233,4 +225,74 @@ async fn only_read_commands_reach_the_users_streams() {
         let own = ["SADD", "SREM"].contains(&words[0]) && words[1].starts_with("lockgate:");
         assert!(read || own, "{line}");
     }
+}
+
+#[tokio::test]
+async fn groups_are_looked_at_where_they_are() {
+    let server = plain();
+    for words in [
+        &[&b"XADD"[..], b"a", b"1000-0", b"k", b"v"][..],
+        &[b"XADD", b"a", b"2000-0", b"k", b"v"],
+        &[b"XADD", b"a", b"3000-0", b"k", b"v"],
+        &[b"XADD", b"b", b"1-0", b"k", b"v"],
+        &[b"SET", b"text", b"x"],
+        &[b"XGROUP", b"CREATE", b"a", b"others", b"$"],
+        &[b"XGROUP", b"CREATE", b"a", b"workers", b"0"],
+        &[
+            b"XREADGROUP",
+            b"GROUP",
+            b"workers",
+            b"one",
+            b"COUNT",
+            b"2",
+            b"STREAMS",
+            b"a",
+            b">",
+        ],
+        &[b"XACK", b"a", b"workers", b"1000-0"],
+    ] {
+        assert!(!tell(server.port, words).starts_with('-'));
+    }
+    let mut redis = connect(&config_of(&server)).await;
+    let names = ["a", "b", "none", "text"].map(name);
+    let found = redis.group_states(&names, "workers").await.expect("looked");
+    let found: Vec<_> = found.into_iter().map(|one| one.expect("seen")).collect();
+    let workers = GroupState {
+        pending: 1,
+        oldest_pending: Some("2000-0".parse().expect("an id")),
+        entries_read: Some(2),
+        lag: Some(1),
+    };
+    assert_eq!(found, [Some(workers), None, None, None]);
+    let many: Vec<_> = (0..120).map(|n| name(&format!("m{n}"))).collect();
+    let none = redis.group_states(&many, "workers").await.expect("looked");
+    assert_eq!(none.len(), 120);
+    assert!(redis.is_usable());
+
+    let least = [
+        &b"ACL"[..],
+        b"SETUSER",
+        b"least",
+        b"on",
+        b">pw",
+        b"~*",
+        b"+info",
+        b"+xinfo|groups",
+    ];
+    assert!(tell(server.port, &least).starts_with("+OK"));
+    let mut least = connect(&config::Redis {
+        username: Some("least".to_owned()),
+        password: Some(config::Secret::new("pw")),
+        ..config_of(&server)
+    })
+    .await;
+    let found = least
+        .group_states(&names[..2], "workers")
+        .await
+        .expect("looked");
+    assert!(
+        matches!(&found[0], Err(error) if error.kind() == ErrorKind::NoPermission),
+        "{found:?}"
+    );
+    assert!(matches!(found[1], Ok(None)), "{found:?}");
 }

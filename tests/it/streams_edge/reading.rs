@@ -5,8 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use lockgate::config;
-use lockgate::entry::{Database, EntryId, StreamName};
-use lockgate::streams::{Redis, Role};
+use lockgate::entry::{Database, Entry, EntryId, StreamName, StreamRef};
+use lockgate::streams::{PAGE_BYTES, Pages, Redis, Role};
 
 use super::{config_of, connect, id, name, plain, tell};
 
@@ -253,5 +253,49 @@ async fn a_connection_cut_at_any_byte_gives_an_error_and_never_entries() {
     assert!(
         cut > 600,
         "the cuts went through two INFO answers and the entries: {cut}"
+    );
+}
+
+#[tokio::test]
+async fn pages_of_a_range_are_bounded_by_bytes_whatever_entries_weigh() {
+    let server = plain();
+    // Small ones, then large ones, one that no page holds beside another, and small ones again.
+    let sizes = (0..3_000).map(|_| 50);
+    let sizes = sizes.chain([700_000; 30]).chain([6 << 20]);
+    let sizes: Vec<usize> = sizes.chain((0..3_000).map(|_| 50)).collect();
+    let mut adding = server.connection(0);
+    let mut ids = (1..).map(|ms: u64| format!("{ms}-0"));
+    for some in sizes.chunks(500) {
+        let mut pipe = redis::pipe();
+        for &bytes in some {
+            let id = ids.next().unwrap();
+            pipe.cmd("XADD")
+                .arg("s")
+                .arg(id)
+                .arg("n")
+                .arg("x".repeat(bytes));
+        }
+        pipe.query::<()>(&mut adding).unwrap();
+    }
+    let redis = Redis::new(&config_of(&server)).expect("configuration");
+    let stream = StreamRef::new(redis.default_database(), "s");
+    let mut connection = None;
+    let all = (EntryId::ZERO, EntryId::MAX);
+    let mut pages = Pages::new(&redis, &stream, &mut connection, all, 2_000);
+    let (mut seen, mut count, mut most) = (Vec::new(), 0, 0);
+    while let Some(page) = pages.next().await.expect("read") {
+        let bytes: usize = page.iter().map(Entry::bytes).sum();
+        let heaviest = page.iter().map(Entry::bytes).max().unwrap();
+        let but_one = bytes - heaviest;
+        assert!(but_one <= PAGE_BYTES, "{} of {bytes}", page.len());
+        most = most.max(page.len());
+        count += 1;
+        seen.extend(page.iter().map(|entry| (entry.id.ms, entry.bytes() - 1)));
+    }
+    let expected: Vec<_> = (1..).zip(sizes).collect();
+    assert!(seen == expected, "every entry once and in order");
+    assert!(
+        (2_000, 40) >= (most, count) && most == 2_000,
+        "{count} pages of up to {most}"
     );
 }

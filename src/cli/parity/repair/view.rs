@@ -234,7 +234,7 @@ NEXT      lockgate parity repair --apply --reason TEXT
             None,
             "\
 messages  = LEVEL                                           2026-03-12 14:04:00Z
-          every entry compared is in Kafka once, the same, in its place and
+          all 18,402,113 compared, each in Kafka once, the same, in place and
           order
 REPAIR    nothing to repair
 ",

@@ -20,7 +20,8 @@ fn said(boot: u64, shards: &[u32], after_ms: i64) -> Summary {
         }),
         began: None,
         shards: shards.iter().map(|shard| (*shard, Some(3))).collect(),
-        lag_seconds: Some(0.5),
+        lag_seconds: Some(0.1),
+        carried_seconds: Some(0.5),
         entries: 100 * boot,
         dead: boot,
         audited: shards.iter().copied().collect(),
@@ -33,6 +34,8 @@ fn said(boot: u64, shards: &[u32], after_ms: i64) -> Summary {
             "r".to_owned(),
             shards.iter().map(|shard| format!("t.{shard}")).collect(),
         )])),
+        kafka: Some(true),
+        tells: Some(1),
     }
 }
 
@@ -346,4 +349,30 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn kafka_has_to_answer_everybody_who_mirrors() {
+    let with = |kafka, shards: &[u32]| {
+        let other = Summary {
+            kafka,
+            ..said(2, shards, NOW - 1_000)
+        };
+        together(&[0, 2], &[("b", other)]).kafka
+    };
+    assert_eq!(with(Some(true), &[1, 3]), Ok(true));
+    assert_eq!(with(Some(false), &[1, 3]), Ok(false));
+    let why = with(None, &[1, 3]).expect_err("an older version");
+    assert!(why.contains("b does not say"), "{why}");
+    assert_eq!(with(Some(false), &[]), Ok(true), "it mirrors nothing");
+    let gone = said(2, &[1, 3], NOW - 6_000);
+    let gone = Summary {
+        kafka: Some(false),
+        ..gone
+    };
+    assert_eq!(
+        together(&[0, 2], &[("b", gone)]).kafka,
+        Ok(true),
+        "long ago"
+    );
 }

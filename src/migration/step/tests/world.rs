@@ -110,6 +110,7 @@ impl World {
             by: "ana".to_owned(),
             throughput: 1_000.0,
             duplicate_hits: Some(0.02),
+            beside: BTreeMap::new(),
         });
         let mut world = Self {
             dice: Dice(seed),

@@ -51,9 +51,11 @@ impl Round<'_> {
                 continue;
             };
             let fits = |group: &&mut Group| {
-                group.shards.iter().all(|other| {
-                    let other = self.steps[other].known.cursor.as_ref();
-                    other.is_some_and(|other| same_ends(cursor, other, topics))
+                group.shards.iter().all(|&other| {
+                    let known = self.steps[&other].known.cursor.as_ref();
+                    known.is_some_and(|known| {
+                        self.same_ends((shard, cursor), (other, known), topics)
+                    })
                 })
             };
             match onward.iter_mut().find(fits) {
@@ -83,6 +85,30 @@ impl Round<'_> {
         groups.extend([joining, first]);
         groups.retain(|group| !group.streams.is_empty() || !group.shards.is_empty());
         groups
+    }
+
+    /// Whether two shards have read the logs that both know to the same ends: what one has counted of them the other may read
+    /// again. One that answers for a log and has not read it has to read it by itself.
+    fn same_ends(
+        &self,
+        (one, its): (Shard, &Cursor),
+        (other, others): (Shard, &Cursor),
+        topics: &BTreeSet<(Topic, bool)>,
+    ) -> bool {
+        topics.iter().all(|(topic, _)| {
+            let name = topic.as_str();
+            let home = home(name, self.shards);
+            match (its.logs.get(name), others.logs.get(name)) {
+                (Some(its), Some(others)) => {
+                    its.len() == others.len()
+                        && (its.iter().zip(others))
+                            .all(|(one, other)| one.0 == other.0 && one.1.end == other.1.end)
+                }
+                (None, Some(_)) => home != one,
+                (Some(_), None) => home != other,
+                (None, None) => true,
+            }
+        })
     }
 
     /// A pass over the group, not read yet.
@@ -129,17 +155,22 @@ impl Round<'_> {
                         .copied()
                         .unwrap_or(bounds.end),
                 };
-                extent(bounds, start)
+                Extent {
+                    counted: self.counted(group, name, bounds),
+                    ..extent(bounds, start)
+                }
             });
             TopicPass {
                 topic: name.to_owned(),
                 letters,
+                answers: group.shards.contains(&home(name, self.shards)),
                 extents: extents.collect(),
             }
         });
         let logs = logs.collect();
         let mut pass = Pass::new(self.seed, streams, logs);
         pass.keeps_beside = true;
+        pass.covers_all = true;
         Ok(pass)
     }
 
@@ -152,6 +183,16 @@ impl Round<'_> {
             Some(reach.map_or(bounds.low, |reach| reach.next))
         });
         nexts.min().unwrap_or(bounds.low)
+    }
+
+    /// Up to where what is no entry's is counted: the shards of a group have read what they know to the same ends.
+    fn counted(&self, group: &Group, topic: &str, bounds: &Bounds) -> Offset {
+        let reached = group.shards.iter().filter_map(|shard| {
+            let cursor = self.steps[shard].known.cursor.as_ref()?;
+            let reach = cursor.logs.get(topic)?.get(&bounds.partition.0)?;
+            Some(reach.end)
+        });
+        reached.max().unwrap_or(bounds.low)
     }
 
     /// Where the records of new streams begin.
@@ -183,23 +224,6 @@ pub(super) fn extent(bounds: &Bounds, start: Offset) -> Extent {
         start,
         next: start,
         end: bounds.end,
+        counted: bounds.low,
     }
-}
-
-/// Whether two shards have read the logs that both know to the same ends: what one has counted of them the other may read
-/// again.
-fn same_ends(one: &Cursor, other: &Cursor, topics: &BTreeSet<(Topic, bool)>) -> bool {
-    topics.iter().all(|(topic, _)| {
-        let logs = |cursor: &Cursor| cursor.logs.get(topic.as_str()).cloned();
-        match (logs(one), logs(other)) {
-            (Some(one), Some(other)) => {
-                one.len() == other.len()
-                    && one
-                        .iter()
-                        .zip(&other)
-                        .all(|(one, other)| one.0 == other.0 && one.1.end == other.1.end)
-            }
-            _ => true,
-        }
-    })
 }

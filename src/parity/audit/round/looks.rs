@@ -14,6 +14,15 @@ use super::super::settle;
 use super::group::{Group, extent};
 use super::{Ends, Round};
 
+/// The first place of what is looked at in each partition of a topic.
+type Places = BTreeMap<(String, Partition), Offset>;
+
+fn stands(places: &mut Places, topic: &str, partition: Partition, offset: Offset) {
+    let first = places.entry((topic.to_owned(), partition));
+    let first = first.or_insert(offset);
+    *first = offset.min(*first);
+}
+
 impl Round<'_> {
     /// A second look at what was unequal in a round before: it is judged by this one.
     pub(super) async fn look_at_suspects(&mut self, ends: &Ends) -> Result<Option<()>, Error> {
@@ -106,6 +115,7 @@ impl Round<'_> {
             TopicPass {
                 topic: name.to_owned(),
                 letters,
+                answers: true,
                 extents: extents.collect(),
             }
         });
@@ -149,6 +159,7 @@ impl Round<'_> {
 
     /// Each identity of which a record came after it was sealed, and each record that has been above the checkpoint for long.
     async fn look_at_again(&mut self, streams: &[usize], ends: &Ends) -> Result<Option<()>, Error> {
+        let mut places = Places::new();
         let mut again: Vec<(usize, EntryId, u64)> = Vec::new();
         let mut overdue: Vec<(usize, EntryId)> = Vec::new();
         for &at in streams {
@@ -156,10 +167,15 @@ impl Round<'_> {
             if let Some(step) = self.steps[&seen.shard].streams.get(&seen.stream) {
                 again.extend(step.reopened.iter().map(|(&id, &more)| (at, id, more)));
                 overdue.extend(step.overdue.keys().map(|&id| (at, id)));
+                let [(records, _), (letters, _)] = seen.topics();
+                for (&(letter, partition), &offset) in &step.places {
+                    let topic = if letter { &letters } else { &records };
+                    stands(&mut places, topic.as_str(), partition, offset);
+                }
             }
         }
         let ids: Vec<(usize, EntryId)> = again.iter().map(|&(at, id, _)| (at, id)).collect();
-        let Some(looked) = self.look_at_ids(&ids, ends).await? else {
+        let Some(looked) = self.look_at_ids(&ids, &places, ends).await? else {
             return Ok(None);
         };
         for ((at, id, more), looked) in again.into_iter().zip(looked) {
@@ -167,7 +183,7 @@ impl Round<'_> {
                 settle::judge_again(state, id, more, looked, step);
             });
         }
-        let Some(looked) = self.look_at_ids(&overdue, ends).await? else {
+        let Some(looked) = self.look_at_ids(&overdue, &places, ends).await? else {
             return Ok(None);
         };
         for ((at, id), looked) in overdue.into_iter().zip(looked) {
@@ -181,6 +197,7 @@ impl Round<'_> {
 
     /// Open differences whose records Kafka has lost since, or all of them.
     pub(super) async fn look_at_open(&mut self, ends: &Ends) -> Result<Option<()>, Error> {
+        let mut places = Places::new();
         let mut open: BTreeSet<(usize, EntryId)> = BTreeSet::new();
         for (at, seen) in self.seen.iter().enumerate() {
             let Some(state) = self.state(seen) else {
@@ -193,11 +210,15 @@ impl Round<'_> {
                 });
                 if let Some(id) = difference.id.filter(|_| lost || self.recheck) {
                     open.insert((at, id));
+                    for record in &difference.records {
+                        let topic = &difference.topic;
+                        stands(&mut places, topic, record.partition, record.offset);
+                    }
                 }
             }
         }
         let open: Vec<(usize, EntryId)> = open.into_iter().collect();
-        let Some(looked) = self.look_at_ids(&open, ends).await? else {
+        let Some(looked) = self.look_at_ids(&open, &places, ends).await? else {
             return Ok(None);
         };
         for ((at, id), looked) in open.into_iter().zip(looked) {
@@ -223,10 +244,12 @@ impl Round<'_> {
         }
     }
 
-    /// Up to the ends that this round counts to: what stands behind them is met in the next.
+    /// Up to the ends that this round counts to: what stands behind them is met in the next. `places`: where records of them
+    /// are known to stand, whatever their times say.
     async fn look_at_ids(
         &self,
         ids: &[(usize, EntryId)],
+        places: &Places,
         ends: &Ends,
     ) -> Result<Option<Vec<Looked>>, Error> {
         let Some(first) = ids.iter().map(|(_, id)| *id).min() else {
@@ -243,6 +266,9 @@ impl Round<'_> {
                 let known = bounds.iter().find(|one| one.partition == extent.partition);
                 if let Some(bounds) = known {
                     extent.end = extent.end.min(bounds.end);
+                }
+                if let Some(&first) = places.get(&(log.topic.clone(), extent.partition)) {
+                    extent.start = extent.start.min(first.max(extent.low));
                 }
                 known.is_some()
             });

@@ -1,17 +1,20 @@
-//! Records that are no entry's: each counts in one shard, that which answers for its topic.
+//! Records that are of no stream: each counts in one shard, that which answers for its topic, whoever else reads it.
+//!
+//! A pass takes them of the topics that one of its shards answers for, behind what that shard has read: so each is counted
+//! once, however often it is read. Those that are not named are kept by their number and the place of the last of them, and
+//! go when Kafka has removed that.
 
 use std::collections::BTreeMap;
 
-use crate::placement::{Offset, Shard};
+use crate::placement::{Offset, Partition, Shard};
 use crate::topics::Bounds;
 
 use super::super::super::class::{Class, Counts, Difference};
-use super::super::super::pass::Pass;
+use super::super::super::pass::{Pass, Unnamed};
 use super::super::super::store::{Cursor, Strays};
 use super::Round;
-use super::group::{Group, Span};
 
-/// Records without an entry that are kept of each route.
+/// Records without an entry that are named of each route.
 const KEPT: usize = 1_000;
 
 /// The shard that answers for the records of a topic which are of no stream.
@@ -22,76 +25,92 @@ pub fn home(topic: &str, shards: u32) -> Shard {
 }
 
 impl Round<'_> {
-    /// Counts what the pass met for the first time.
-    pub(super) fn take_strays(&mut self, group: &Group, pass: &Pass) {
-        if group.span == Span::Joining {
-            return;
-        }
-        let mut listed: BTreeMap<String, u64> = BTreeMap::new();
+    /// Takes in what the pass met; it met none that was counted before.
+    pub(super) fn take_strays(&mut self, pass: &Pass) {
         for stray in &pass.strays.examples {
-            *listed.entry(stray.route.clone()).or_default() += 1;
-            let shard = home(&stray.topic, self.shards);
-            if group.shards.contains(&shard) && self.is_first_seen(shard, stray) {
+            let route = self.route_of(&stray.topic, &stray.route);
+            let found = self.strays_of(&stray.topic, &route);
+            if let (Some(found), Some(at)) = (found, stray.records.first()) {
+                let one = Unnamed {
+                    records: 1,
+                    last: at.offset,
+                };
+                found.counts.add(&Counts::kafka_alone(Class::Extra, 1));
                 let mut stray = stray.clone();
-                stray.route = self.route_of(&stray);
-                self.add_stray(shard, 1, stray.route.clone(), Some(stray));
+                stray.route = route;
+                keep(found, stray, one);
             }
         }
-        // Beyond those that a pass lists there is only their number.
-        for (route, by_why) in &pass.strays.counts {
-            let all: u64 = by_why.values().sum();
-            let unlisted = all - listed.get(route).copied().unwrap_or(0).min(all);
-            if let Some(&shard) = group.shards.first().filter(|_| unlisted > 0) {
-                self.add_stray(shard, unlisted, route.clone(), None);
+        for ((topic, partition), more) in &pass.strays.beyond {
+            let of_topic = pass.streams.iter().find(|one| one.topic == *topic);
+            let route = of_topic.map_or("", |stream| stream.route.as_str());
+            let route = self.route_of(topic, route);
+            if let Some(found) = self.strays_of(topic, &route) {
+                let counts = Counts::kafka_alone(Class::Extra, more.records);
+                found.counts.add(&counts);
+                beyond(found, topic, *partition, *more);
             }
         }
-    }
-
-    fn is_first_seen(&self, shard: Shard, stray: &Difference) -> bool {
-        let cursor = self
-            .steps
-            .get(&shard)
-            .and_then(|step| step.known.cursor.as_ref());
-        let (Some(cursor), Some(at)) = (cursor, stray.records.first()) else {
-            return true;
-        };
-        let log = cursor.logs.get(&stray.topic);
-        let reach = log.and_then(|log| log.get(&at.partition.0));
-        reach.is_none_or(|reach| at.offset >= reach.end)
     }
 
     /// A pass without a stream of the topic does not know whose it is.
-    fn route_of(&self, stray: &Difference) -> String {
-        if !stray.route.is_empty() {
-            return stray.route.clone();
+    fn route_of(&self, topic: &str, known: &str) -> String {
+        if !known.is_empty() {
+            return known.to_owned();
         }
         let of_topic = self.edges.routes.iter().find(|route| {
-            route.dead_letters().as_str() == stray.topic
+            route.dead_letters().as_str() == topic
                 || route
                     .fixed_topic()
-                    .is_some_and(|topic| topic.as_str() == stray.topic)
+                    .is_some_and(|fixed| fixed.as_str() == topic)
         });
-        of_topic.map_or_else(String::new, |route| route.name().to_owned())
+        let captured = || {
+            let streams = self.census.streams();
+            let mut bound = streams.filter_map(|stream| self.edges.routes.bind(stream));
+            let of_topic = bound.find(|binding| binding.topic().as_str() == topic);
+            of_topic.map(|binding| binding.route().name().to_owned())
+        };
+        of_topic
+            .map(|route| route.name().to_owned())
+            .or_else(captured)
+            .unwrap_or_default()
     }
 
-    fn add_stray(&mut self, shard: Shard, records: u64, route: String, listed: Option<Difference>) {
-        let Some(step) = self.steps.get_mut(&shard) else {
-            return;
-        };
-        let counts = Counts::kafka_alone(Class::Extra, records);
-        let known = step.strays.entry(route).or_default();
-        known.counts.add(&counts);
-        if known.open.len() < KEPT {
-            known.open.extend(listed);
-        }
+    fn strays_of(&mut self, topic: &str, route: &str) -> Option<&mut Strays> {
+        let step = self.steps.get_mut(&home(topic, self.shards))?;
+        Some(step.strays.entry(route.to_owned()).or_default())
     }
+}
+
+fn keep(strays: &mut Strays, stray: Difference, at: Unnamed) {
+    if strays.open.len() < KEPT {
+        strays.open.push(stray);
+    } else if let Some(partition) = stray.records.first().map(|record| record.partition) {
+        beyond(strays, &stray.topic, partition, at);
+    }
+}
+
+fn beyond(strays: &mut Strays, topic: &str, partition: Partition, more: Unnamed) {
+    let of_topic = strays.beyond.entry(topic.to_owned()).or_default();
+    of_topic.entry(partition.0).or_default().add(more);
 }
 
 /// Takes what was found into what is known.
 pub fn join(known: &mut Strays, found: &Strays) {
     known.counts.add(&found.counts);
-    let room = KEPT.saturating_sub(known.open.len());
-    known.open.extend(found.open.iter().take(room).cloned());
+    for stray in &found.open {
+        let at = stray.records.first().map_or(Offset(0), |at| at.offset);
+        let one = Unnamed {
+            records: 1,
+            last: at,
+        };
+        keep(known, stray.clone(), one);
+    }
+    for (topic, partitions) in &found.beyond {
+        for (&partition, &more) in partitions {
+            beyond(known, topic, Partition(partition), more);
+        }
+    }
 }
 
 /// Records that Kafka no longer has are open no more.
@@ -100,19 +119,89 @@ pub fn expire(cursor: &mut Cursor, topic: &str, bounds: &[Bounds]) {
         .iter()
         .map(|bounds| (bounds.partition.0, bounds.low))
         .collect();
+    let is_gone = |partition: i32, at: Offset| low.get(&partition).is_some_and(|low| at < *low);
     for strays in cursor.strays.values_mut() {
         let before = strays.open.len();
         strays.open.retain(|stray| {
-            let gone = stray
-                .records
-                .iter()
-                .all(|at| low.get(&at.partition.0).is_some_and(|low| at.offset < *low));
-            stray.topic != topic || !gone
+            let mut records = stray.records.iter();
+            stray.topic != topic || !records.all(|at| is_gone(at.partition.0, at.offset))
         });
-        let gone = (before - strays.open.len()) as u64;
+        let mut gone = (before - strays.open.len()) as u64;
+        if let Some(partitions) = strays.beyond.get_mut(topic) {
+            partitions.retain(|&partition, more| {
+                let all = is_gone(partition, more.last);
+                gone += if all { more.records } else { 0 };
+                !all
+            });
+        }
         strays.counts = strays.counts.less(&Counts::kafka_alone(Class::Extra, gone));
         strays
             .counts
             .add(&Counts::kafka_alone(Class::Unverifiable, gone));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parity::class::Location;
+
+    fn stray(offset: i64) -> Difference {
+        Difference {
+            class: Class::Extra,
+            route: "r".to_owned(),
+            database: None,
+            stream: None,
+            id: None,
+            parts: Vec::new(),
+            why: None,
+            topic: "t".to_owned(),
+            expected_partition: None,
+            records: vec![Location {
+                partition: Partition(3),
+                offset: Offset(offset),
+                generation: 0,
+            }],
+        }
+    }
+
+    fn low(offset: i64) -> [Bounds; 1] {
+        [Bounds {
+            partition: Partition(3),
+            low: Offset(offset),
+            end: Offset(9_000),
+        }]
+    }
+
+    #[test]
+    fn those_that_are_not_named_go_when_kafka_has_removed_the_last_of_them() {
+        let mut found = Strays::default();
+        for offset in 0..1_500 {
+            found.counts.add(&Counts::kafka_alone(Class::Extra, 1));
+            let at = Unnamed {
+                records: 1,
+                last: Offset(offset),
+            };
+            keep(&mut found, stray(offset), at);
+        }
+        let mut cursor = Cursor::default();
+        let known = cursor.strays.entry("r".to_owned()).or_default();
+        join(known, &found);
+        assert_eq!(
+            (known.open.len(), known.counts.of(Class::Extra)),
+            (KEPT, 1_500)
+        );
+        let extra = |cursor: &Cursor| cursor.strays["r"].counts.of(Class::Extra);
+        expire(&mut cursor, "t", &low(1_499));
+        assert_eq!(extra(&cursor), 500, "the last of them is still there");
+        expire(&mut cursor, "other", &low(1_500));
+        assert_eq!(extra(&cursor), 500);
+        expire(&mut cursor, "t", &low(1_500));
+        assert_eq!(extra(&cursor), 0);
+        let counts = &cursor.strays["r"].counts;
+        assert_eq!(
+            (counts.of(Class::Unverifiable), counts.adds_up()),
+            (1_500, true)
+        );
     }
 }

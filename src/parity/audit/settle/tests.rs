@@ -1,8 +1,10 @@
 //! Judging windows, records that come again and those above the checkpoint, without any store.
 
 use super::*;
-use crate::entry::Database;
+use crate::entry::{Database, StreamRef};
 use crate::parity::class::Location;
+use crate::parity::pass::Scope;
+use crate::routing::Routes;
 
 fn id(n: u64) -> EntryId {
     EntryId::new(n, 0)
@@ -180,4 +182,73 @@ fn faults_beyond_those_that_are_listed_are_counted_and_taken_back() {
     }
     assert_eq!((state.faults(), state.counts.of(Class::Match)), (0, many));
     assert!(state.counts.adds_up());
+}
+
+fn pass() -> StreamPass {
+    #[derive(serde::Deserialize)]
+    struct File {
+        routes: Vec<crate::config::Route>,
+    }
+    let text = "[[routes]]\nname='r'\nstreams=['s']\ntopic='t'\npartitions=1\nvalue={field='v'}";
+    let file: File = toml::from_str(text).expect("a route");
+    let routes = Routes::compile("m", &file.routes, Database(0)).expect("a route");
+    let stream = StreamRef::new(Database(0), "s");
+    let binding = routes.bind(&stream).expect("its stream");
+    let scope = Scope {
+        after: id(100),
+        through: id(100),
+        ..Scope::default()
+    };
+    StreamPass::new(stream, binding, scope)
+}
+
+#[test]
+fn records_beyond_those_that_a_pass_names_are_open_too_and_end_in_a_comparison_anew() {
+    let (mut state, mut step) = (state(0), Step::default());
+    let mut pass = pass();
+    pass.below.insert(Why::UnknownId, 1_500);
+    let one = |n: u64| {
+        let one = Beside {
+            id: id(200 + n),
+            at: difference(Class::Extra, n, 1).records[0],
+            hash: 0,
+            letter: false,
+            repaired: false,
+        };
+        (Why::UnknownId, one)
+    };
+    pass.below_examples = (0..1_000).map(one).collect();
+    fold(&mut state, &pass, 0, (None, None), &mut step);
+    assert_eq!((state.faults(), state.differences.len()), (1_500, OPEN));
+    // Kafka loses those that are named.
+    for n in 0..1_000 {
+        judge_again(&mut state, id(200 + n), 0, looked(0, vec![]), &mut step);
+    }
+    assert_eq!(state.faults(), 500, "nobody has looked at the others");
+    assert!(state.lost_its_faults());
+}
+
+#[test]
+fn a_stream_of_which_not_all_repeats_were_kept_is_not_verified_until_it_was_compared_anew() {
+    let (mut state, mut step) = (state(100), Step::default());
+    state.verified_ms = Some(5);
+    let mut pass = pass();
+    pass.unkept = 1;
+    fold(&mut state, &pass, 0, (None, None), &mut step);
+    assert_eq!((state.anew, state.verified_ms), (true, None));
+}
+
+#[test]
+fn an_open_fault_is_counted_once_however_often_it_is_looked_at() {
+    let (mut state, mut step) = (state(100), Step::default());
+    let twice = || looked(0, vec![difference(Class::Duplicate, 50, 2)]);
+    for more in [1, 0, 0] {
+        judge_again(&mut state, id(50), more, twice(), &mut step);
+    }
+    assert_eq!(step.ended, BTreeMap::from([(Class::Duplicate, 1)]));
+    // It ends as something else, and that too counts once.
+    judge_again(&mut state, id(50), 0, looked(1, vec![]), &mut step);
+    judge_again(&mut state, id(50), 0, looked(1, vec![]), &mut step);
+    let ends = [(Class::Duplicate, 1), (Class::Match, 1)];
+    assert_eq!(step.ended, BTreeMap::from(ends));
 }

@@ -84,9 +84,49 @@ pub fn throughput_low(book: &str) {
     walk.finish();
 }
 
+/// A follower is said to be behind, and then no more.
+pub fn replication_lag(book: &str) {
+    said_of_brokers(
+        book,
+        "replication-lag",
+        14.0,
+        0.0,
+        &["First minute", "Repair"],
+    );
+}
+
+/// A disk is said to be nearly full, and then no more.
+pub fn disk_high(book: &str) {
+    said_of_brokers(book, "disk", 0.85, 0.41, &["First minute", "Repair"]);
+}
+
+fn said_of_brokers(book: &str, measure: &str, bad: f64, good: f64, sections: &[&str]) {
+    let mut plan = one_route("book-brokers", &["a"], "");
+    plan.more = "[migration]\nevidence_freshness = \"10m\"\n".to_owned();
+    add(redis(), plan.database, "a", "x", 10);
+    let daemon = plan.daemon();
+    await_step(&daemon, "shadow", "steady");
+    await_level(&daemon, "a");
+    tell(&daemon, measure, bad);
+    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
+    prometheus.await_firing(book, "warning");
+    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    for section in sections {
+        walk.until(section);
+    }
+    tell(&daemon, measure, good);
+    walk.until("Verify");
+    walk.finish();
+}
+
 /// The application says what its groups do, in entries a second.
 pub fn tell_throughput(daemon: &Daemon, value: f64) {
-    let evidence = json!({ "measure": "throughput", "value": value });
+    tell(daemon, "throughput", value);
+}
+
+/// Evidence of now.
+pub fn tell(daemon: &Daemon, measure: &str, value: f64) {
+    let evidence = json!({ "measure": measure, "value": value });
     let (code, answer) = daemon.post("/v1/evidence", &evidence).expect("answered");
     assert!((200..300).contains(&code), "{code}: {answer}");
 }
@@ -94,7 +134,7 @@ pub fn tell_throughput(daemon: &Daemon, value: f64) {
 /// What the groups do in shadow is what they are held against.
 pub fn record_baseline(plan: &Plan, daemon: &Daemon, throughput: f64) {
     tell_throughput(daemon, throughput);
-    Walk::new("shadow", plan, daemon, "a").prepare("lockgate baseline");
+    Walk::new("shadow", plan, daemon, "a").prepare("lockgate baseline record");
 }
 
 /// A broker goes and comes back.

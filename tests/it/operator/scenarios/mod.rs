@@ -99,6 +99,10 @@ scenarios! { IN_SOAK:
     #[ignore = "long: make soak"]
     lockgate_probe_failing "LockgateProbeFailing" => kafka::probe_failing;
     #[ignore = "long: make soak"]
+    lockgate_kafka_replication_lag "LockgateKafkaReplicationLag" => groups::replication_lag;
+    #[ignore = "long: make soak"]
+    lockgate_kafka_disk_high "LockgateKafkaDiskHigh" => groups::disk_high;
+    #[ignore = "long: make soak"]
     lost_driver "lost-driver" => steered::no_driver;
     #[ignore = "long: make soak"]
     lockgate_flags_not_obeyed "LockgateFlagsNotObeyed" => steered::not_obeyed;

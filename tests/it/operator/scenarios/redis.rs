@@ -134,6 +134,11 @@ pub fn rotate_secrets(book: &str) {
         digest: Digest::of(secret.trim()),
     };
     std::fs::write(&tokens, format!("{old}{new}\n")).unwrap();
+    eventually(SOON, "the new token is good before any restart", || {
+        let good = token.display().to_string();
+        let words = ["journal", "--url", &daemon.url(), "--token-file", &good];
+        lockgate(&words).status.success()
+    });
     daemon.restart_with(with("new"));
     daemon.wait_ready();
     server.command::<()>(0, "ACL SETUSER mirror <old");

@@ -1,0 +1,56 @@
+//! `lockgate evidence`: tells a running daemon what only applications and operators know.
+
+use serde_json::json;
+
+use super::Exit;
+use super::api::ApiArgs;
+use super::output::print;
+
+/// Say what was measured outside of Lockgate: duplicates, throughput, the archive, and others
+///
+/// It counts for a while, until it is too old, and at gates and tripwires alone. What is said of the archive is
+/// journaled.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  lockgate evidence duplicates --value 0\n  lockgate evidence produce-errors --faults 0 --total 200000 --seconds 60\n  lockgate evidence archive --faults 0 --total 61220408 --seconds 7200"
+)]
+pub struct Args {
+    /// What was measured
+    #[arg(value_name = "MEASURE")]
+    measure: String,
+    /// The number that it is now
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, required_unless_present = "total", conflicts_with_all = ["faults", "total", "seconds"])]
+    value: Option<f64>,
+    /// How many of the total are at fault
+    #[arg(long, value_name = "N", requires = "total")]
+    faults: Option<u64>,
+    /// How many were counted
+    #[arg(long, value_name = "N", requires = "faults")]
+    total: Option<u64>,
+    /// Over how many seconds up to now; of an archive: how long ago reading it again began
+    #[arg(long, value_name = "N")]
+    seconds: Option<u32>,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    let client = match args.api.client() {
+        Ok(client) => client,
+        Err(exit) => return Ok(exit),
+    };
+    let evidence = json!({
+        "measure": args.measure,
+        "value": args.value,
+        "faults": args.faults,
+        "total": args.total,
+        "seconds": args.seconds,
+    });
+    Ok(match client.tell("/v1/evidence", &evidence) {
+        Ok(()) => {
+            print("stored; lockgate gates shows what it leads to\n")?;
+            Exit::Done
+        }
+        Err(error) => error.exit(),
+    })
+}
