@@ -233,6 +233,11 @@ impl Live {
         live
     }
 
+    /// From now on only conversations of buckets from this one on are written to Redis.
+    pub fn only_from(&self, bucket: u32) {
+        self.load.as_ref().expect("it writes").only_from(bucket);
+    }
+
     /// Another instance, with which applications speak as well.
     pub fn another(&mut self) -> Daemon {
         let daemon = self.rig.daemon();

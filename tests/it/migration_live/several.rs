@@ -69,7 +69,7 @@ fn what_two_instances_see_together_opens_the_gates_and_either_goes_on_alone() {
     live.reach("consumers:100").expect("it lives");
     assert!(!running_shards(&other).is_empty(), "both had shards");
     conclusive(&live.api, &["parity", "dead-letters"]);
-    live.load.as_ref().expect("it writes").only_from(512);
+    live.only_from(512);
     // Held buckets are let go when both have carried over what was written before.
     live.promote().expect("it lives");
     live.reach("ingress:50").expect("it lives");
