@@ -245,6 +245,7 @@ impl Driver {
         if lease == Lease::Taken {
             // It had run out, and another may have steered in between.
             self.unread = true;
+            self.hears = Hears::NotYet;
         }
         if !self.unread {
             // The store answers again.

@@ -101,7 +101,7 @@ impl Store {
             .iter()
             .map(|record| (record.n, json(record)))
             .collect();
-        let (notes, out) = (self.notes.clone(), self.struck_out.clone());
+        let (notes, out) = (self.notes.clone(), self.struck_out.take());
         let connection = self.connection().await?;
         let with = (notes.as_slice(), out.as_deref());
         Ok(connection
@@ -121,7 +121,7 @@ impl Store {
         Ok(self.connection().await?.notes(&key).await?)
     }
 
-    /// A note that every save takes out from now on, in the same step; `None`: they take none.
+    /// A note that the next save takes out, in the same step, because it carries the note's record; `None`: it takes none.
     pub fn strike_out(&mut self, note: Option<Vec<u8>>) {
         self.struck_out = note;
     }

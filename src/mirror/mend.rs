@@ -41,7 +41,7 @@ use super::opening::Candidate;
 use super::places::Place;
 use super::shard::{ShardWorker, TermEnd};
 use super::shared::{KAFKA_TIMEOUT, now_ms};
-use crate::checkpoint;
+use crate::checkpoint::{self, Loaded};
 use crate::entry::StreamRef;
 use crate::placement::{Offset, Partition, Topic};
 use crate::tasks::passed_on;
@@ -62,8 +62,9 @@ pub async fn mend(
     worker: &ShardWorker,
     writer: Writer,
     candidates: &[Candidate],
+    loaded: &Loaded,
 ) -> Result<Option<Writer>, TermEnd> {
-    let mending = Mending::new(worker, candidates);
+    let mending = Mending::new(worker, candidates, loaded);
     let mended = tokio::task::spawn_blocking(move || mending.run(writer));
     passed_on(mended.await).map_err(|error| TermEnd::Checkpoint(error.into()))
 }
@@ -78,10 +79,15 @@ struct Mending {
 }
 
 impl Mending {
-    fn new(worker: &ShardWorker, candidates: &[Candidate]) -> Self {
+    fn new(worker: &ShardWorker, candidates: &[Candidate], loaded: &Loaded) -> Self {
         let shared = Arc::clone(&worker.shared);
         let mut streams: HashMap<Topic, HashMap<Vec<u8>, StreamRef>> = HashMap::new();
-        let mut known = HashMap::new();
+        // Of streams that this term leaves out as well: a checkpoint that hangs must not be taken for their first.
+        let mut known: HashMap<StreamRef, Known> = HashMap::new();
+        for (stream, at) in &loaded.checkpoints {
+            let checkpoint = Some((at.generation, at.id));
+            known.insert(stream.clone(), Known { checkpoint });
+        }
         for candidate in candidates {
             let (stream, binding) = (&candidate.slot.stream, &candidate.slot.binding);
             for topic in [binding.topic(), binding.route().dead_letters()] {

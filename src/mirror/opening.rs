@@ -61,16 +61,21 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
         .map(|candidate| candidate.slot.stream.clone())
         .collect();
     shared.board.keep_streams(worker.shard, &owned);
-    source::keep_reachable(worker, &mut candidates, &shut);
     places::keep_placeable(worker, &mut candidates).await?;
-    let Some(writer) = mend(worker, writer, &candidates).await? else {
+    // With the streams that are out of reach: their records hang in the same topics.
+    let Some(writer) = mend(worker, writer, &candidates, &loaded).await? else {
         return Err(TermEnd::Changed);
     };
+    source::keep_reachable(worker, &mut candidates, &shut);
     keep_started(worker, &mut candidates, &mut sources).await?;
     keep_placement(worker, &mut candidates);
     let writer = audit::keep_continuous(worker, writer, &mut candidates, &mut sources).await?;
     let writer = first::checkpoints(worker, writer, &mut candidates, &mut sources).await?;
-    worker.memory.lifted.clear();
+    // A halt that was lifted stays so for a stream that this term leaves out.
+    worker
+        .memory
+        .lifted
+        .retain(|stream, _| shut.contains_key(&stream.database));
     let replids = sources
         .iter()
         .map(|(database, source)| (*database, source.replication.replid.clone()))

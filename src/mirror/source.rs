@@ -48,6 +48,7 @@ impl Source {
         let now = self.connection.replication().await;
         let now = now.map_err(TermEnd::Redis)?;
         if now.replid == self.replication.replid && now.role == Role::Master {
+            self.replication = now;
             Ok(())
         } else {
             Err(TermEnd::Changed)

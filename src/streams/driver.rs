@@ -18,12 +18,20 @@ use super::error::Error;
 use super::own::check_own;
 use super::wire::each;
 
+/// The last thing it does is to take the note out, and without SREM, which the user need not be permitted: a script that is
+/// refused half way undoes nothing.
 const SAVE: &str = "\
 local found = redis.call('HGET', KEYS[1], 'version') or '0'
 if found ~= ARGV[1] then return {0, found} end
 redis.call('HSET', KEYS[1], 'version', ARGV[2], 'state', ARGV[3])
-if ARGV[4] ~= '' then redis.call('SREM', KEYS[2], ARGV[4]) end
 for i = 5, #ARGV, 2 do redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1]) end
+if ARGV[4] ~= '' then
+  local all = redis.call('SMEMBERS', KEYS[2])
+  redis.call('DEL', KEYS[2])
+  for _, one in ipairs(all) do
+    if one ~= ARGV[4] then redis.call('SADD', KEYS[2], one) end
+  end
+end
 return {1, ARGV[2]}";
 
 const LEASE: &str = "\
@@ -72,6 +80,7 @@ for i, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   end
 end
 return found";
+
 /// What instances heard of applications: each under a key of its own, which ends by itself.
 const KEEP: &str = "\
 for i = 2, #ARGV, 3 do
@@ -82,10 +91,16 @@ return 1";
 
 /// Strikes out the names whose keys have ended: they are written together, so nobody waits to be read under such a name.
 const FORGET: &str = "\
+local left, ended = {}, false
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-  if redis.call('PTTL', ARGV[1] .. name) == -2 then redis.call('SREM', KEYS[1], name) end
+  if redis.call('PTTL', ARGV[1] .. name) == -2 then ended = true else left[#left + 1] = name end
+end
+if ended then
+  redis.call('DEL', KEYS[1])
+  for _, name in ipairs(left) do redis.call('SADD', KEYS[1], name) end
 end
 return 1";
+
 /// Applications that are looked at; more acknowledge in vain.
 const MOST_CLIENTS: &[u8] = b"10000";
 

@@ -268,8 +268,9 @@ fn another_takes_over_in_the_middle_of_a_step() {
             !view.verdicts.is_empty() && view.verdicts.iter().all(|verdict| verdict.opens())
         })
         .await;
-        // Nobody follows any more, so that the step stays on its way.
+        // Nobody follows any more, whichever instance is asked, so that the step stays on its way.
         one.world.abort();
+        two.world.abort();
         one.promote(Verb::Promote, &site.name).await;
         eventually_async(LONG, "it waits for the application", async || {
             one.handle
@@ -281,6 +282,7 @@ fn another_takes_over_in_the_middle_of_a_step() {
         .await;
         let before = one.state().expect("known").epoch;
         one.kill();
+        let two = two.with_a_new_world(&site);
         two.at(Step::consumers(5), Name::Steady).await;
         let state = two.state().expect("known");
         assert!(state.epoch >= before);
@@ -297,6 +299,18 @@ fn another_takes_over_in_the_middle_of_a_step() {
     });
 }
 
+/// Waits until Kafka has a copy of the state at this step.
+async fn copied(site: &Site, step: Step) {
+    eventually_async(LONG, "it is copied", async || {
+        let copied = site.copy().read().await;
+        match copied.map_err(|error| error.to_string())? {
+            Some(copied) if copied.step == step => Ok(()),
+            other => Err(format!("{:?}", other.map(|state| state.step))),
+        }
+    })
+    .await;
+}
+
 #[test]
 fn what_redis_lost_is_gone_on_with_from_the_copy() {
     runtime().block_on(async {
@@ -306,18 +320,7 @@ fn what_redis_lost_is_gone_on_with_from_the_copy() {
         one.promote(Verb::Promote, &site.name).await;
         one.at(Step::consumers(5), Name::Steady).await;
         let epoch = one.state().expect("known").epoch;
-        eventually_async(LONG, "it is copied", async || {
-            let copied = site
-                .copy()
-                .read()
-                .await
-                .map_err(|error| error.to_string())?;
-            match copied {
-                Some(copied) if copied.step == Step::consumers(5) => Ok(()),
-                other => Err(format!("{:?}", other.map(|state| state.step))),
-            }
-        })
-        .await;
+        copied(&site, Step::consumers(5)).await;
         one.stop().await;
         redis().command::<()>(site.database, "FLUSHDB");
 
@@ -342,11 +345,17 @@ fn flags_that_redis_lost_with_the_state_are_told_anew() {
         let one = site.start("one");
         one.at(Step::SHADOW, Name::Steady).await;
         one.climb(&site, Step::consumers(5)).await;
+        copied(&site, Step::consumers(5)).await;
         let version = one.flags.borrow().expect("told").version.to_string();
         redis().command::<()>(site.database, "FLUSHDB");
         let fields = eventually_async(LONG, "the hash is there again", async || {
             let fields = site.fields().await;
-            fields.contains_key("version").then_some(fields)
+            let view = one.handle.view();
+            if fields.contains_key("version") {
+                Ok(fields)
+            } else {
+                Err(format!("{:?} {:?}", view.error, view.trouble))
+            }
         })
         .await;
         assert_eq!(fields["version"], version);

@@ -152,6 +152,9 @@ impl Look<'_> {
     /// A stray that is seen counts; that there is none is known only where all look for the same.
     fn strays(&self, voices: &[Voice<'_>], whole: &Result<(), String>) -> Reading {
         let by = self.own.judges_by;
+        if by.is_none() {
+            return Reading::Unknown("it judges by no flags yet".to_owned());
+        }
         let same = voices.iter().filter(|voice| voice.said.judges_by == by);
         let seen: u64 = same.map(|voice| voice.said.strays).sum();
         let other = voices.iter().find(|voice| voice.said.judges_by != by);
