@@ -35,6 +35,7 @@ mod operator;
 mod parity;
 mod parity_asked;
 mod parity_audit;
+mod parity_audit_faults;
 mod parity_cli;
 mod parity_strays;
 mod places;

@@ -217,7 +217,7 @@ fn a_record_below_the_first_entry_of_an_untrimmed_stream_is_extra_to_both() {
 }
 
 /// Moves each stream's checkpoint past entries that are added now, as a defect of a mirror would, and names them.
-fn lose(rig: &Rig<'_>, count: u64) -> Vec<(String, String)> {
+pub fn lose(rig: &Rig<'_>, count: u64) -> Vec<(String, String)> {
     let name = |entry: &Entry| (entry.stream.clone(), entry.id);
     let old: BTreeSet<_> = rig.ledger().entries().iter().map(name).collect();
     rig.add(1_000_000, count);
@@ -231,7 +231,7 @@ fn lose(rig: &Rig<'_>, count: u64) -> Vec<(String, String)> {
 }
 
 /// Moves each stream's checkpoint past those of these entries that are the stream's.
-fn pass_over(rig: &Rig<'_>, entries: &[Entry]) {
+pub fn pass_over(rig: &Rig<'_>, entries: &[Entry]) {
     let before = rig.checkpoints();
     let mut moved: Vec<Outgoing> = Vec::new();
     for ((partition, key), checkpoint) in &before {

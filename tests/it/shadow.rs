@@ -15,7 +15,7 @@ const READS: [&str; 7] = [
 const FRAME: [&str; 8] = [
     "MULTI", "EXEC", "AUTH", "HELLO", "CLIENT", "SELECT", "PING", "COMMAND",
 ];
-const OWN: [&str; 4] = ["SMISMEMBER", "SADD", "HMGET", "HGETALL"];
+const OWN: [&str; 5] = ["SMISMEMBER", "SMEMBERS", "SADD", "HMGET", "HGETALL"];
 /// What the migration driver's scripts do, each to a key of Lockgate's own, its first word.
 const SCRIPTED: [&str; 11] = [
     "SADD", "GET", "SET", "DEL", "HGET", "HGETALL", "HSET", "HSETNX", "PUBLISH", "SMEMBERS", "PTTL",
