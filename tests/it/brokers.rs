@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{KafkaCluster, RedisOptions, RedisServer, Workload, eventually, redis};
+use crate::harness::{KafkaCluster, RedisOptions, RedisServer, Workload, eventually, redis, soak};
 use crate::rig::{LONG, Rig, assert_level_in_the_end, assert_nothing_wrong, pass, shared_out};
 
 const MEMORY: u64 = 100 << 20;
@@ -67,7 +67,8 @@ fn a_single_broker_stopped_and_killed_under_load_loses_and_repeats_nothing() {
     let witness = rig.witness();
     let daemon = rig.daemon();
     witness.goes_on(LONG);
-    for round in 0..3 {
+    let rounds = if soak() { 3 } else { 1 };
+    for round in 0..rounds {
         println!("stopped, round {round}");
         pass(&load, 200 + 37 * round);
         cluster.stop(0);
