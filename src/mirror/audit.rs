@@ -113,17 +113,19 @@ pub async fn keep_continuous(
         candidate.position = Some(position);
     }
     candidates.retain(|candidate| !halted.contains(&candidate.slot.index));
-    // What was found of their other streams holds, and is committed.
-    go_on_without(worker, candidates, sources, failed).map_err(TermEnd::Redis)?;
-    if renewed.is_empty() {
-        return Ok(writer);
+    // What was found of other streams holds, and is committed also where the term ends for it: a long audit that is broken
+    // off goes on there.
+    let left = go_on_without(worker, candidates, sources, failed);
+    let mut writer = writer;
+    if !renewed.is_empty() {
+        failpoint::hit(failpoint::AUDIT_BEFORE_COMMIT);
+        writer = commit_checkpoints(&worker.shared, worker.shard, writer, renewed).await?;
+        failpoint::hit(failpoint::AUDIT_AFTER_COMMIT);
+        for (slot, broken) in broken {
+            worker.shared.count_break(&slot, &broken);
+        }
     }
-    failpoint::hit(failpoint::AUDIT_BEFORE_COMMIT);
-    let writer = commit_checkpoints(&worker.shared, worker.shard, writer, renewed).await?;
-    failpoint::hit(failpoint::AUDIT_AFTER_COMMIT);
-    for (slot, broken) in broken {
-        worker.shared.count_break(&slot, &broken);
-    }
+    left.map_err(TermEnd::Redis)?;
     Ok(writer)
 }
 
