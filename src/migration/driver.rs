@@ -36,7 +36,7 @@ use super::step::{Command, Event, Machine, NotSaved, Record, State, Told};
 use super::store::{Copy, Error, Store};
 use crate::config;
 use crate::failpoint;
-use crate::flags::{Flags, FlagsWriter};
+use crate::flags::{Flags, FlagsWriter, KafkaBorn};
 use crate::status::Board;
 use crate::streams::{DriverSaved, Lease, Redis};
 use crate::topics::{Admin, Kafka};
@@ -400,11 +400,12 @@ impl Driver {
 /// What a state tells applications.
 #[must_use]
 pub fn flags(state: &State) -> Flags {
-    as_flags(&state.told)
+    as_flags(&state.told, state.kafka_born)
 }
 
-fn as_flags(told: &Told) -> Flags {
+fn as_flags(told: &Told, kafka_born: Option<KafkaBorn>) -> Flags {
     Flags {
+        kafka_born,
         version: told.version,
         epoch: told.epoch,
         consumers: told.share.consumers,

@@ -298,6 +298,23 @@ impl Connection {
         self.look(&answer, |cursor| Ok(u64::try_from(cursor.integer()?).ok()))
     }
 
+    /// Fields of the flags' hash.
+    pub async fn flags_read(
+        &mut self,
+        key: &[u8],
+        fields: &[&str],
+    ) -> Result<Vec<Option<String>>, Error> {
+        let mut words: Vec<&[u8]> = vec![b"HMGET", key];
+        words.extend(fields.iter().map(|field| field.as_bytes()));
+        let answer = self.ask("HMGET", &words).await?;
+        self.look(&answer, |cursor| {
+            each(cursor, |cursor| {
+                let found = cursor.bulk_or_null()?;
+                Ok(found.map(|text| String::from_utf8_lossy(text).into_owned()))
+            })
+        })
+    }
+
     /// What the applications named in the set under `clients` left under `prefix` and their name. Reads only.
     pub async fn acknowledged(
         &mut self,

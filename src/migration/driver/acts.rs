@@ -21,7 +21,11 @@ impl Driver {
                 self.precheck(epoch, at);
                 return None;
             }
-            Action::Tell(told) => self.tell(as_flags(&told)).await,
+            Action::Tell(told) => {
+                let stored = self.machine.as_ref().and_then(Machine::stored);
+                let born = stored.and_then(|state| state.kafka_born);
+                self.tell(as_flags(&told, born)).await
+            }
             Action::Converge { version } => self.converged(version),
             Action::Drain => self.drained(epoch, at),
         })
