@@ -12,6 +12,7 @@ use super::{ConfigArgs, Exit, discover};
 use crate::checkpoint;
 use crate::config::Config;
 use crate::entry::StreamRef;
+use crate::migration::store;
 use crate::parity;
 use crate::placement::Topic;
 use crate::routing::{Binding, Routes};
@@ -54,6 +55,7 @@ pub enum Purpose {
     DeadLetters(String),
     Checkpoints,
     Parity,
+    State,
 }
 
 impl std::fmt::Display for Purpose {
@@ -63,6 +65,7 @@ impl std::fmt::Display for Purpose {
             Self::DeadLetters(route) => write!(f, "dead letters of route {route}"),
             Self::Checkpoints => f.write_str("checkpoints"),
             Self::Parity => f.write_str("what the auditor has compared"),
+            Self::State => f.write_str("the driver's state"),
         }
     }
 }
@@ -131,6 +134,11 @@ pub fn wanted(
     want(
         parity::topic_spec(&config.name, shards),
         Purpose::Parity,
+        true,
+    );
+    want(
+        store::topic_spec(&store::topic(&config.name)),
+        Purpose::State,
         true,
     );
     wanted.into_values().collect()

@@ -145,7 +145,7 @@ impl Action {
             }) => "tell applications to hold the buckets that move",
             Self::Tell(_) => "tell applications",
             Self::Converge { .. } => "wait until every application follows",
-            Self::Drain => "wait until both mirrors are level",
+            Self::Drain => "wait until the mirror is level",
         }
     }
 }
