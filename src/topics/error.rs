@@ -55,10 +55,12 @@ pub enum Error {
         local: bool,
     },
     /// A broker's quota or policy forbids it.
-    #[error("a quota or policy of the cluster forbids it: {cause}")]
+    #[error(
+        "a quota or policy of the cluster forbids it: {cause}; see lockgate runbook kafka-refuses"
+    )]
     Quota { cause: String },
     /// A broker's log directory failed.
-    #[error("a broker cannot write its disk: {cause}")]
+    #[error("a broker cannot write its disk: {cause}; see lockgate runbook LockgateKafkaDiskHigh")]
     Disk { cause: String },
     /// A property of the client, or one that the brokers do not accept.
     #[error("kafka configuration: {cause}")]
