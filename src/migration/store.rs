@@ -313,9 +313,10 @@ impl Copy {
             .await?
             .is_empty()
         {
-            let brokers = self.admin.brokers().await?.len();
-            let spec = topic_spec(&self.topic)
-                .for_cluster(self.kafka.config().replication_factor, brokers);
+            let replication = self.kafka.config().replication_factor;
+            let brokers = self.admin.brokers_for_replicas(replication).await?;
+            let spec =
+                topic_spec(&self.topic).for_cluster(replication, brokers);
             info!(topic = %self.topic, "making the topic of the driver's state");
             self.admin.create(&[spec]).await?;
         }

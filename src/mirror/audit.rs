@@ -210,7 +210,7 @@ fn conclude(
     }
     let trimmed = state.entries_added.is_none_or(|added| added > state.length);
     let hidden = !outcome.anchored && trimmed;
-    if hidden && slot.on_gap == OnTrouble::Halt && !slot.forgiven {
+    if hidden && slot.on_gap == OnTrouble::Halt && !slot.forgives(Reason::FailoverHistoryTrimmed) {
         return Found::Unknowable(format!(
             "a failover of Redis lost history that was mirrored, and what came in its place before {} is trimmed already; to mirror what \
              is left and go on: lockgate streams resume --database {} '{}' --reason TEXT",
@@ -257,7 +257,7 @@ impl Break {
         );
         if self.gap.is_some() {
             warn!(
-                stream = %slot.stream.name, database = %slot.stream.database, after = %position.id, accepted_by_operator = slot.forgiven,
+                stream = %slot.stream.name, database = %slot.stream.database, after = %position.id, accepted_by_operator = slot.forgives(Reason::FailoverHistoryTrimmed),
                 "what came in place of lost history is trimmed in part; counted as one entry, whatever their number, going on"
             );
         }
