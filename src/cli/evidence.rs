@@ -25,10 +25,10 @@ pub struct Args {
     #[arg(long, value_name = "N", requires = "total")]
     faults: Option<u64>,
     /// How many were counted
-    #[arg(long, value_name = "N", requires = "faults")]
+    #[arg(long, value_name = "N", requires_all = ["faults", "seconds"])]
     total: Option<u64>,
     /// Over how many seconds up to now; of an archive: how long ago reading it again began
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "total", value_parser = clap::value_parser!(u32).range(1..))]
     seconds: Option<u32>,
     #[command(flatten)]
     api: ApiArgs,

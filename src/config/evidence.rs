@@ -48,17 +48,17 @@ pub struct Prometheus {
     pub queries: Vec<Query>,
 }
 
-/// Something that is measured by PromQL: `value`, or `faults` and `total`.
+/// Something that is measured by PromQL: `value`, or `faults` and `total` where it is counted.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
     /// What it measures.
     pub measure: Asked,
-    /// An expression with one value.
+    /// An expression with one value: for duplicates, duplicate-hits, throughput, replication-lag and disk.
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub value: Option<String>,
-    /// An expression that counts what is at fault, such as `sum(increase(errors_total[5m]))`.
+    /// An expression that counts what is at fault, such as `sum(increase(errors_total[5m]))`: for all others.
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub faults: Option<String>,
@@ -101,6 +101,23 @@ pub enum Asked {
 }
 
 impl Asked {
+    /// Whether it is judged by counts, `faults` of a `total`, and not by a `value`.
+    #[must_use]
+    pub const fn is_counted(self) -> bool {
+        match self {
+            Self::AddedLatency
+            | Self::ProduceLatency
+            | Self::ProduceErrors
+            | Self::WriteLatency
+            | Self::EndToEnd => true,
+            Self::Duplicates
+            | Self::DuplicateHits
+            | Self::Throughput
+            | Self::ReplicationLag
+            | Self::Disk => false,
+        }
+    }
+
     /// The word that names it everywhere.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -202,15 +219,19 @@ impl Prometheus {
         problems.extend(self.unfit_credentials());
         let mut seen = std::collections::BTreeSet::new();
         for (index, query) in self.queries.iter().enumerate() {
-            let fits = matches!(
-                (&query.value, &query.faults, &query.total),
-                (Some(_), None, None) | (None, Some(_), Some(_))
-            );
+            let counted = query.measure.is_counted();
+            let fits = match (&query.value, &query.faults, &query.total) {
+                (Some(_), None, None) => !counted,
+                (None, Some(_), Some(_)) => counted,
+                _ => false,
+            };
             if !fits {
-                problems.push((
-                    format!("queries[{index}]"),
-                    "needs either `value`, or `faults` and `total`",
-                ));
+                let needs = if counted {
+                    "counts: write `faults` and `total`, and no `value`"
+                } else {
+                    "is a number: write `value`, and neither `faults` nor `total`"
+                };
+                problems.push((format!("queries[{index}]"), needs));
             }
             if !seen.insert(query.measure) {
                 problems.push((
@@ -270,11 +291,29 @@ mod tests {
                 query(Asked::Disk, Some("x"), None),
                 query(Asked::Disk, Some("x"), None),
                 query(Asked::Duplicates, Some("x"), Some("y")),
+                query(Asked::WriteLatency, Some("x"), None),
+                Query {
+                    total: Some("z".to_owned()),
+                    ..query(Asked::Throughput, None, Some("y"))
+                },
+                Query {
+                    total: Some("z".to_owned()),
+                    ..query(Asked::EndToEnd, None, Some("y"))
+                },
             ],
             ..Prometheus::default()
         };
         let keys: Vec<_> = wrong.problems().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["url", "queries[1].measure", "queries[2]"]);
+        assert_eq!(
+            keys,
+            [
+                "url",
+                "queries[1].measure",
+                "queries[2]",
+                "queries[3]",
+                "queries[4]"
+            ]
+        );
         for plain in ["http://prometheus:9090/prefix", "https://prometheus"] {
             assert!(is_plain(plain), "{plain}");
         }

@@ -26,6 +26,9 @@ pub struct Problem {
     detail: String,
     #[serde(skip)]
     by_driver: bool,
+    /// Whether the detail is the driver's own and nothing that a caller sent, so that it may be noted.
+    #[serde(skip)]
+    own_words: bool,
 }
 
 impl Problem {
@@ -36,6 +39,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             by_driver: false,
+            own_words: false,
         }
     }
 
@@ -223,7 +227,8 @@ impl Problem {
         };
         Self {
             kind: Some(kind),
-            by_driver: true,
+            by_driver: refusal.is_noted(),
+            own_words: true,
             ..Self::new(status, title, refusal.to_string())
         }
     }
@@ -279,9 +284,12 @@ impl IntoResponse for Problem {
             }
             _ => {}
         }
-        response
-            .extensions_mut()
-            .insert(Said(self.title.to_owned()));
+        let said = if self.own_words {
+            self.detail
+        } else {
+            self.title.to_owned()
+        };
+        response.extensions_mut().insert(Said(said));
         if self.by_driver {
             response.extensions_mut().insert(ByDriver);
         }

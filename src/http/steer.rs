@@ -100,9 +100,38 @@ pub struct EvidenceBody {
     faults: Option<u64>,
     #[serde(default)]
     total: Option<u64>,
-    /// Over how many seconds up to now they were counted; of an archive: how long ago reading it again began.
+    /// With counts: over how many seconds up to now they were counted; of an archive: how long ago reading it again began.
     #[serde(default)]
+    #[schema(minimum = 1)]
     seconds: Option<u32>,
+}
+
+impl EvidenceBody {
+    /// What was measured up to now, in the form in which its measure is judged.
+    fn reading(&self, at_ms: i64) -> Result<Reading, Problem> {
+        let shape = self.measure.shape();
+        let wrong = || {
+            let (measure, wanted) = (self.measure, shape.wanted());
+            Problem::bad_request(&format!("{measure} cannot be judged by that: {wanted}"))
+        };
+        let reading = match (self.value, self.faults, self.total, self.seconds) {
+            (Some(value), None, None, None) => Reading::Value(value),
+            // Of what was counted for no time nobody could say whether it is of this step.
+            (None, Some(faults), Some(total), Some(seconds)) if faults <= total && seconds > 0 => {
+                Reading::Counted {
+                    faults,
+                    total,
+                    since_ms: at_ms.saturating_sub(i64::from(seconds) * 1_000),
+                }
+            }
+            _ => return Err(wrong()),
+        };
+        if shape.fits(&reading) {
+            Ok(reading)
+        } else {
+            Err(wrong())
+        }
+    }
 }
 
 /// What would be done. Good for one use, until it expires or the epoch moves.
@@ -153,6 +182,19 @@ pub struct Accepted {
     step: Step,
 }
 
+/// What came of trying a way back.
+#[derive(Serialize, ToSchema)]
+pub struct Rehearsed {
+    /// The step that it leads back from.
+    #[schema(value_type = String)]
+    step: Step,
+    passed: bool,
+    /// Why it is not open; empty where it is.
+    note: String,
+    /// How long trying it took.
+    took_seconds: f64,
+}
+
 /// The migration as it stands: step, state, gates, what blocks, the way back.
 #[utoipa::path(get, path = "/v1/migration", responses((status = 200, description = "As it stands", body = Object)))]
 pub async fn shown(State(api): State<Api>) -> Json<Shown> {
@@ -169,6 +211,19 @@ fn answered(answer: Result<Box<Answer>, Box<Refusal>>) -> Result<Response, Probl
         Ok(Answer::Accepted { epoch, step }) => {
             Ok((StatusCode::ACCEPTED, Json(Accepted { epoch, step })).into_response())
         }
+        Ok(Answer::Rehearsed {
+            step,
+            passed,
+            note,
+            took_ms,
+        }) => Ok(Json(Rehearsed {
+            step,
+            passed,
+            note,
+            #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+            took_seconds: took_ms as f64 / 1_000.0,
+        })
+        .into_response()),
         Err(refusal) => Err(Problem::refused(&refusal)),
     }
 }
@@ -283,7 +338,7 @@ pub async fn rollback(
 
 /// Tries the way back from a step against the live stores, and moves nothing.
 #[utoipa::path(post, path = "/v1/rehearsals", request_body = RehearseBody, responses(
-    (status = 202, description = "It was tried; the journal says with what result", body = Accepted),
+    (status = 200, description = "It was tried; whether it is open is in passed", body = Rehearsed),
     (status = 409, description = "There is no such way"),
     (status = 503, description = "The driver cannot do it now")
 ))]
@@ -305,12 +360,10 @@ pub async fn baseline(State(api): State<Api>, Caller(who): Caller) -> Result<Res
     ask(&api, who, Ask::Baseline).await
 }
 
-/// An archive is counted, and cannot hold fewer entries than the streams of this instance do now.
+/// An archive cannot hold fewer entries than the streams of this instance do now.
 fn is_whole(archive: &Reading, api: &Api) -> Result<(), Problem> {
     let Reading::Counted { total, .. } = archive else {
-        return Err(Problem::bad_request(
-            "an archive is counted: give total, the entries that were read again, and faults, those of them that are not as they were",
-        ));
+        return Ok(());
     };
     let status = api.board.snapshot();
     let held = status
@@ -344,22 +397,9 @@ pub async fn evidence(
         )));
     }
     let at_ms = now_ms();
-    let reading = match (asked.value, asked.faults, asked.total) {
-        (Some(value), None, None) if value.is_finite() => Reading::Value(value),
-        (None, Some(faults), Some(total)) if faults <= total => Reading::Counted {
-            faults,
-            total,
-            since_ms: at_ms.saturating_sub(i64::from(asked.seconds.unwrap_or(0)) * 1_000),
-        },
-        _ => {
-            return Err(Problem::bad_request(
-                "give either value, or faults and total with faults no greater than total",
-            ));
-        }
-    };
     let sample = Sample {
         measure: asked.measure,
-        reading,
+        reading: asked.reading(at_ms)?,
         at_ms,
     };
     if asked.measure == Measure::Archive {
@@ -368,4 +408,47 @@ pub async fn evidence(
     // Answered when it is stored: what was taken survives a restart.
     ask(&api, who, Ask::Evidence(sample)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(body: serde_json::Value) -> Result<Reading, Problem> {
+        let body: EvidenceBody = serde_json::from_value(body).expect("it is read");
+        body.reading(100_000)
+    }
+
+    #[test]
+    fn evidence_has_the_form_in_which_its_measure_is_judged() {
+        use serde_json::json;
+        assert_eq!(
+            reading(json!({ "measure": "throughput", "value": 812.5 })).ok(),
+            Some(Reading::Value(812.5))
+        );
+        assert_eq!(
+            reading(json!({ "measure": "write-latency", "faults": 1, "total": 9, "seconds": 60 }))
+                .ok(),
+            Some(Reading::Counted {
+                faults: 1,
+                total: 9,
+                since_ms: 40_000
+            })
+        );
+        for wrong in [
+            // Milliseconds in place of counts would be held against a share.
+            json!({ "measure": "write-latency", "value": 12 }),
+            json!({ "measure": "throughput", "faults": 0, "total": 900, "seconds": 60 }),
+            json!({ "measure": "disk", "value": 85 }),
+            json!({ "measure": "archive", "value": 1 }),
+            // Without its time it would count for any step.
+            json!({ "measure": "produce-errors", "faults": 0, "total": 900 }),
+            json!({ "measure": "produce-errors", "faults": 0, "total": 900, "seconds": 0 }),
+            json!({ "measure": "produce-errors", "faults": 9, "total": 8, "seconds": 60 }),
+            json!({ "measure": "throughput", "value": 812.5, "seconds": 60 }),
+            json!({ "measure": "throughput" }),
+        ] {
+            assert!(reading(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
 }

@@ -72,6 +72,12 @@ impl Driver {
         }
         let now = now_ms();
         let following = self.measurements.followers.following(version, now);
+        if following.left_out {
+            return Acted::NotYet(
+                "applications that are not known apart: too many acknowledge; see docs/flags.md"
+                    .to_owned(),
+            );
+        }
         if following.known == 0 {
             return Acted::NotYet(
                 "an application that follows the flags; none is known".to_owned(),

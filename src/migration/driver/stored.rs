@@ -157,6 +157,14 @@ impl Driver {
         }
     }
 
+    /// What Redis tells may be lost or set back without the state (evicted, deleted, a failover): then it is told again.
+    pub(super) async fn compare_flags(&mut self, told: u64) {
+        match self.store.flags_version().await {
+            Ok(found) => self.untold |= found != Some(told),
+            Err(error) => self.now.error = Some(error.to_string()),
+        }
+    }
+
     /// Who stored what was read may have died before telling it, may have told it to other processes' readers alone, or Redis
     /// may have lost it: what was read is told again. Where that fails, at the next turn.
     pub(super) async fn retell(&mut self) {

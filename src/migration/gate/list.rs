@@ -147,7 +147,7 @@ impl GateName {
             }
             Self::Drained => "wait until the mirror is level",
             Self::Archive => {
-                "archive the streams, read the archive again, and say what was found: lockgate evidence archive --faults N --total N"
+                "archive the streams, read the archive again, and say what was found: lockgate evidence archive --faults N --total N --seconds N"
             }
         }
     }

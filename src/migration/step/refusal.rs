@@ -56,6 +56,17 @@ pub enum Refusal {
     NoThroughput,
 }
 
+impl Refusal {
+    /// Whether the driver puts it into the journal itself. Where it cannot steer, or could not store, whoever was asked does.
+    #[must_use]
+    pub const fn is_noted(&self) -> bool {
+        !matches!(
+            self,
+            Self::NotReady | Self::Trouble(_) | Self::Elsewhere(_) | Self::NotStored(_)
+        )
+    }
+}
+
 fn names(verdicts: &[Verdict]) -> String {
     let blocked = verdicts.iter().filter(|verdict| !verdict.opens());
     let each: Vec<_> = blocked

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::journal::Who;
 use super::lineage::Lineage;
 use super::tally::{Lot, Reached, Tally};
 use crate::flags::KafkaBorn;
@@ -39,6 +40,9 @@ pub struct State {
     /// What only applications know, as they last said.
     #[serde(default)]
     pub pushed: BTreeMap<Measure, Sample>,
+    /// Who said it.
+    #[serde(default)]
+    pub pushed_by: BTreeMap<Measure, Who>,
     #[serde(default)]
     pub tally: Tally,
     /// The newest of what is in the sums, the oldest at the front.
@@ -118,6 +122,9 @@ pub struct Motion {
     pub deadline_ms: i64,
     pub by: String,
     pub reason: String,
+    /// The step that could not be reached, where this leads back from the attempt: it is as if it had not been begun.
+    #[serde(default)]
+    pub undoes: Option<Step>,
 }
 
 /// One thing to do. Each may be done again after a crash, and has the same effect then.
@@ -291,6 +298,7 @@ impl State {
             holding: BTreeMap::new(),
             trips: BTreeMap::new(),
             pushed: BTreeMap::new(),
+            pushed_by: BTreeMap::new(),
             tally: Tally::default(),
             recent: VecDeque::new(),
             soaked_ms: 0,

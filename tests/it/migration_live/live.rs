@@ -145,7 +145,8 @@ impl Drop for Outside {
 
 /// Applications say that all is well with them, and that they follow.
 fn push(api: &Api) {
-    let counted = |measure: &str| json!({ "measure": measure, "faults": 0, "total": 100_000 });
+    let counted =
+        |measure: &str| json!({ "measure": measure, "faults": 0, "total": 100_000, "seconds": 1 });
     let valued = |measure: &str, value: f64| json!({ "measure": measure, "value": value });
     for evidence in [
         counted("added-latency"),
