@@ -78,6 +78,7 @@ pub async fn run(
         instance: instance.clone(),
         config: config.migration.clone(),
         flags: config.flags.clone(),
+        prometheus: config.prometheus.clone(),
         shards: config.shards.count,
         redis: redis.clone(),
         kafka: kafka.clone(),

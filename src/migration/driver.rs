@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::gate::{Measure, millis};
-use super::measure::Measurements;
+use super::measure::{Limits, Measurements};
 use super::seen::{self, Seen};
 use super::step::{Command, Event, Machine, NotSaved, Record, State, Told};
 use super::store::{Copy, Error, Store};
@@ -58,6 +58,8 @@ pub struct Parts {
     pub instance: String,
     pub config: config::Migration,
     pub flags: config::Flags,
+    /// Not asked here: a change of what is asked is journaled.
+    pub prometheus: config::Prometheus,
     /// How many shards there are in all.
     pub shards: u32,
     pub redis: Redis,
@@ -124,6 +126,7 @@ impl Driver {
             requests: asked,
             view: seen,
             measurements: measurements.clone(),
+            limits: Limits::of(&parts.config),
         };
         let driver = Self {
             store: Store::new(parts.redis.clone(), &parts.migration, &parts.instance),

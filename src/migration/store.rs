@@ -329,8 +329,7 @@ impl Copy {
         {
             let replication = self.kafka.config().replication_factor;
             let brokers = self.admin.brokers_for_replicas(replication).await?;
-            let spec =
-                topic_spec(&self.topic).for_cluster(replication, brokers);
+            let spec = topic_spec(&self.topic).for_cluster(replication, brokers);
             info!(topic = %self.topic, "making the topic of the driver's state");
             self.admin.create(&[spec]).await?;
         }

@@ -328,7 +328,10 @@ impl Connection {
     /// The version of the flags that are there; `None`: there are none, or without one.
     pub async fn flags_version(&mut self, key: &[u8]) -> Result<Option<u64>, Error> {
         let found = self.flags_read(key, &["version"]).await?;
-        Ok(found.into_iter().flatten().find_map(|text| text.parse().ok()))
+        Ok(found
+            .into_iter()
+            .flatten()
+            .find_map(|text| text.parse().ok()))
     }
 
     /// What the applications named in the set under `clients` left under `prefix` and their name. Reads only.
