@@ -18,6 +18,7 @@ mod exactly_once_kills;
 mod exactly_once_strength;
 mod examples;
 mod failover_audit;
+mod failover_counts;
 mod gaps;
 mod gaps_anew;
 mod harness;
