@@ -51,6 +51,7 @@ mod schemathesis;
 mod secrecy;
 mod shadow;
 mod shutdown;
+mod starts;
 mod status_situations;
 mod streams_edge;
 mod takeover;
