@@ -30,6 +30,7 @@ mod shard;
 mod shared;
 mod slot;
 mod source;
+mod started;
 mod survey;
 mod term;
 mod throttle;

@@ -70,7 +70,7 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
     keep_started(worker, &mut candidates, &mut sources).await?;
     keep_placement(worker, &mut candidates);
     let writer = audit::keep_continuous(worker, writer, &mut candidates, &mut sources).await?;
-    let writer = first::checkpoints(worker, writer, &mut candidates, &mut sources).await?;
+    let writer = first::checkpoints(worker, writer, &mut candidates, &mut sources, streams).await?;
     // A halt that was lifted stays so for a stream that this term leaves out.
     worker
         .memory
