@@ -41,10 +41,8 @@ pub struct Broker {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     pub brokers: Vec<Broker>,
-    /// Partitions that lack a replica in sync, or have no leader.
-    pub under_replicated: u64,
-    /// Partitions without a leader.
-    pub offline: u64,
+    /// All that this user may see, without their settings.
+    pub topics: BTreeMap<Topic, TopicState>,
 }
 
 /// A topic as it is.
@@ -127,12 +125,11 @@ impl Admin {
             host: broker.host().to_owned(),
             port: broker.port(),
         });
-        let topics: Vec<TopicState> = metadata.topics().iter().map(state).collect();
-        let partitions = || topics.iter().flat_map(|topic| &topic.partitions);
+        let topics = metadata.topics().iter();
+        let topics = topics.map(|topic| (Topic::from(topic.name()), state(topic)));
         Ok(Cluster {
             brokers: brokers.collect(),
-            under_replicated: partitions().filter(|one| one.lacks_a_replica()).count() as u64,
-            offline: partitions().filter(|one| one.leader.is_none()).count() as u64,
+            topics: topics.collect(),
         })
     }
 
