@@ -178,7 +178,7 @@ async fn audit(
             held,
             &mirrored,
             state.max_deleted_entry_id.unwrap_or_default(),
-            checkpoint.route_hash != slot.route_hash,
+            checkpoint.remade.form,
         );
         // Kafka has expired all of it, and Redis still holds the very entry that the checkpoint names.
         let expired =
@@ -222,11 +222,13 @@ fn conclude(
     let generations = mirrored.values().map(|seen| seen.generation);
     let generation = generations.max().unwrap_or(0).max(checkpoint.generation) + 1;
     let counted = state.entries_added.filter(|_| last <= checkpoint.id);
+    let id = before(&outcome).unwrap_or_else(|| last.min(checkpoint.id));
     let position = Position {
-        id: before(&outcome).unwrap_or_else(|| last.min(checkpoint.id)),
+        id,
         generation,
         entries_added: counted.and_then(|added| added.checked_sub(outcome.missing.len() as u64)),
         began: checkpoint.began.min(last),
+        remade: checkpoint.remade.up_to(id),
     };
     // How many were trimmed nobody can say any more; that some were must not go uncounted.
     let gap = hidden.then_some(Gap {

@@ -45,17 +45,17 @@ pub struct Outcome {
 /// Compares Redis's entries of a window, ascending, with what Kafka has from the window's first id on.
 ///
 /// `deleted`: the greatest id that was ever deleted one by one. A gap at or below it may be a deletion and is not called a
-/// loss. `by_id`: the route makes records otherwise than it did, so their bytes say nothing.
+/// loss. `remade`: at or below it the route made records otherwise than it does, so their bytes say nothing.
 #[must_use]
 pub fn compare(
     window: &[Held],
     mirrored: &BTreeMap<EntryId, Mirrored>,
     deleted: EntryId,
-    by_id: bool,
+    remade: EntryId,
 ) -> Outcome {
     let is_there = |held: &Held| {
         mirrored.get(&held.id).is_some_and(|in_kafka| {
-            by_id
+            held.id <= remade
                 || (held.record.is_some() && in_kafka.record == held.record)
                 || in_kafka.letter == Some(held.letter)
         })
@@ -115,7 +115,7 @@ mod tests {
             &[held(1, 1), held(2, 2)],
             &kafka(&[(1, 1), (2, 2)]),
             EntryId::ZERO,
-            false,
+            EntryId::ZERO,
         );
         assert_eq!(
             outcome,
@@ -135,7 +135,7 @@ mod tests {
             &[held(1, 1), held(2, 2), held(3, 33)],
             &kafka(&[(1, 1), (2, 2), (3, 3), (4, 4)]),
             EntryId::ZERO,
-            false,
+            EntryId::ZERO,
         );
         assert_eq!(outcome.missing, [id(3)]);
         assert_eq!(outcome.orphans, [id(3), id(4)]);
@@ -149,7 +149,7 @@ mod tests {
                 &[held(3, 33), held(4, 44)],
                 &kafka(&[(3, 3), (4, 4)]),
                 EntryId::ZERO,
-                false
+                EntryId::ZERO
             )
             .anchored
         );
@@ -174,7 +174,7 @@ mod tests {
                 letter: 1_003,
             },
         ];
-        let outcome = compare(&window, &mirrored, id(2), false);
+        let outcome = compare(&window, &mirrored, id(2), EntryId::ZERO);
         assert_eq!(
             outcome,
             Outcome {
@@ -189,17 +189,29 @@ mod tests {
     #[test]
     fn what_expired_in_kafka_or_was_made_otherwise_below_a_common_entry_is_not_missing() {
         let window = [held(1, 1), held(2, 2), held(3, 3), held(4, 4)];
-        let outcome = compare(&window, &kafka(&[(2, 222), (3, 3)]), EntryId::ZERO, false);
+        let outcome = compare(
+            &window,
+            &kafka(&[(2, 222), (3, 3)]),
+            EntryId::ZERO,
+            EntryId::ZERO,
+        );
         assert_eq!(
             outcome.missing,
             [id(4)],
             "only what stands behind the last common entry"
         );
         assert!(outcome.orphans.is_empty() && outcome.anchored);
-        let outcome = compare(&window, &kafka(&[(2, 222), (4, 444)]), EntryId::ZERO, true);
+        let both = kafka(&[(2, 222), (4, 444)]);
+        let outcome = compare(&window, &both, EntryId::ZERO, EntryId::MAX);
         assert!(
             outcome.missing.is_empty(),
             "by id all that Kafka has is there"
+        );
+        let outcome = compare(&window, &both, EntryId::ZERO, id(2));
+        assert_eq!(
+            outcome.missing,
+            [id(3), id(4)],
+            "by id only what was made otherwise"
         );
     }
 }

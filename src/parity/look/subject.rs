@@ -206,6 +206,7 @@ mod tests {
             committed: EntryId::MAX,
             generation: 0,
             shared_history: false,
+            remade: Default::default(),
         }
     }
 
