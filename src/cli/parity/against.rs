@@ -387,6 +387,7 @@ mod tests {
             kafka: sum(100, 100),
             redis_lost: None,
             kafka_lost: None,
+            unread: None,
         };
         assert_eq!(judge(on_the_way, &arrived).now, Now::Mended);
         let mended = judged(sum(100, 100), sum(100, 100), none, false);
