@@ -65,7 +65,7 @@ pub struct PromoteArgs {
 
 /// Finish the migration: there is no way back from it
 ///
-/// Its plan says what it would do and what blocks it; then it asks for the migration's name. It opens when both mirrors are
+/// Its plan says what it would do and what blocks it; then it asks for the migration's name. It opens when the mirror has
 /// drained, both stores are level, and the archive was read again and found whole (`lockgate evidence archive`).
 #[derive(Debug, clap::Args)]
 #[command(

@@ -48,7 +48,7 @@ pub struct Prometheus {
     pub queries: Vec<Query>,
 }
 
-/// Something that is measured by PromQL: `value`, or `faults` and `total` where it is counted.
+/// Something that is measured by PromQL: a number by `value`, what is counted by `faults` and `total`, a latency by `buckets`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
@@ -66,7 +66,11 @@ pub struct Query {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub total: Option<String>,
-    /// Over how long `faults` and `total` count; what was counted before a step began shows nothing at it.
+    /// Of a latency: an expression that counts by bucket, in seconds, such as `sum by (le) (increase(write_seconds_bucket[5m]))`. One of the buckets ends at the threshold, which is held against it here.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub buckets: Option<String>,
+    /// Over how long `faults` and `total`, or `buckets`, count; what was counted before a step began shows nothing at it.
     #[serde(default = "five_minutes", with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "1s", "x-max" = "1d"))]
     pub window: Duration,
@@ -78,7 +82,7 @@ pub struct Query {
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Asked {
-    /// Writes, and those delayed by `migration.gates.added_latency` or more.
+    /// By how much writes are delayed, held against `migration.gates.added_latency`.
     AddedLatency,
     /// Entries persisted twice since the step began.
     Duplicates,
@@ -86,13 +90,13 @@ pub enum Asked {
     DuplicateHits,
     /// Entries a second that the groups process.
     Throughput,
-    /// Records, and those acknowledged after `migration.gates.produce_latency` or later.
+    /// After how long records are acknowledged, held against `migration.gates.produce_latency`.
     ProduceLatency,
     /// Records, and those that producers could not write.
     ProduceErrors,
-    /// Writes, and those that took `migration.tripwires.write_latency.beyond` or longer.
+    /// How long writes take, held against `migration.tripwires.write_latency.beyond`.
     WriteLatency,
-    /// Entries, and those that were with their consumer after `migration.gates.end_to_end` or later.
+    /// After how long entries are with their consumer, held against `migration.gates.end_to_end`.
     EndToEnd,
     /// Seconds that a follower is behind.
     ReplicationLag,
@@ -101,21 +105,18 @@ pub enum Asked {
 }
 
 impl Asked {
-    /// Whether it is judged by counts, `faults` of a `total`, and not by a `value`.
+    /// What is counted by bucket.
+    const fn is_latency(self) -> bool {
+        matches!(
+            self,
+            Self::AddedLatency | Self::ProduceLatency | Self::WriteLatency | Self::EndToEnd
+        )
+    }
+
+    /// Whether it is judged by counts, of what is at fault and of all, and not by a number.
     #[must_use]
     pub const fn is_counted(self) -> bool {
-        match self {
-            Self::AddedLatency
-            | Self::ProduceLatency
-            | Self::ProduceErrors
-            | Self::WriteLatency
-            | Self::EndToEnd => true,
-            Self::Duplicates
-            | Self::DuplicateHits
-            | Self::Throughput
-            | Self::ReplicationLag
-            | Self::Disk => false,
-        }
+        self.is_latency() || matches!(self, Self::ProduceErrors)
     }
 
     /// The word that names it everywhere.
@@ -169,6 +170,24 @@ pub struct Flags {
     pub clients: Vec<String>,
 }
 
+impl Query {
+    fn unfit(&self) -> Option<&'static str> {
+        let latency = self.measure.is_latency();
+        match (&self.value, &self.faults, &self.total, &self.buckets) {
+            (None, None, None, Some(_)) if latency => None,
+            _ if latency => Some(
+                "measures a latency, which is held against its threshold here; it needs `buckets` and nothing else",
+            ),
+            (Some(_), None, None, None) if !self.measure.is_counted() => None,
+            (None, Some(_), Some(_), None) if self.measure.is_counted() => None,
+            _ if self.measure.is_counted() => {
+                Some("is counted; it needs `faults` and `total`, and nothing else")
+            }
+            _ => Some("is a number; it needs `value`, and nothing else"),
+        }
+    }
+}
+
 impl Prometheus {
     /// Settings of who asks that do not go together.
     fn unfit_credentials(&self) -> Vec<(String, &'static str)> {
@@ -219,19 +238,8 @@ impl Prometheus {
         problems.extend(self.unfit_credentials());
         let mut seen = std::collections::BTreeSet::new();
         for (index, query) in self.queries.iter().enumerate() {
-            let counted = query.measure.is_counted();
-            let fits = match (&query.value, &query.faults, &query.total) {
-                (Some(_), None, None) => !counted,
-                (None, Some(_), Some(_)) => counted,
-                _ => false,
-            };
-            if !fits {
-                let needs = if counted {
-                    "counts: write `faults` and `total`, and no `value`"
-                } else {
-                    "is a number: write `value`, and neither `faults` nor `total`"
-                };
-                problems.push((format!("queries[{index}]"), needs));
+            if let Some(problem) = query.unfit() {
+                problems.push((format!("queries[{index}]"), problem));
             }
             if !seen.insert(query.measure) {
                 problems.push((
@@ -283,6 +291,7 @@ mod tests {
             value: value.map(str::to_owned),
             faults: faults.map(str::to_owned),
             total: None,
+            buckets: None,
             window: five_minutes(),
         };
         let wrong = Prometheus {
@@ -300,6 +309,14 @@ mod tests {
                     total: Some("z".to_owned()),
                     ..query(Asked::EndToEnd, None, Some("y"))
                 },
+                Query {
+                    buckets: Some("x".to_owned()),
+                    ..query(Asked::Throughput, None, None)
+                },
+                Query {
+                    buckets: Some("x".to_owned()),
+                    ..query(Asked::WriteLatency, None, None)
+                },
             ],
             ..Prometheus::default()
         };
@@ -311,7 +328,9 @@ mod tests {
                 "queries[1].measure",
                 "queries[2]",
                 "queries[3]",
-                "queries[4]"
+                "queries[4]",
+                "queries[5]",
+                "queries[6]"
             ]
         );
         for plain in ["http://prometheus:9090/prefix", "https://prometheus"] {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::config::Role;
 use crate::migration::step::Refusal;
+use crate::status::Reason;
 
 /// What the guard notes of an answer: the change that was made, or why there was none. Never what a caller sent unread.
 #[derive(Clone, Debug)]
@@ -104,6 +105,24 @@ impl Problem {
                 "stream `{stream}` of database {database} is not halted; there is nothing to lift"
             ),
         )
+    }
+
+    /// To lift the halt of a lost checkpoint without a place would only halt the stream again.
+    pub fn no_beginning(database: u32, stream: &str) -> Self {
+        let detail = format!(
+            "Kafka holds no checkpoint of stream `{stream}` of database {database}, so nothing says where it is to go on; give `from` \
+             (--from): the id of the last entry that Kafka has, or earliest (what Kafka has comes twice), or latest (what Kafka lacks \
+             stays out). See lockgate runbook checkpoint-lost"
+        );
+        Self::new(StatusCode::CONFLICT, "no place to begin", detail)
+    }
+
+    pub fn has_its_place(stream: &str, halt: Reason) -> Self {
+        let detail = format!(
+            "stream `{stream}` is halted by {halt} and goes on at its checkpoint; `from` (--from) is for a stream whose checkpoint is lost: \
+             leave it out"
+        );
+        Self::new(StatusCode::CONFLICT, "has its place", detail)
     }
 
     pub fn unknown_host(local: bool) -> Self {

@@ -1,4 +1,4 @@
-//! Steering the migration: what stands, plans and their applying, holding and going back, evidence.
+//! Steering the migration: what stands, plans and their applying, holding and going back.
 //!
 //! Each call is passed on to the driver, which decides and keeps the journal; the name in it is the one that a token proves.
 
@@ -15,9 +15,7 @@ use super::access::Caller;
 use super::input::{Named, Sent};
 use super::problem::Problem;
 use crate::flags::FlagsReader;
-use crate::migration::driver::{Handle, now_ms};
-use crate::migration::gate::{Measure, Reading, Sample};
-use crate::migration::measure::is_pushed;
+use crate::migration::driver::Handle;
 use crate::migration::phase::Step;
 use crate::migration::step::{Answer, Ask, Plan, Refusal, Verb, Who};
 use crate::migration::view::{Shown, time};
@@ -88,52 +86,6 @@ pub struct RehearseBody {
     step: Step,
 }
 
-/// `{"measure": "duplicates", "value": 0}`, or `{"measure": "produce-errors", "faults": 0, "total": 2000, "seconds": 60}`.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EvidenceBody {
-    #[schema(value_type = String, example = "duplicates")]
-    measure: Measure,
-    #[serde(default)]
-    value: Option<f64>,
-    #[serde(default)]
-    faults: Option<u64>,
-    #[serde(default)]
-    total: Option<u64>,
-    /// With counts: over how many seconds up to now they were counted; of an archive: how long ago reading it again began.
-    #[serde(default)]
-    #[schema(minimum = 1)]
-    seconds: Option<u32>,
-}
-
-impl EvidenceBody {
-    /// What was measured up to now, in the form in which its measure is judged.
-    fn reading(&self, at_ms: i64) -> Result<Reading, Problem> {
-        let shape = self.measure.shape();
-        let wrong = || {
-            let (measure, wanted) = (self.measure, shape.wanted());
-            Problem::bad_request(&format!("{measure} cannot be judged by that: {wanted}"))
-        };
-        let reading = match (self.value, self.faults, self.total, self.seconds) {
-            (Some(value), None, None, None) => Reading::Value(value),
-            // Of what was counted for no time nobody could say whether it is of this step.
-            (None, Some(faults), Some(total), Some(seconds)) if faults <= total && seconds > 0 => {
-                Reading::Counted {
-                    faults,
-                    total,
-                    since_ms: at_ms.saturating_sub(i64::from(seconds) * 1_000),
-                }
-            }
-            _ => return Err(wrong()),
-        };
-        if shape.fits(&reading) {
-            Ok(reading)
-        } else {
-            Err(wrong())
-        }
-    }
-}
-
 /// What would be done. Good for one use, until it expires or the epoch moves.
 #[derive(Serialize, ToSchema)]
 pub struct ShownPlan {
@@ -201,7 +153,7 @@ pub async fn shown(State(api): State<Api>) -> Json<Shown> {
     Json(Shown::of(&api.migration.driver.view()))
 }
 
-async fn ask(api: &Api, who: Who, ask: Ask) -> Result<Response, Problem> {
+pub(super) async fn ask(api: &Api, who: Who, ask: Ask) -> Result<Response, Problem> {
     answered(api.migration.driver.ask(who, ask).await)
 }
 
@@ -358,97 +310,4 @@ pub async fn rehearse(
 ))]
 pub async fn baseline(State(api): State<Api>, Caller(who): Caller) -> Result<Response, Problem> {
     ask(&api, who, Ask::Baseline).await
-}
-
-/// An archive cannot hold fewer entries than the streams of this instance do now.
-fn is_whole(archive: &Reading, api: &Api) -> Result<(), Problem> {
-    let Reading::Counted { total, .. } = archive else {
-        return Ok(());
-    };
-    let status = api.board.snapshot();
-    let held = status
-        .routes
-        .iter()
-        .filter_map(|route| route.stream_entries);
-    let held: u64 = held.sum();
-    if *total < held {
-        return Err(Problem::bad_request(&format!(
-            "the streams hold {held} entries now, so an archive of {total} is not whole"
-        )));
-    }
-    Ok(())
-}
-
-/// Takes what only the application knows, measured just now.
-#[utoipa::path(post, path = "/v1/evidence", request_body = EvidenceBody,
-    responses(
-        (status = 204, description = "It is stored, and counts until it is too old"),
-        (status = 503, description = "The driver cannot store it now, or another instance steers")
-))]
-pub async fn evidence(
-    State(api): State<Api>,
-    Caller(who): Caller,
-    Sent(asked): Sent<EvidenceBody>,
-) -> Result<StatusCode, Problem> {
-    if !is_pushed(asked.measure) {
-        return Err(Problem::bad_request(&format!(
-            "Lockgate measures {} by itself; it is not pushed",
-            asked.measure
-        )));
-    }
-    let at_ms = now_ms();
-    let sample = Sample {
-        measure: asked.measure,
-        reading: asked.reading(at_ms)?,
-        at_ms,
-    };
-    if asked.measure == Measure::Archive {
-        is_whole(&sample.reading, &api)?;
-    }
-    // Answered when it is stored: what was taken survives a restart.
-    ask(&api, who, Ask::Evidence(sample)).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn reading(body: serde_json::Value) -> Result<Reading, Problem> {
-        let body: EvidenceBody = serde_json::from_value(body).expect("it is read");
-        body.reading(100_000)
-    }
-
-    #[test]
-    fn evidence_has_the_form_in_which_its_measure_is_judged() {
-        use serde_json::json;
-        assert_eq!(
-            reading(json!({ "measure": "throughput", "value": 812.5 })).ok(),
-            Some(Reading::Value(812.5))
-        );
-        assert_eq!(
-            reading(json!({ "measure": "write-latency", "faults": 1, "total": 9, "seconds": 60 }))
-                .ok(),
-            Some(Reading::Counted {
-                faults: 1,
-                total: 9,
-                since_ms: 40_000
-            })
-        );
-        for wrong in [
-            // Milliseconds in place of counts would be held against a share.
-            json!({ "measure": "write-latency", "value": 12 }),
-            json!({ "measure": "throughput", "faults": 0, "total": 900, "seconds": 60 }),
-            json!({ "measure": "disk", "value": 85 }),
-            json!({ "measure": "archive", "value": 1 }),
-            // Without its time it would count for any step.
-            json!({ "measure": "produce-errors", "faults": 0, "total": 900 }),
-            json!({ "measure": "produce-errors", "faults": 0, "total": 900, "seconds": 0 }),
-            json!({ "measure": "produce-errors", "faults": 9, "total": 8, "seconds": 60 }),
-            json!({ "measure": "throughput", "value": 812.5, "seconds": 60 }),
-            json!({ "measure": "throughput" }),
-        ] {
-            assert!(reading(wrong.clone()).is_err(), "{wrong}");
-        }
-    }
 }

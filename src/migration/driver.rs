@@ -30,13 +30,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::gate::{Measure, millis};
-use super::measure::Measurements;
+use super::measure::{Limits, Measurements};
 use super::seen::{self, Seen};
 use super::step::{Command, Event, Machine, NotSaved, Record, State, Told};
 use super::store::{Copy, Error, Store};
 use crate::config;
 use crate::failpoint;
-use crate::flags::{Flags, FlagsWriter};
+use crate::flags::{Flags, FlagsWriter, KafkaBorn};
 use crate::status::Board;
 use crate::streams::{DriverSaved, Lease, Redis};
 use crate::topics::{Admin, Kafka};
@@ -58,6 +58,8 @@ pub struct Parts {
     pub instance: String,
     pub config: config::Migration,
     pub flags: config::Flags,
+    /// Not asked here: a change of what is asked is journaled.
+    pub prometheus: config::Prometheus,
     /// How many shards there are in all.
     pub shards: u32,
     pub redis: Redis,
@@ -124,6 +126,7 @@ impl Driver {
             requests: asked,
             view: seen,
             measurements: measurements.clone(),
+            limits: Limits::of(&parts.config),
         };
         let driver = Self {
             store: Store::new(parts.redis.clone(), &parts.migration, &parts.instance),
@@ -407,11 +410,12 @@ impl Driver {
 /// What a state tells applications.
 #[must_use]
 pub fn flags(state: &State) -> Flags {
-    as_flags(&state.told)
+    as_flags(&state.told, state.kafka_born)
 }
 
-fn as_flags(told: &Told) -> Flags {
+fn as_flags(told: &Told, kafka_born: Option<KafkaBorn>) -> Flags {
     Flags {
+        kafka_born,
         version: told.version,
         epoch: told.epoch,
         consumers: told.share.consumers,

@@ -14,6 +14,8 @@
 mod evidence;
 pub(in crate::migration) mod list;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::bound::{samples_needed, share_of_faults};
@@ -73,7 +75,7 @@ const FORESEEN_MS: i64 = 365 * 86_400_000;
 pub struct Gate {
     pub name: GateName,
     pub kind: Kind,
-    pub unit: &'static str,
+    pub unit: Cow<'static, str>,
     pub op: Op,
     pub threshold: f64,
     /// How long it must have held, or how long there must have been; 0: now.
@@ -334,7 +336,7 @@ impl Gate {
             name: self.name,
             verdict: Answer::Inconclusive,
             value: None,
-            unit: self.unit.to_owned(),
+            unit: self.unit.clone().into_owned(),
             op: self.op,
             threshold: self.threshold,
             window_seconds: self.window_ms / 1_000,

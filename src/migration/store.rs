@@ -327,9 +327,9 @@ impl Copy {
             .await?
             .is_empty()
         {
-            let brokers = self.admin.brokers().await?.len();
-            let spec = TopicSpec::checkpoints(self.topic.clone(), 1)
-                .for_cluster(self.kafka.config().replication_factor, brokers);
+            let replication = self.kafka.config().replication_factor;
+            let brokers = self.admin.brokers_for_replicas(replication).await?;
+            let spec = topic_spec(&self.topic).for_cluster(replication, brokers);
             info!(topic = %self.topic, "making the topic of the driver's state");
             self.admin.create(&[spec]).await?;
         }
@@ -341,6 +341,12 @@ impl Copy {
 #[must_use]
 pub fn topic(migration: &str) -> Topic {
     Topic::from(format!("lockgate.{migration}.state"))
+}
+
+/// One partition: the order of the driver's states.
+#[must_use]
+pub fn topic_spec(topic: &Topic) -> TopicSpec {
+    TopicSpec::checkpoints(topic.clone(), 1)
 }
 
 fn greatest(kafka: &Kafka, topic: &Topic) -> Result<Option<State>, Error> {

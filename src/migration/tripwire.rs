@@ -7,6 +7,8 @@
 //! evidence neither fires nor re-arms: a tripwire acts on what is known, as a gate does. A share fires on the lower end of
 //! its bound, so that one error among the first ten records does not throw a migration back.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::gate::{Measure, Op, Reading, Sample, Shape, list};
@@ -21,6 +23,8 @@ pub struct Tripwire {
     /// The good side.
     pub op: Op,
     pub threshold: f64,
+    /// Of a latency: what takes longer than this is counted.
+    pub over: Option<Duration>,
     pub action: Action,
     /// From which phase on it matters; what it takes back is that phase and all after it.
     pub from: Phase,
@@ -47,6 +51,7 @@ pub fn tripwires(config: &Tripwires) -> Vec<Tripwire> {
         measure,
         op,
         threshold,
+        over: None,
         action,
         from,
     };
@@ -82,14 +87,16 @@ pub fn tripwires(config: &Tripwires) -> Vec<Tripwire> {
             config.produce_errors.action,
             Phase::Ingress,
         ),
-        // Counted against its limit where it is measured: more than 5 % are beyond it.
-        at(
-            Measure::WriteLatency,
-            most,
-            0.05,
-            config.write_latency.action,
-            Phase::Ingress,
-        ),
+        Tripwire {
+            over: Some(config.write_latency.beyond),
+            ..at(
+                Measure::WriteLatency,
+                most,
+                list::SLOW,
+                config.write_latency.action,
+                Phase::Ingress,
+            )
+        },
         at(
             Measure::Inconsistency,
             most,
@@ -122,6 +129,15 @@ pub fn tripwires(config: &Tripwires) -> Vec<Tripwire> {
 }
 
 impl Tripwire {
+    /// What has happened when it fires.
+    #[must_use]
+    pub fn crossed(&self) -> String {
+        let over = self.over.map_or_else(String::new, |limit| {
+            format!(" over {}", humantime::format_duration(limit))
+        });
+        format!("{} beyond {}{over}", self.measure, self.threshold)
+    }
+
     /// Whether it matters at this step. After `complete` there is no way back to take, and before its phase nothing of it.
     #[must_use]
     pub fn watches(&self, step: Step) -> bool {

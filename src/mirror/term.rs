@@ -224,11 +224,13 @@ impl ShardWorker {
         }
     }
 
+    /// Of this shard: found since, or their route has been looked through since, which is to be noted.
     fn new_streams(&mut self, before: &Streams, layout_count: u32) -> bool {
         let now = self.seen.streams.borrow_and_update();
         now.as_ref().is_some_and(|now| {
-            now.keys().any(|stream| {
-                !before.contains_key(stream)
+            now.iter().any(|(stream, found)| {
+                let known = before.get(stream);
+                known.is_none_or(|known| known.looked_for != found.looked_for)
                     && routing::shard_of(stream, layout_count) == self.shard
             })
         })

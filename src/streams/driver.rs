@@ -308,17 +308,30 @@ impl Connection {
         self.look(&answer, |cursor| Ok(u64::try_from(cursor.integer()?).ok()))
     }
 
+    /// Fields of the flags' hash.
+    pub async fn flags_read(
+        &mut self,
+        key: &[u8],
+        fields: &[&str],
+    ) -> Result<Vec<Option<String>>, Error> {
+        let mut words: Vec<&[u8]> = vec![b"HMGET", key];
+        words.extend(fields.iter().map(|field| field.as_bytes()));
+        let answer = self.ask("HMGET", &words).await?;
+        self.look(&answer, |cursor| {
+            each(cursor, |cursor| {
+                let found = cursor.bulk_or_null()?;
+                Ok(found.map(|text| String::from_utf8_lossy(text).into_owned()))
+            })
+        })
+    }
+
     /// The version of the flags that are there; `None`: there are none, or without one.
     pub async fn flags_version(&mut self, key: &[u8]) -> Result<Option<u64>, Error> {
-        let answer = self.ask("HMGET", &[b"HMGET", key, b"version"]).await?;
-        let found = self.look(&answer, |cursor| {
-            each(cursor, |cursor| {
-                Ok(cursor.bulk_or_null()?.map(<[u8]>::to_vec))
-            })
-        })?;
-        let version = found.into_iter().flatten().next();
-        let text = version.and_then(|version| String::from_utf8(version).ok());
-        Ok(text.and_then(|text| text.parse().ok()))
+        let found = self.flags_read(key, &["version"]).await?;
+        Ok(found
+            .into_iter()
+            .flatten()
+            .find_map(|text| text.parse().ok()))
     }
 
     /// What the applications named in the set under `clients` left under `prefix` and their name. Reads only.

@@ -177,6 +177,9 @@ fn a_whole_migration_from_shadow_to_done() {
         }
         live.promote().expect("it lives");
         live.reach(step).expect("it lives");
+        if step.starts_with("ingress") {
+            live.write_to_kafka();
+        }
     }
     // Whoever wrote to Redis has gone over to Kafka.
     let written = live.load.take().expect("it writes").stop();

@@ -7,7 +7,7 @@
 use tracing::{info, warn};
 
 use super::{Driver, Hears, TAIL, flags};
-use crate::migration::step::{Acted, Event, Machine, State};
+use crate::migration::step::{Acted, Event, Machine, State, beside};
 use crate::migration::store::{Copy, Error};
 
 /// What came of reading the copy.
@@ -47,6 +47,7 @@ impl Driver {
             &parts.instance,
             salt,
         );
+        let machine = machine.beside(&beside(&parts.prometheus, &parts.flags));
         self.machine = Some(machine.remembering(self.furthest.clone()));
         info!("this instance steers the migration");
         if let Some(last) = last {
@@ -170,11 +171,15 @@ impl Driver {
     pub(super) async fn retell(&mut self) {
         // Flags that are found to be of a later version are outrun, and told then.
         for _ in 0..2 {
-            let machine = self.machine.as_ref().filter(|_| self.untold);
-            let calm = machine.filter(|machine| machine.trouble().is_none());
-            let Some(flags) = calm.and_then(Machine::stored).map(flags) else {
+            let calm = (self.machine.as_ref()).filter(|machine| machine.trouble().is_none());
+            let Some(state) = calm.and_then(Machine::stored) else {
                 return;
             };
+            // While it moves, telling is an action of its own.
+            let (flags, still) = (flags(state), state.motion.is_none());
+            if !self.untold && (!still || self.flags.says(&flags)) {
+                return;
+            }
             match self.tell(flags).await {
                 Acted::Failed(why) => self.now.error = Some(why),
                 Acted::Outrun(later) => drop(self.take(Event::Outrun(later)).await),

@@ -45,7 +45,7 @@ names! {
         Parity = "parity",
         /// Missing, extra and repeated entries that are open now.
         Inconsistency = "inconsistency",
-        /// Writes counted, and those delayed by more than the gate's limit.
+        /// Writes counted, and those delayed by more than the gate's threshold.
         AddedLatency = "added-latency",
         /// 1 while there is an incident, else 0.
         Incident = "incident",
@@ -57,15 +57,15 @@ names! {
         Throughput = "throughput",
         /// Entries counted, and those that became dead letters.
         DeadLetters = "dead-letters",
-        /// Records counted, and those acknowledged later than the gate's limit.
+        /// Records counted, and those acknowledged later than the gate's threshold.
         ProduceLatency = "produce-latency",
         /// Records counted, and those that could not be written.
         ProduceErrors = "produce-errors",
-        /// Writes counted, and those slower than the tripwire's limit.
+        /// Writes counted, and those slower than the tripwire's threshold.
         WriteLatency = "write-latency",
         /// Share of writes that an application knew already.
         DuplicateHits = "duplicate-hits",
-        /// Entries counted, and those that were with their consumer later than the gate's limit.
+        /// Entries counted, and those that were with their consumer later than the gate's threshold.
         EndToEnd = "end-to-end",
         /// Routed partitions that lack a replica.
         UnderReplicated = "under-replicated",

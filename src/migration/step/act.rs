@@ -82,7 +82,7 @@ impl Machine {
             reason: wanted.reason.to_owned(),
             undoes: None,
         });
-        self.intend();
+        self.intend(now_ms);
         self.note(
             wanted.who,
             wanted.verb,
@@ -121,10 +121,9 @@ impl Machine {
         self.begin(wanted, Direction::Back, now_ms);
     }
 
-    /// What is told is part of the state from before the telling on.
-    fn intend(&mut self) {
+    fn intend(&mut self, now_ms: i64) {
         if let Some(Action::Tell(told)) = self.state.motion.as_ref().and_then(Motion::action) {
-            self.state.told = told;
+            self.state.tell(told, now_ms);
         }
     }
 
@@ -146,7 +145,7 @@ impl Machine {
                 } else {
                     let action = motion.action().map_or("", Action::as_str);
                     let (verb, to) = (motion.verb, motion.to);
-                    self.intend();
+                    self.intend(now_ms);
                     let own = self.own();
                     self.note(&own, verb, to, "", Outcome::Begun, action, now_ms);
                 }
@@ -269,6 +268,7 @@ impl Machine {
             return;
         }
         self.state.step = motion.to;
+        self.state.followed(now_ms);
         self.state.since_ms = now_ms;
         (self.state.soaked_ms, self.state.looked_ms) = (0, now_ms);
         self.state.by.clone_from(&motion.by);

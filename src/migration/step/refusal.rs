@@ -14,7 +14,9 @@ pub enum Refusal {
     NotReady,
     #[error("{0}")]
     Trouble(Trouble),
-    #[error("instance {0} steers; ask that one")]
+    #[error(
+        "instance {0} steers; ask its API: `--url http://ITS-HOST:PORT`, or run the command there"
+    )]
     Elsewhere(String),
     #[error("{}", match .0 {
         NotSaved::Conflict => "another instance changed the state at the same moment; look at lockgate status and ask again",

@@ -510,41 +510,31 @@ fn inconsistency_freezes_and_leaves_redis_alone_serving() {
 }
 
 #[test]
-fn a_store_that_went_back_or_forked_is_for_an_operator() {
+fn a_store_that_forked_or_lost_all_is_for_an_operator() {
     let mut world = calm(Step::consumers(5));
-    let old = world.state().clone();
+    let mut other = world.state().clone();
     let (hold, _) = stop(WHY);
     world.ask(0, hold, "hold");
-    let stored = old.version;
-    world.give(
-        0,
-        Event::Loaded {
-            state: Some(Box::new(old)),
-            stored,
-        },
-        "loaded",
-    );
-    let trouble = world.drivers[0].machine.trouble().expect("noticed");
-    assert!(
-        trouble
-            .to_string()
-            .contains("lockgate runbook epoch-went-backwards")
-    );
-    let refused = world
-        .ask(0, back(None), "rollback")
-        .expect("answered")
-        .expect_err("refused");
-    assert!(matches!(*refused, Refusal::Trouble(_)));
+    let stored = other.version;
+    other.lineage.grow(other.epoch, 0, 77);
+    let forked = Event::Loaded {
+        state: Some(Box::new(other)),
+        stored,
+    };
     let gone = Event::Loaded {
         state: None,
         stored: 0,
     };
-    let mut world = calm(Step::consumers(5));
-    world.give(0, gone, "loaded");
-    assert!(
-        world.drivers[0].machine.trouble().is_some(),
-        "a lost state is no first start"
-    );
+    for (found, says) in [(forked, "two histories fork"), (gone, "went back")] {
+        world.give(0, found, "loaded");
+        let trouble = world.drivers[0].machine.trouble().expect("noticed");
+        let trouble = trouble.to_string();
+        assert!(trouble.contains(says), "{trouble}");
+        assert!(trouble.contains("lockgate runbook epoch-went-backwards"));
+        let refused = world.ask(0, back(None), "rollback").expect("answered");
+        let refused = refused.expect_err("refused");
+        assert!(matches!(*refused, Refusal::Trouble(_)));
+    }
 }
 
 #[test]

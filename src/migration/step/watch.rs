@@ -132,7 +132,7 @@ impl Machine {
         }
         for (wire, read) in &fired {
             let own = self.own();
-            let what = format!("{} beyond {}", wire.measure, wire.threshold);
+            let what = wire.crossed();
             self.note(
                 &own,
                 Verb::Tripwire,

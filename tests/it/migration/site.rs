@@ -136,6 +136,7 @@ impl Site {
             instance: instance.to_owned(),
             config: self.config.clone(),
             flags: self.flags.clone(),
+            prometheus: self.prometheus.clone(),
             shards: 1,
             redis: self.redis(),
             kafka: self.kafka(),

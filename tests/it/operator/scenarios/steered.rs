@@ -295,8 +295,10 @@ pub fn epoch_backwards(book: &str) {
         cluster.describe_topic(&copy).contains("PartitionCount")
     });
     let mut old = stored(redis(), &plan);
+    // Of another history: its last mark is none that this driver made.
     let epoch = old["epoch"].as_u64().expect("a number");
     old["epoch"] = json!(epoch - 1);
+    old["lineage"] = json!([{ "epoch": epoch - 1, "token": 7 }]);
     // The driver reads what is stored when something keeps it from storing: a version that it will not come to meanwhile.
     old["version"] = json!(old["version"].as_u64().expect("a number") + 1_000);
     store(redis(), &plan, &old);
