@@ -48,17 +48,17 @@ pub struct Prometheus {
     pub queries: Vec<Query>,
 }
 
-/// Something that is measured by PromQL: `value`, or `faults` and `total`.
+/// Something that is measured by PromQL: a number by `value`, what is counted by `faults` and `total`, a latency by `buckets`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
     /// What it measures.
     pub measure: Asked,
-    /// An expression with one value.
+    /// An expression with one value: for duplicates, duplicate-hits, throughput, replication-lag and disk.
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub value: Option<String>,
-    /// An expression that counts what is at fault, such as `sum(increase(errors_total[5m]))`.
+    /// An expression that counts what is at fault, such as `sum(increase(errors_total[5m]))`: for all others.
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub faults: Option<String>,
@@ -66,7 +66,11 @@ pub struct Query {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub total: Option<String>,
-    /// Over how long `faults` and `total` count; what was counted before a step began shows nothing at it.
+    /// Of a latency: an expression that counts by bucket, in seconds, such as `sum by (le) (increase(write_seconds_bucket[5m]))`. One of the buckets ends at the threshold, which is held against it here.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub buckets: Option<String>,
+    /// Over how long `faults` and `total`, or `buckets`, count; what was counted before a step began shows nothing at it.
     #[serde(default = "five_minutes", with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "1s", "x-max" = "1d"))]
     pub window: Duration,
@@ -78,7 +82,7 @@ pub struct Query {
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Asked {
-    /// Writes, and those delayed by `migration.gates.added_latency` or more.
+    /// By how much writes are delayed, held against `migration.gates.added_latency`.
     AddedLatency,
     /// Entries persisted twice since the step began.
     Duplicates,
@@ -86,13 +90,13 @@ pub enum Asked {
     DuplicateHits,
     /// Entries a second that the groups process.
     Throughput,
-    /// Records, and those acknowledged after `migration.gates.produce_latency` or later.
+    /// After how long records are acknowledged, held against `migration.gates.produce_latency`.
     ProduceLatency,
     /// Records, and those that producers could not write.
     ProduceErrors,
-    /// Writes, and those that took `migration.tripwires.write_latency.beyond` or longer.
+    /// How long writes take, held against `migration.tripwires.write_latency.beyond`.
     WriteLatency,
-    /// Entries, and those that were with their consumer after `migration.gates.end_to_end` or later.
+    /// After how long entries are with their consumer, held against `migration.gates.end_to_end`.
     EndToEnd,
     /// Seconds that a follower is behind.
     ReplicationLag,
@@ -101,6 +105,20 @@ pub enum Asked {
 }
 
 impl Asked {
+    /// What is counted by bucket.
+    const fn is_latency(self) -> bool {
+        matches!(
+            self,
+            Self::AddedLatency | Self::ProduceLatency | Self::WriteLatency | Self::EndToEnd
+        )
+    }
+
+    /// Whether it is judged by counts, of what is at fault and of all, and not by a number.
+    #[must_use]
+    pub const fn is_counted(self) -> bool {
+        self.is_latency() || matches!(self, Self::ProduceErrors)
+    }
+
     /// The word that names it everywhere.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -150,6 +168,24 @@ pub struct Flags {
     pub file: Option<PathBuf>,
     /// Applications that follow the flags. A step waits for each of them, also where it is silent; others are waited for while they are heard.
     pub clients: Vec<String>,
+}
+
+impl Query {
+    fn unfit(&self) -> Option<&'static str> {
+        let latency = self.measure.is_latency();
+        match (&self.value, &self.faults, &self.total, &self.buckets) {
+            (None, None, None, Some(_)) if latency => None,
+            _ if latency => Some(
+                "measures a latency, which is held against its threshold here; it needs `buckets` and nothing else",
+            ),
+            (Some(_), None, None, None) if !self.measure.is_counted() => None,
+            (None, Some(_), Some(_), None) if self.measure.is_counted() => None,
+            _ if self.measure.is_counted() => {
+                Some("is counted; it needs `faults` and `total`, and nothing else")
+            }
+            _ => Some("is a number; it needs `value`, and nothing else"),
+        }
+    }
 }
 
 impl Prometheus {
@@ -202,15 +238,8 @@ impl Prometheus {
         problems.extend(self.unfit_credentials());
         let mut seen = std::collections::BTreeSet::new();
         for (index, query) in self.queries.iter().enumerate() {
-            let fits = matches!(
-                (&query.value, &query.faults, &query.total),
-                (Some(_), None, None) | (None, Some(_), Some(_))
-            );
-            if !fits {
-                problems.push((
-                    format!("queries[{index}]"),
-                    "needs either `value`, or `faults` and `total`",
-                ));
+            if let Some(problem) = query.unfit() {
+                problems.push((format!("queries[{index}]"), problem));
             }
             if !seen.insert(query.measure) {
                 problems.push((
@@ -262,6 +291,7 @@ mod tests {
             value: value.map(str::to_owned),
             faults: faults.map(str::to_owned),
             total: None,
+            buckets: None,
             window: five_minutes(),
         };
         let wrong = Prometheus {
@@ -270,11 +300,39 @@ mod tests {
                 query(Asked::Disk, Some("x"), None),
                 query(Asked::Disk, Some("x"), None),
                 query(Asked::Duplicates, Some("x"), Some("y")),
+                query(Asked::WriteLatency, Some("x"), None),
+                Query {
+                    total: Some("z".to_owned()),
+                    ..query(Asked::Throughput, None, Some("y"))
+                },
+                Query {
+                    total: Some("z".to_owned()),
+                    ..query(Asked::EndToEnd, None, Some("y"))
+                },
+                Query {
+                    buckets: Some("x".to_owned()),
+                    ..query(Asked::Throughput, None, None)
+                },
+                Query {
+                    buckets: Some("x".to_owned()),
+                    ..query(Asked::WriteLatency, None, None)
+                },
             ],
             ..Prometheus::default()
         };
         let keys: Vec<_> = wrong.problems().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["url", "queries[1].measure", "queries[2]"]);
+        assert_eq!(
+            keys,
+            [
+                "url",
+                "queries[1].measure",
+                "queries[2]",
+                "queries[3]",
+                "queries[4]",
+                "queries[5]",
+                "queries[6]"
+            ]
+        );
         for plain in ["http://prometheus:9090/prefix", "https://prometheus"] {
             assert!(is_plain(plain), "{plain}");
         }

@@ -10,7 +10,7 @@ use axum::middleware;
 use axum::routing::{MethodRouter, get, post, put};
 
 use super::access::guard;
-use super::{Api, changes, flags, journal, openapi, repair, show, steer};
+use super::{Api, changes, evidence, flags, journal, openapi, repair, show, steer};
 use crate::config::Role;
 
 /// Bytes of a body, where a door does not say otherwise.
@@ -196,7 +196,7 @@ pub static DOORS: [Door; 25] = [
         post(steer::baseline)
     }),
     Door::acts("/v1/evidence", Need::Operate, Noted::WhatFails, || {
-        post(steer::evidence)
+        post(evidence::take)
     }),
     Door::acts("/v1/flags/ack", Need::FollowFlags, Noted::WhatFails, || {
         post(flags::acknowledge)

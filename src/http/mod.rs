@@ -7,6 +7,7 @@
 mod access;
 mod changes;
 mod doors;
+mod evidence;
 mod flags;
 mod input;
 mod journal;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::doors::{DOORS, Door, Need};
-use super::{changes, flags, journal, repair, show, steer};
+use super::{changes, evidence, flags, journal, repair, show, steer};
 use crate::migration::gate::Measure;
 use crate::migration::measure::is_pushed;
 
@@ -42,7 +42,7 @@ use crate::migration::measure::is_pushed;
         steer::rollback,
         steer::rehearse,
         steer::baseline,
-        steer::evidence,
+        evidence::take,
         flags::acknowledge,
         flags::flagd_flags,
         flags::ofrep_one,

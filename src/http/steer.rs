@@ -1,4 +1,4 @@
-//! Steering the migration: what stands, plans and their applying, holding and going back, evidence.
+//! Steering the migration: what stands, plans and their applying, holding and going back.
 //!
 //! Each call is passed on to the driver, which decides and keeps the journal; the name in it is the one that a token proves.
 
@@ -15,9 +15,7 @@ use super::access::Caller;
 use super::input::{Named, Sent};
 use super::problem::Problem;
 use crate::flags::FlagsReader;
-use crate::migration::driver::{Handle, now_ms};
-use crate::migration::gate::{Measure, Reading, Sample};
-use crate::migration::measure::is_pushed;
+use crate::migration::driver::Handle;
 use crate::migration::phase::Step;
 use crate::migration::step::{Answer, Ask, Plan, Refusal, Verb, Who};
 use crate::migration::view::{Shown, time};
@@ -88,23 +86,6 @@ pub struct RehearseBody {
     step: Step,
 }
 
-/// `{"measure": "duplicates", "value": 0}`, or `{"measure": "produce-errors", "faults": 0, "total": 2000, "seconds": 60}`.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EvidenceBody {
-    #[schema(value_type = String, example = "duplicates")]
-    measure: Measure,
-    #[serde(default)]
-    value: Option<f64>,
-    #[serde(default)]
-    faults: Option<u64>,
-    #[serde(default)]
-    total: Option<u64>,
-    /// Over how many seconds up to now they were counted; of an archive: how long ago reading it again began.
-    #[serde(default)]
-    seconds: Option<u32>,
-}
-
 /// What would be done. Good for one use, until it expires or the epoch moves.
 #[derive(Serialize, ToSchema)]
 pub struct ShownPlan {
@@ -153,13 +134,26 @@ pub struct Accepted {
     step: Step,
 }
 
+/// What came of trying a way back.
+#[derive(Serialize, ToSchema)]
+pub struct Rehearsed {
+    /// The step that it leads back from.
+    #[schema(value_type = String)]
+    step: Step,
+    passed: bool,
+    /// Why it is not open; empty where it is.
+    note: String,
+    /// How long trying it took.
+    took_seconds: f64,
+}
+
 /// The migration as it stands: step, state, gates, what blocks, the way back.
 #[utoipa::path(get, path = "/v1/migration", responses((status = 200, description = "As it stands", body = Object)))]
 pub async fn shown(State(api): State<Api>) -> Json<Shown> {
     Json(Shown::of(&api.migration.driver.view()))
 }
 
-async fn ask(api: &Api, who: Who, ask: Ask) -> Result<Response, Problem> {
+pub(super) async fn ask(api: &Api, who: Who, ask: Ask) -> Result<Response, Problem> {
     answered(api.migration.driver.ask(who, ask).await)
 }
 
@@ -169,6 +163,19 @@ fn answered(answer: Result<Box<Answer>, Box<Refusal>>) -> Result<Response, Probl
         Ok(Answer::Accepted { epoch, step }) => {
             Ok((StatusCode::ACCEPTED, Json(Accepted { epoch, step })).into_response())
         }
+        Ok(Answer::Rehearsed {
+            step,
+            passed,
+            note,
+            took_ms,
+        }) => Ok(Json(Rehearsed {
+            step,
+            passed,
+            note,
+            #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+            took_seconds: took_ms as f64 / 1_000.0,
+        })
+        .into_response()),
         Err(refusal) => Err(Problem::refused(&refusal)),
     }
 }
@@ -283,7 +290,7 @@ pub async fn rollback(
 
 /// Tries the way back from a step against the live stores, and moves nothing.
 #[utoipa::path(post, path = "/v1/rehearsals", request_body = RehearseBody, responses(
-    (status = 202, description = "It was tried; the journal says with what result", body = Accepted),
+    (status = 200, description = "It was tried; whether it is open is in passed", body = Rehearsed),
     (status = 409, description = "There is no such way"),
     (status = 503, description = "The driver cannot do it now")
 ))]
@@ -303,69 +310,4 @@ pub async fn rehearse(
 ))]
 pub async fn baseline(State(api): State<Api>, Caller(who): Caller) -> Result<Response, Problem> {
     ask(&api, who, Ask::Baseline).await
-}
-
-/// An archive is counted, and cannot hold fewer entries than the streams of this instance do now.
-fn is_whole(archive: &Reading, api: &Api) -> Result<(), Problem> {
-    let Reading::Counted { total, .. } = archive else {
-        return Err(Problem::bad_request(
-            "an archive is counted: give total, the entries that were read again, and faults, those of them that are not as they were",
-        ));
-    };
-    let status = api.board.snapshot();
-    let held = status
-        .routes
-        .iter()
-        .filter_map(|route| route.stream_entries);
-    let held: u64 = held.sum();
-    if *total < held {
-        return Err(Problem::bad_request(&format!(
-            "the streams hold {held} entries now, so an archive of {total} is not whole"
-        )));
-    }
-    Ok(())
-}
-
-/// Takes what only the application knows, measured just now.
-#[utoipa::path(post, path = "/v1/evidence", request_body = EvidenceBody,
-    responses(
-        (status = 204, description = "It is stored, and counts until it is too old"),
-        (status = 503, description = "The driver cannot store it now, or another instance steers")
-))]
-pub async fn evidence(
-    State(api): State<Api>,
-    Caller(who): Caller,
-    Sent(asked): Sent<EvidenceBody>,
-) -> Result<StatusCode, Problem> {
-    if !is_pushed(asked.measure) {
-        return Err(Problem::bad_request(&format!(
-            "Lockgate measures {} by itself; it is not pushed",
-            asked.measure
-        )));
-    }
-    let at_ms = now_ms();
-    let reading = match (asked.value, asked.faults, asked.total) {
-        (Some(value), None, None) if value.is_finite() => Reading::Value(value),
-        (None, Some(faults), Some(total)) if faults <= total => Reading::Counted {
-            faults,
-            total,
-            since_ms: at_ms.saturating_sub(i64::from(asked.seconds.unwrap_or(0)) * 1_000),
-        },
-        _ => {
-            return Err(Problem::bad_request(
-                "give either value, or faults and total with faults no greater than total",
-            ));
-        }
-    };
-    let sample = Sample {
-        measure: asked.measure,
-        reading,
-        at_ms,
-    };
-    if asked.measure == Measure::Archive {
-        is_whole(&sample.reading, &api)?;
-    }
-    // Answered when it is stored: what was taken survives a restart.
-    ask(&api, who, Ask::Evidence(sample)).await?;
-    Ok(StatusCode::NO_CONTENT)
 }

@@ -14,11 +14,13 @@
 mod evidence;
 pub(in crate::migration) mod list;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::bound::{samples_needed, share_of_faults};
 
-pub use evidence::{Evidence, Held, Measure, Reading, Sample, millis};
+pub use evidence::{Evidence, Held, Measure, Reading, Sample, Shape, millis};
 pub use list::{GateName, Kind, Level, gates};
 
 /// On which side of the threshold the good is.
@@ -65,12 +67,15 @@ impl Op {
     }
 }
 
+/// A year: when a gate opens that will take longer is not said.
+const FORESEEN_MS: i64 = 365 * 86_400_000;
+
 /// One condition of a promotion.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gate {
     pub name: GateName,
     pub kind: Kind,
-    pub unit: &'static str,
+    pub unit: Cow<'static, str>,
     pub op: Op,
     pub threshold: f64,
     /// How long it must have held, or how long there must have been; 0: now.
@@ -129,6 +134,15 @@ impl Gate {
     /// The verdict at `now_ms` on what is known. Evidence older than `freshness_ms`, or from the future, is none.
     #[must_use]
     pub fn judge(&self, evidence: &Evidence, freshness_ms: i64, now_ms: i64) -> Verdict {
+        let verdict = self.judged(evidence, freshness_ms, now_ms);
+        let near = |at: &i64| at.saturating_sub(now_ms) <= FORESEEN_MS;
+        Verdict {
+            opens_at_ms: verdict.opens_at_ms.filter(near),
+            ..verdict
+        }
+    }
+
+    fn judged(&self, evidence: &Evidence, freshness_ms: i64, now_ms: i64) -> Verdict {
         let age = now_ms.saturating_sub(evidence.at_ms);
         match &evidence.reading {
             Reading::Unknown(why) => self.inconclusive(why.clone()),
@@ -322,7 +336,7 @@ impl Gate {
             name: self.name,
             verdict: Answer::Inconclusive,
             value: None,
-            unit: self.unit.to_owned(),
+            unit: self.unit.clone().into_owned(),
             op: self.op,
             threshold: self.threshold,
             window_seconds: self.window_ms / 1_000,

@@ -35,7 +35,8 @@
 //! * **An action is known by its epoch and its number**, and an epoch never comes twice with another content, because the
 //!   store accepts one writer for each version. Doing an action again has the same effect.
 //! * **Only evidence opens**, and only asking moves forward: time, evidence and crashes move back or not at all.
-//! * **A way forward has an end.** At its deadline a move is put back; going back never gives up.
+//! * **A way forward has an end.** At its deadline a move is put back; going back never gives up. What is put back stands as it
+//!   stood: it takes neither soak nor windows with it.
 
 mod act;
 mod ask;
@@ -57,9 +58,10 @@ use crate::migration::phase::{Course, Step};
 
 pub use ask::{Answer, Ask};
 pub use journal::{Outcome, Record, Who};
-pub use lineage::{Lineage, Mark, Trouble, follows, further, replaces};
+pub use lineage::{Lineage, Mark, Trouble, further, replaces};
 pub use plan::Plan;
 pub use refusal::Refusal;
+pub use settings::beside;
 pub use state::{
     Action, Baseline, Direction, Motion, Name, Rehearsal, Settings, State, Stop, Told, Verb,
 };
@@ -155,6 +157,8 @@ pub struct Machine {
     stored: u64,
     saving: bool,
     records: Vec<Record>,
+    /// The newest that were saved: the store may lose what it said it saved.
+    kept: VecDeque<Record>,
     /// Handed out when the save succeeds.
     deferred: Vec<Command>,
     inbox: VecDeque<Event>,
@@ -196,6 +200,7 @@ impl Machine {
             stored: 0,
             saving: false,
             records: Vec::new(),
+            kept: VecDeque::new(),
             deferred: Vec::new(),
             inbox: VecDeque::new(),
             plans: Vec::new(),
@@ -259,7 +264,7 @@ impl Machine {
         self.saved = Some(self.state.clone());
         self.saved_at_ms = now_ms;
         self.compared_saved = self.compared;
-        self.records.clear();
+        self.keep();
         out.append(&mut self.deferred);
         self.act(out);
     }
@@ -286,8 +291,10 @@ impl Machine {
 
     fn on_loaded(&mut self, found: Option<Box<State>>, stored: u64, now_ms: i64) {
         self.acting = None;
-        let found = match self.judged(found) {
-            Ok(found) => found,
+        let held = found.as_ref().map(|found| found.rank());
+        let journaled = found.as_ref().map_or(0, |found| found.journal);
+        let newest = match self.judged(found) {
+            Ok(newest) => newest,
             Err(trouble) => {
                 self.trouble = Some(trouble);
                 return;
@@ -295,18 +302,15 @@ impl Machine {
         };
         self.trouble = None;
         self.stored = stored;
-        let newer = match (self.saved.take(), found) {
-            (Some(had), Some(found)) if had.rank() > found.rank() => Some(had),
-            (_, Some(found)) => Some(found),
-            (had, None) => had,
-        };
-        match newer {
+        match newest {
             Some(state) => {
                 // What the store does not hold yet is saved over what it holds.
-                self.touched = state.version != stored;
+                self.touched = state.version != stored || held != Some(state.rank());
                 self.saved_at_ms = if self.touched { i64::MIN } else { now_ms };
                 self.saved = Some(state.clone());
                 self.state = state;
+                self.append_again(journaled, now_ms);
+                self.note_what_was_lost(held, now_ms);
             }
             None => {
                 self.state = State::first(now_ms, &self.instance);
@@ -326,21 +330,33 @@ impl Machine {
         self.configure(now_ms);
     }
 
-    /// What to go on from: the further of what is stored and the copy, where it goes on from all that was seen.
+    /// Redis held an earlier course than the one that is gone on with.
+    fn note_what_was_lost(&mut self, held: Option<(u64, u64)>, now_ms: i64) {
+        let epoch = self.state.epoch;
+        let Some((held, _)) = held.filter(|(held, _)| *held < epoch) else {
+            return;
+        };
+        let note = format!(
+            "Redis had lost the last change of course: it held epoch {held}, and epoch {epoch} is gone on with"
+        );
+        let (own, step) = (self.own(), self.state.step);
+        self.note(&own, Verb::Start, step, "", Outcome::Done, &note, now_ms);
+    }
+
+    /// What to go on from: the furthest of what is stored, the copy and all that was seen, where they are of one history. So a
+    /// store that lost its last saves holds nobody up; stores that hold nothing any more are not taken for a first start.
     fn judged(&self, found: Option<Box<State>>) -> Result<Option<State>, Trouble> {
         let copy = self.copy.clone().flatten().map(|copy| *copy);
-        let furthest = further(found.map(|found| *found), copy)?;
-        match (&self.saved, &furthest) {
-            (Some(had), Some(found)) => follows(had, found)?,
-            (Some(had), None) => {
-                return Err(Trouble::Backwards {
-                    had: had.epoch,
-                    found: 0,
-                });
-            }
-            (None, _) => {}
+        match (
+            self.saved.clone(),
+            further(found.map(|found| *found), copy)?,
+        ) {
+            (Some(had), None) => Err(Trouble::Backwards {
+                had: had.epoch,
+                found: 0,
+            }),
+            (had, stored) => further(had, stored),
         }
-        Ok(furthest)
     }
 
     fn on_tick(&mut self, now_ms: i64, out: &mut Vec<Command>) {

@@ -7,9 +7,11 @@
 //! evidence neither fires nor re-arms: a tripwire acts on what is known, as a gate does. A share fires on the lower end of
 //! its bound, so that one error among the first ten records does not throw a migration back.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::gate::{Measure, Op, Reading, Sample, list};
+use super::gate::{Measure, Op, Reading, Sample, Shape, list};
 use super::phase::{Course, Phase, Step};
 use crate::bound::share_of_faults;
 use crate::config::migration::{Action, Tripwires};
@@ -21,6 +23,8 @@ pub struct Tripwire {
     /// The good side.
     pub op: Op,
     pub threshold: f64,
+    /// Of a latency: what takes longer than this is counted.
+    pub over: Option<Duration>,
     pub action: Action,
     /// From which phase on it matters; what it takes back is that phase and all after it.
     pub from: Phase,
@@ -47,6 +51,7 @@ pub fn tripwires(config: &Tripwires) -> Vec<Tripwire> {
         measure,
         op,
         threshold,
+        over: None,
         action,
         from,
     };
@@ -82,14 +87,16 @@ pub fn tripwires(config: &Tripwires) -> Vec<Tripwire> {
             config.produce_errors.action,
             Phase::Ingress,
         ),
-        // Counted against its limit where it is measured: more than 5 % are beyond it.
-        at(
-            Measure::WriteLatency,
-            most,
-            0.05,
-            config.write_latency.action,
-            Phase::Ingress,
-        ),
+        Tripwire {
+            over: Some(config.write_latency.beyond),
+            ..at(
+                Measure::WriteLatency,
+                most,
+                list::SLOW,
+                config.write_latency.action,
+                Phase::Ingress,
+            )
+        },
         at(
             Measure::Inconsistency,
             most,
@@ -122,6 +129,15 @@ pub fn tripwires(config: &Tripwires) -> Vec<Tripwire> {
 }
 
 impl Tripwire {
+    /// What has happened when it fires.
+    #[must_use]
+    pub fn crossed(&self) -> String {
+        let over = self.over.map_or_else(String::new, |limit| {
+            format!(" over {}", humantime::format_duration(limit))
+        });
+        format!("{} beyond {}{over}", self.measure, self.threshold)
+    }
+
     /// Whether it matters at this step. After `complete` there is no way back to take, and before its phase nothing of it.
     #[must_use]
     pub fn watches(&self, step: Step) -> bool {
@@ -138,14 +154,20 @@ impl Tripwire {
         }
     }
 
-    /// The value that the threshold is held against: for counts the end of the bound that is nearer to the good.
+    /// The value that the threshold is held against: for counts the end of the bound that is nearer to the good. What has
+    /// another form than its measure is judged by nothing.
     fn value(&self, reading: &Reading) -> Option<f64> {
-        match reading {
-            Reading::Value(value) => Some(*value).filter(|value| value.is_finite()),
-            Reading::Counted { faults, total, .. } => {
+        match (self.measure.shape(), reading) {
+            // Held against the baseline a share of writes is a distance, and a throughput a share.
+            (Shape::Value | Shape::Share, Reading::Value(value)) => {
+                Some(*value).filter(|value| value.is_finite())
+            }
+            (Shape::Counts, Reading::Counted { faults, total, .. }) => {
                 share_of_faults(*total, *faults).map(|(least, _)| least)
             }
-            Reading::Unknown(_) => None,
+            (Shape::Value | Shape::Share, Reading::Counted { .. })
+            | (Shape::Counts, Reading::Value(_))
+            | (_, Reading::Unknown(_)) => None,
         }
     }
 
@@ -353,6 +375,33 @@ mod tests {
         assert!(!fires(1, 20), "5 %, and nothing shown");
         assert!(fires(30, 1_000));
         assert!(!fires(0, 0));
+    }
+
+    #[test]
+    fn evidence_of_the_wrong_form_fires_nothing() {
+        let fires = |measure, reading| {
+            let sample = Sample {
+                measure,
+                reading,
+                at_ms: NOW,
+            };
+            Trip::default().observe(&wire(measure), Some(&sample), &config(), FRESH, NOW)
+        };
+        let counts = |faults, total| Reading::Counted {
+            faults,
+            total,
+            since_ms: NOW,
+        };
+        assert!(
+            !fires(Measure::WriteLatency, Reading::Value(12.0)),
+            "meant as milliseconds, and not as a share of 0.05"
+        );
+        assert!(fires(Measure::WriteLatency, counts(90, 1_000)));
+        assert!(
+            !fires(Measure::Throughput, counts(0, 900)),
+            "no fault is no standstill"
+        );
+        assert!(fires(Measure::Throughput, Reading::Value(0.1)));
     }
 
     #[test]

@@ -248,7 +248,10 @@ impl Audited {
             .is_none_or(|added| added > self.state.length);
         // What came in place of the lost entries may have gone again where nothing shows where it began.
         let hidden = compared.common.is_none() && trimmed;
-        if hidden && slot.on_gap == OnTrouble::Halt && !slot.forgiven {
+        if hidden
+            && slot.on_gap == OnTrouble::Halt
+            && !slot.forgives(Reason::FailoverHistoryTrimmed)
+        {
             return Found::Unknowable(format!(
                 "a failover of Redis lost history that was mirrored, and what came in its place before {} is trimmed already; to mirror what \
                  is left and go on: lockgate streams resume --database {} '{}' --reason TEXT",
@@ -304,7 +307,7 @@ impl Break {
         );
         if self.gap.is_some() {
             warn!(
-                stream = %slot.stream.name, database = %slot.stream.database, after = %position.id, accepted_by_operator = slot.forgiven,
+                stream = %slot.stream.name, database = %slot.stream.database, after = %position.id, accepted_by_operator = slot.forgives(Reason::FailoverHistoryTrimmed),
                 "what came in place of lost history is trimmed in part; counted as one entry, whatever their number, going on"
             );
         }

@@ -27,7 +27,8 @@ pub struct Lane {
     /// When the last look was begun.
     pub looked: Instant,
     pub pace: Pace,
-    forgiven: bool,
+    /// The operator accepts the next gap that the lifted halt spoke of.
+    forgiving: bool,
     not_a_stream: bool,
     /// Redis does not let us touch the key; looks go on until it does.
     pub refused: bool,
@@ -66,7 +67,7 @@ impl Lane {
             exact_at: Instant::now(),
             looked: Instant::now(),
             pace: Pace::new(),
-            forgiven: slot.forgiven,
+            forgiving: true,
             not_a_stream: false,
             refused: false,
             absent: false,
@@ -332,14 +333,18 @@ impl Lane {
     fn settle(&mut self) {
         self.open = false;
         // What the operator accepted is behind us, or there was nothing to accept.
-        self.forgiven = false;
+        self.forgiving = false;
         self.mark.exact = self.mark.id;
         self.exact_at = Instant::now();
     }
 
     /// `gone`: the whole stream is.
     fn may_pass(&mut self, shared: &Shared, gap: Gap, gone: bool) -> bool {
-        let forgiven = std::mem::take(&mut self.forgiven);
+        let reason = match gap.cause {
+            GapCause::Deleted if gone => Reason::StreamDeleted,
+            cause => Reason::of_gap(cause),
+        };
+        let forgiven = std::mem::take(&mut self.forgiving) && self.slot.forgives(reason);
         if forgiven || self.slot.on_gap == OnTrouble::Record {
             warn!(
                 stream = %self.slot.stream.name, database = %self.slot.stream.database, cause = gap.cause.as_str(),
@@ -348,10 +353,6 @@ impl Lane {
             );
             return true;
         }
-        let reason = match gap.cause {
-            GapCause::Deleted if gone => Reason::StreamDeleted,
-            cause => Reason::of_gap(cause),
-        };
         let text = self.explain(gap);
         self.halt(shared, reason, text);
         false

@@ -186,7 +186,7 @@ fn slot(worker: &ShardWorker, index: usize, stream: &StreamRef, found: &Found) -
         index,
         stream: stream.clone(),
         on_gap: route.config().on_gap,
-        forgiven: worker.memory.lifted.contains_key(stream),
+        lifted: worker.memory.lifted.get(stream).map(|lifted| lifted.halt),
         route_hash: format!("{:016x}", route.hash()),
         placement_hash: placement_hash(&found.binding),
         binding: found.binding.clone(),
@@ -250,7 +250,7 @@ async fn begin_some(
     let looks = looks.map_err(TermEnd::Redis)?;
     let lifted = |stream| {
         let lifted = worker.memory.lifted.get(stream);
-        lifted.is_some_and(Option::is_some)
+        lifted.is_some_and(|lifted| lifted.from.is_some())
     };
     let lost = some
         .iter()
@@ -273,9 +273,9 @@ impl Candidate {
     fn begin(&mut self, worker: &ShardWorker, started: bool, look: &Inspected) {
         let stream = &self.slot.stream;
         let lifted = worker.memory.lifted.get(stream);
-        let start = match (started, lifted) {
-            (true, Some(Some(start))) => *start,
-            (true, _) => {
+        let start = match (started, lifted.and_then(|lifted| lifted.from)) {
+            (_, Some(start)) => start,
+            (true, None) => {
                 let text = format!(
                     "its mirror has begun before, but Kafka holds no checkpoint of it; to begin again (what is mirrored twice is \
                      up to you): lockgate streams resume --database {} '{}' --from earliest|latest|ID --reason TEXT",
@@ -284,9 +284,8 @@ impl Candidate {
                 halt(worker, &self.slot, Reason::CheckpointLost, text);
                 return;
             }
-            (false, Some(Some(start))) => *start,
-            (false, _) if self.while_running => Start::Earliest,
-            (false, _) => self.slot.binding.route().config().start,
+            (false, None) if self.while_running => Start::Earliest,
+            (false, None) => self.slot.binding.route().config().start,
         };
         self.began = Some(if self.while_running {
             format!("{start} (found while running)")
@@ -326,7 +325,7 @@ fn keep_placement(worker: &ShardWorker, candidates: &mut Vec<Candidate>) {
         let Some(checkpoint) = &candidate.checkpoint else { return true };
         let slot = &candidate.slot;
         let moved = checkpoint.placement_hash != slot.placement_hash;
-        if moved && !slot.forgiven {
+        if moved && !slot.forgives(Reason::PlacementChanged) {
             let text = format!(
                 "topic, key or partition settings of route {} are others than those of the records before {}; a key's order would \
                  not hold across the change; to go on all the same: lockgate streams resume --database {} '{}' --reason TEXT",

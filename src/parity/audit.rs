@@ -63,6 +63,8 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 const RECHECK_EVERY: Duration = Duration::from_secs(600);
 /// A verified time is never called old before this, however short the windows are.
 const LEAST_LIMIT: Duration = Duration::from_secs(6);
+/// However long a round takes: what was compared longer ago than two of these says nothing of now.
+const LONGEST_ROUND: Duration = Duration::from_secs(300);
 
 /// The auditor of one instance.
 pub struct Auditor {
@@ -344,7 +346,8 @@ impl Auditor {
                 .or(obstacle)
                 .or(lacking)
                 .or(halted),
-            limit: (self.settings.window * 3).max(LEAST_LIMIT) + self.last.took * 2,
+            limit: (self.settings.window * 3).max(LEAST_LIMIT)
+                + self.last.took.min(LONGEST_ROUND) * 2,
         };
         let now = SystemTime::now();
         self.board.parity(|cell| level::tell(cell, &knowledge, now));

@@ -58,7 +58,7 @@ pub struct Wanted {
 pub struct Looked {
     pub counts: Counts,
     pub read: Read,
-    /// All that are no match.
+    /// What is no match, as far as it was to be named.
     pub differences: Vec<Difference>,
     /// Some entry that Redis still holds was mirrored in an older generation: the history broke and was not begun anew.
     pub shares_history: bool,
@@ -78,6 +78,15 @@ pub struct View<'a> {
     pub strangers: &'a Strangers,
     /// The upper end of the lots that are looked at; `u64::MAX`: all.
     pub lots: u64,
+    pub named: Named,
+}
+
+/// What a look names of each window; it counts everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    All,
+    /// So many faults. A topic that has expired whole must not fill the memory with names that nobody asks for.
+    Faults(usize),
 }
 
 impl View<'_> {
@@ -195,7 +204,8 @@ impl Looking<'_> {
         }
         let looked = group.iter().zip(&*subjects).zip(&courses.of).zip(facts);
         let looked = looked.map(|(((wanted, subject), &course), facts)| {
-            conclude(wanted, (subject, &courses.all[course]), facts, &log_facts)
+            let sides = (subject, &courses.all[course]);
+            conclude(wanted, sides, facts, &log_facts, self.view.named)
         });
         Ok(Some(looked.collect()))
     }
@@ -292,6 +302,7 @@ fn conclude(
     (subject, course): (&Subject, &Course),
     facts: &Facts,
     logs: &BTreeMap<String, LogFacts>,
+    named: Named,
 ) -> Looked {
     let route = wanted.binding.route();
     let (topic, letters) = (wanted.binding.topic(), route.dead_letters());
@@ -311,8 +322,14 @@ fn conclude(
         logs.get(log.as_str())
             .and_then(|log| log.lost(entry, course))
     });
+    let most = match named {
+        Named::All => usize::MAX,
+        Named::Faults(most) => most,
+    };
     let differences = findings
         .into_iter()
+        .filter(|finding| named == Named::All || finding.class.is_fault())
+        .take(most)
         .map(|finding| difference(wanted, finding));
     Looked {
         counts,

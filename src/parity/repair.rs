@@ -173,6 +173,7 @@ mod tests {
             sampled: None,
             began_at: String::new(),
             ended_at: None,
+            kafka_born: 0,
         }
     }
 

@@ -106,6 +106,13 @@ pub(super) struct KafkaSide {
     letters: bool,
 }
 
+/// Whether the record says nothing of what it is, not even wrongly.
+pub(super) fn is_unnamed(record: &RecordView<'_>) -> bool {
+    [STREAM, ID]
+        .iter()
+        .all(|name| record.header(name).is_none())
+}
+
 /// What a record says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity<'a> {

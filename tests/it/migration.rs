@@ -420,6 +420,48 @@ fn flags_left_over_in_a_later_version_are_outrun_at_a_start_and_on_the_way() {
     });
 }
 
+#[test]
+fn a_change_of_what_is_asked_or_of_who_is_waited_for_is_journaled_and_shown() {
+    runtime().block_on(async {
+        let mut site = Site::new("settings");
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        let rehearsed = running.handle.rehearse(who(), Step::consumers(5)).await;
+        rehearsed.expect("proven");
+        running.stop().await;
+
+        site.flags.clients = vec!["search".to_owned()];
+        site.prometheus.url = Some("http://127.0.0.1:9".to_owned());
+        site.prometheus.queries = vec![lockgate::config::Query {
+            measure: lockgate::config::Asked::Disk,
+            value: Some("max(used)".to_owned()),
+            faults: None,
+            total: None,
+            buckets: None,
+            window: LONG,
+        }];
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        let (journal, _) = running.handle.journal(0, 1_000).await.expect("read");
+        let changed = journal.iter().rfind(|one| one.verb == Verb::Configure);
+        let note = &changed.expect("journaled").note;
+        for part in [
+            r#"flags.clients: [] to ["search"]"#,
+            "prometheus.queries.disk.value: max(used)",
+        ] {
+            assert!(note.contains(part), "{note}");
+        }
+        let reason = running.gate("rehearsal").map(|gate| gate.reason);
+        assert!(
+            reason
+                .as_ref()
+                .is_some_and(|why| why.contains("settings changed")),
+            "{reason:?}"
+        );
+        running.stop().await;
+    });
+}
+
 /// PROTOCOLS.md, test 25.
 #[test]
 fn a_zombie_drivers_late_record_does_not_count() {

@@ -7,9 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
+use super::interrupt::Interrupt;
 use super::progress::Line;
 use super::report::{Report, SCHEMA, chain};
 use super::session::{Session, told, usage};
@@ -29,7 +28,7 @@ const LISTED: usize = 10;
 pub enum Now {
     /// Both sides hold what they held.
     Same,
-    /// It was not level, Redis holds what it held, and Kafka is level with it now.
+    /// It was not level, or entries were still on their way; Redis holds what it held, and Kafka is level with it now.
     Mended,
     /// A side holds something else.
     Changed,
@@ -144,20 +143,11 @@ async fn again(
         sampled: report.outcome.sampled,
         from: report.from,
     };
-    let stop = CancellationToken::new();
+    let interrupt = Interrupt::listen()?;
     let mut line = Line::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let digested = {
-        let mut each = |progress: &parity::Progress| line.show(progress);
-        let pace = Pace::new(rate);
-        let digesting = digest_again(&session.edges, before, &pace, &stop, &mut each);
-        tokio::select! {
-            digested = digesting => digested,
-            _ = terminate.recv() => Ok(None),
-            _ = interrupt.recv() => Ok(None),
-        }
-    };
+    let mut each = |progress: &parity::Progress| line.show(progress);
+    let pace = Pace::new(rate);
+    let digested = digest_again(&session.edges, before, &pace, interrupt.stop(), &mut each).await;
     line.clear();
     Ok(match digested {
         Ok(Some(now)) => Ok(windows
@@ -183,7 +173,9 @@ fn judge(window: WindowDigest, again: &Again) -> Judged {
         .redis_lost
         .filter(|_| redis)
         .or(again.kafka_lost.filter(|_| kafka));
-    let mended = !window.level && !redis && again.kafka == again.redis;
+    let on_the_way = window.records < again.kafka.count
+        && (window.records, &window.kafka_digest) != (window.entries, &window.digest);
+    let mended = (!window.level || on_the_way) && !redis && again.kafka == again.redis;
     let changed: Vec<&'static str> = [
         (redis && again.redis_lost.is_none(), "redis"),
         (kafka && again.kafka_lost.is_none() && !mended, "kafka"),
@@ -371,6 +363,16 @@ mod tests {
             (unused.now, unused.why),
             (Now::Unverifiable, Some(Why::KafkaExpired))
         );
+        let mut on_the_way = crate::cli::parity::samples::window("s", 0, 100, true);
+        on_the_way.records = 97;
+        on_the_way.kafka_digest = format!("{:032x}", 97);
+        let arrived = Again {
+            redis: sum(100, 100),
+            kafka: sum(100, 100),
+            redis_lost: None,
+            kafka_lost: None,
+        };
+        assert_eq!(judge(on_the_way, &arrived).now, Now::Mended);
         let mended = judged(sum(100, 100), sum(100, 100), none, false);
         assert_eq!(mended.now, Now::Mended);
         let still = judged(sum(100, 100), sum(100, 101), none, false);

@@ -54,6 +54,9 @@ pub struct OutcomeShown {
     pub routes: BTreeMap<String, CountsShown>,
     pub differences: Vec<Difference>,
     pub differences_not_shown: u64,
+    /// Records that applications may have written to Kafka themselves; they are in no class.
+    #[serde(default)]
+    pub kafka_born: u64,
 }
 
 impl OutcomeShown {
@@ -77,6 +80,7 @@ impl OutcomeShown {
                 .collect(),
             differences: outcome.differences.clone(),
             differences_not_shown: outcome.differences_not_shown,
+            kafka_born: outcome.kafka_born,
         }
     }
 }

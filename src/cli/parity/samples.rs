@@ -59,6 +59,7 @@ pub fn level() -> Outcome {
         sampled: None,
         began_at: "2026-03-12T14:03:48Z".to_owned(),
         ended_at: Some("2026-03-12T14:04:00Z".to_owned()),
+        kafka_born: 0,
     }
 }
 

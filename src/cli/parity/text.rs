@@ -200,12 +200,15 @@ pub fn classes(counts: &Counts) -> String {
 
 fn read(outcome: &Outcome) -> String {
     let counts = &outcome.counts;
-    format!(
-        "{} of Redis · {} of Kafka · {}",
-        entries(counts.redis_entries),
-        counted(counts.kafka_records, "record"),
-        counted(outcome.streams, "stream")
-    )
+    let mut parts = vec![
+        format!("{} of Redis", entries(counts.redis_entries)),
+        format!("{} of Kafka", counted(counts.kafka_records, "record")),
+        counted(outcome.streams, "stream"),
+    ];
+    if outcome.kafka_born > 0 {
+        parts.push(format!("{} Kafka-born", grouped(outcome.kafka_born)));
+    }
+    parts.join(" · ")
 }
 
 /// `1 entry`, `2 entries`.

@@ -138,10 +138,10 @@ fn short_of(gate: &GateStatus) -> String {
 
 /// `1,204`, `0.1 %`, `0.98`.
 fn amount(value: f64, unit: &str) -> String {
-    if unit.starts_with("share") {
+    if let Some(over) = unit.strip_prefix("share") {
         let percent = format!("{:.4}", value * 100.0);
         let percent = percent.trim_end_matches('0').trim_end_matches('.');
-        return format!("{percent} %");
+        return format!("{percent} %{over}");
     }
     if unit == "s" {
         return brief(value);
@@ -167,7 +167,7 @@ mod tests {
     fn amounts_have_the_words_of_their_unit() {
         assert_eq!(amount(1_204.0, "entries"), "1,204");
         assert_eq!(amount(0.001, "share"), "0.1 %");
-        assert_eq!(amount(0.05, "share over the limit"), "5 %");
+        assert_eq!(amount(0.05, "share over 5ms"), "5 % over 5ms");
         assert_eq!(amount(0.98, "of baseline"), "0.98");
         assert_eq!(amount(604_800.0, "s"), "7d");
     }
@@ -177,7 +177,7 @@ mod tests {
         let gate = GateStatus {
             name: "added-latency".to_owned(),
             verdict: "inconclusive".to_owned(),
-            unit: "share over the limit".to_owned(),
+            unit: "share over 5ms".to_owned(),
             reason: "it was not measured yet".to_owned(),
             ..GateStatus::default()
         };

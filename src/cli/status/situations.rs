@@ -47,7 +47,7 @@ fn snapshot() -> Value {
         "gates": [
             gate("parity", "pass", 0.999_999, "share", ">", 0.999),
             gate("mirror-lag", "pass", 3.0, "entries", "<", 100.0),
-            gate("added-latency", "pass", 0.01, "share over the limit", "<", 0.05),
+            gate("added-latency", "pass", 0.01, "share over 5ms", "<", 0.05),
             {
                 "name": "soak", "verdict": "inconclusive", "value": 352_800.0, "unit": "s", "op": ">=",
                 "threshold": 604_800.0, "samples": 1, "needed": 1, "reason": "2d22h more",

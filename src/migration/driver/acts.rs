@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Driver, Hears, as_flags, now_ms};
 use crate::failpoint;
 use crate::flags::Flags;
-use crate::migration::gate::millis;
+use crate::migration::gate::{Reading, millis};
 use crate::migration::step::{Acted, Action, Direction, Event, Machine};
 
 impl Driver {
@@ -21,7 +21,11 @@ impl Driver {
                 self.precheck(epoch, at);
                 return None;
             }
-            Action::Tell(told) => self.tell(as_flags(&told)).await,
+            Action::Tell(told) => {
+                let stored = self.machine.as_ref().and_then(Machine::stored);
+                let born = stored.and_then(|state| state.kafka_born);
+                self.tell(as_flags(&told, born)).await
+            }
             Action::Converge { version } => self.converged(version),
             Action::Drain => self.drained(epoch, at),
         })
@@ -61,13 +65,18 @@ impl Driver {
                 "what applications acknowledged, which Redis does not tell".to_owned(),
             );
         }
-        if let Some(name) = self.table.tells_less(version, self.parts.config.lease) {
-            return Acted::NotYet(format!(
-                "{name} to tell version {version} to those who ask it"
-            ));
+        let (own, lease) = (&self.parts.instance, self.parts.config.lease);
+        if let Some(what) = self.table.awaited(own, version, lease) {
+            return Acted::NotYet(what);
         }
         let now = now_ms();
         let following = self.measurements.followers.following(version, now);
+        if following.left_out {
+            return Acted::NotYet(
+                "applications that are not known apart: too many acknowledge; see docs/flags.md"
+                    .to_owned(),
+            );
+        }
         if following.known == 0 {
             return Acted::NotYet(
                 "an application that follows the flags; none is known".to_owned(),
@@ -79,17 +88,10 @@ impl Driver {
                 following.behind.join(", ")
             ));
         }
-        // Who writes and is not known is seen by what it writes.
-        let settle = self.parts.config.settle.as_secs_f64();
-        let stray = self
-            .table
-            .sight
-            .as_ref()
-            .and_then(|sight| sight.stray_seconds);
-        if self.goes_forward() && stray.is_some_and(|ago| ago < settle) {
-            return Acted::NotYet(
-                "strays to end: somebody writes to Redis what is Kafka's".to_owned(),
-            );
+        if self.goes_forward()
+            && let Err(what) = self.no_stray(version)
+        {
+            return Acted::NotYet(what);
         }
         let settled = following
             .last_ms
@@ -99,6 +101,27 @@ impl Driver {
             return Acted::NotYet("what was begun before the change".to_owned());
         }
         Acted::Done
+    }
+
+    /// Who writes and is not known is seen by what it writes, where all who mirror look for it by this version.
+    fn no_stray(&self, version: u64) -> Result<(), String> {
+        let sight = self.table.sight.as_ref();
+        let sight = sight.filter(|sight| sight.judges_by >= Some(version));
+        let Some(sight) = sight else {
+            return Err(format!(
+                "a look at what is written against version {version}"
+            ));
+        };
+        sight.counts.whole.clone()?;
+        let settle = self.parts.config.settle.as_secs_f64();
+        let recent = sight.stray_seconds.is_some_and(|ago| ago < settle);
+        match &sight.strays {
+            Reading::Unknown(why) => Err(why.clone()),
+            _ if recent => {
+                Err("strays to end: somebody writes to Redis what is Kafka's".to_owned())
+            }
+            Reading::Value(_) | Reading::Counted { .. } => Ok(()),
+        }
     }
 
     fn goes_forward(&self) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::migration::gate::{Measure, Verdict};
-use crate::migration::measure::Measurements;
+use crate::migration::measure::{Limits, Measurements};
 use crate::migration::phase::Step;
 use crate::migration::step::{Answer, Ask, Outcome, Record, Refusal, Said, State, Trouble, Who};
 
@@ -33,6 +33,8 @@ pub struct View {
     pub state: Option<State>,
     pub verdicts: Vec<Verdict>,
     pub next: Option<Step>,
+    /// How long going back from here is likely to take; `None`: it cannot be reckoned, or another instance's to say.
+    pub way_back_ms: Option<i64>,
     pub waiting: Option<String>,
     pub trouble: Option<Trouble>,
     /// Who steers, where it is not this instance.
@@ -55,6 +57,8 @@ pub struct Handle {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) view: watch::Receiver<Arc<View>>,
     pub measurements: Measurements,
+    /// What latencies are held against.
+    pub limits: Limits,
 }
 
 impl Handle {

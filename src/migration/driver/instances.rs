@@ -181,16 +181,28 @@ impl Table {
         self.tells
     }
 
-    /// One that is heard of now and may still tell those who ask it an older version, or knows of one that others do not.
-    pub(super) fn tells_less(&self, version: u64, limit: Duration) -> Option<&str> {
+    /// Whom a version still waits for: who is heard of now and tells those who ask it an older one, and who lives and has not said
+    /// yet what it tells, as all others when another has just begun to steer.
+    pub(super) fn awaited(&self, own: &str, version: u64, limit: Duration) -> Option<String> {
         let now = now_ms();
-        let mut others = self.others.iter().filter(|(_, said)| {
+        let within = |since_ms: i64| now.saturating_sub(since_ms) <= millis(limit);
+        let others = self.others.iter().filter(|(name, _)| *name != own);
+        for (name, said) in others {
             let heard = said.heard.filter(|heard| heard.boot == self.boot);
-            let age = heard.map(|heard| now.saturating_sub(heard.at_ms));
-            age.is_some_and(|age| age <= millis(limit))
-        });
-        let less = others.find(|(_, said)| said.tells.is_none_or(|tells| tells < version));
-        less.map(|(name, _)| name.as_str())
+            if heard.is_some_and(|heard| within(heard.at_ms)) {
+                if said.tells.is_none_or(|tells| tells < version) {
+                    let what = format!("{name} to tell version {version} to those who ask it");
+                    return Some(what);
+                }
+            } else if self
+                .silent
+                .get(name)
+                .is_none_or(|(_, since_ms)| within(*since_ms))
+            {
+                return Some(format!("{name} to say which version it tells"));
+            }
+        }
+        None
     }
 
     /// Those who have said nothing new for long.
@@ -234,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_tells_less_is_named_while_it_is_heard_of() {
+    fn one_who_tells_less_or_has_not_said_is_named_while_it_lives() {
         let mut table = Table::default();
         let other = |boot, age_ms, tells| {
             let heard = Some(Heard {
@@ -246,15 +258,30 @@ mod tests {
             Summary { tells, ..said }
         };
         let limit = Duration::from_secs(60);
-        for (said, named) in [
-            (other(table.boot, 0, Some(4)), Some("b")),
-            (other(table.boot, 0, None), Some("b")),
-            (other(table.boot, 0, Some(5)), None),
-            (other(table.boot, 600_000, Some(4)), None),
-            (other(table.boot.wrapping_add(1), 0, Some(4)), None),
+        let (ours, anothers) = (table.boot, table.boot.wrapping_add(1));
+        let (tells, says) = (Some("to tell version 5"), Some("to say which version"));
+        for (said, silent_ms, waits) in [
+            (other(ours, 0, Some(4)), 0, tells),
+            (other(ours, 0, None), 0, tells),
+            (other(ours, 0, Some(5)), 0, None),
+            // It has not heard yet who steers now, or has heard nothing for long, and lives.
+            (other(anothers, 0, Some(5)), 0, says),
+            (other(ours, 600_000, Some(5)), 0, says),
+            // It is dead.
+            (other(anothers, 0, Some(4)), 600_000, None),
+            (other(ours, 600_000, Some(4)), 600_000, None),
         ] {
-            table.others = [("b".to_owned(), said)].into();
-            assert_eq!(table.tells_less(5, limit), named);
+            table.others = [("b".to_owned(), said.clone())].into();
+            let since_ms = now_ms() - silent_ms;
+            table.silent = [("b".to_owned(), (said.at_ms, since_ms))].into();
+            let awaited = table.awaited("a", 5, limit);
+            let fits = match (&awaited, waits) {
+                (Some(what), Some(part)) => what.starts_with("b ") && what.contains(part),
+                (None, None) => true,
+                _ => false,
+            };
+            assert!(fits, "{awaited:?} {waits:?}");
+            assert_eq!(table.awaited("b", 5, limit), None, "what it left itself");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is asked of a Prometheus: one number for each measure, as of now.
+//! What is asked of a Prometheus: one number for each measure, or the buckets of a latency, as of now.
 //!
 //! An instant query answers with the newest sample within its lookback, whatever its age; so the lookback is given, and a
 //! series that ended longer ago than that is absent here and not old. No series, several series, and what is no number, are
@@ -14,6 +14,7 @@ use super::sample;
 use crate::config::{self, Query, Secret};
 use crate::migration::driver::{Handle, now_ms};
 use crate::migration::gate::{Measure, Reading, Sample, millis};
+use crate::migration::measure::{Bucket, Limits, beyond};
 
 /// Characters of Prometheus' own words that are passed on.
 const WORDS: usize = 200;
@@ -44,6 +45,7 @@ impl Queries {
                 endpoint: endpoint.clone(),
                 authorization: authorization(&self.config),
                 lookback: format!("{}ms", self.config.freshness.as_millis()),
+                limits: handle.limits,
             };
             let of_query = query.clone();
             let answered = tokio::task::spawn_blocking(move || asked.measure(&of_query));
@@ -85,6 +87,7 @@ struct Asked {
     endpoint: String,
     authorization: Option<Secret>,
     lookback: String,
+    limits: Limits,
 }
 
 impl Asked {
@@ -93,30 +96,51 @@ impl Asked {
         let measure = Measure::named(query.measure.as_str())?;
         // Dated before it is asked, so that a slow answer is not taken for a young one.
         let at_ms = now_ms();
-        let reading = self.reading(query, at_ms).unwrap_or_else(Reading::Unknown);
+        let reading = self
+            .reading(measure, query, at_ms)
+            .unwrap_or_else(Reading::Unknown);
+        let known = !matches!(reading, Reading::Unknown(_));
+        let reading = if known && !measure.shape().fits(&reading) {
+            Reading::Unknown(format!(
+                "the query gives what is no {measure}; {}",
+                measure.shape().wanted()
+            ))
+        } else {
+            reading
+        };
         Some(Sample {
             at_ms,
             ..sample(measure, reading)
         })
     }
 
-    fn reading(&self, query: &Query, at_ms: i64) -> Result<Reading, String> {
+    fn reading(&self, measure: Measure, query: &Query, at_ms: i64) -> Result<Reading, String> {
+        let counted = |faults, total| Reading::Counted {
+            faults,
+            total,
+            since_ms: at_ms.saturating_sub(millis(query.window)),
+        };
+        if let (Some(limit), Some(expression)) = (self.limits.on(measure), &query.buckets) {
+            let (late, total) = beyond(limit, &buckets(&self.answer(expression)?)?)?;
+            return Ok(counted(late, total));
+        }
         match (&query.value, &query.faults, &query.total) {
             (Some(value), None, None) => self.number(value).map(Reading::Value),
             (None, Some(faults), Some(total)) => {
                 let (faults, total) = (self.number(faults)?, self.number(total)?);
-                Ok(Reading::Counted {
-                    // Prometheus extrapolates counts: up against it for faults, down for what they are held against.
-                    faults: whole(faults.ceil()),
-                    total: whole(total.floor()),
-                    since_ms: at_ms.saturating_sub(millis(query.window)),
-                })
+                // Prometheus extrapolates counts: up against it for faults, down for what they are held against.
+                Ok(counted(whole(faults.ceil()), whole(total.floor())))
             }
             _ => Err("neither a value nor faults and total are configured".to_owned()),
         }
     }
 
     fn number(&self, expression: &str) -> Result<f64, String> {
+        number(&self.answer(expression)?)
+    }
+
+    /// What the query gives.
+    fn answer(&self, expression: &str) -> Result<Value, String> {
         let form = [
             ("query", expression),
             ("lookback_delta", self.lookback.as_str()),
@@ -144,7 +168,7 @@ impl Asked {
             .map_err(|error| format!("Prometheus: {error}"))?;
         let body: Value = serde_json::from_str(&text)
             .map_err(|_| format!("Prometheus answers {} and no JSON", answer.status()))?;
-        number(&body)
+        given(body)
     }
 }
 
@@ -157,14 +181,42 @@ fn whole(count: f64) -> u64 {
     count as u64
 }
 
-/// The one number of an answer.
-fn number(body: &Value) -> Result<f64, String> {
+/// What an answer holds, if it is one.
+fn given(mut body: Value) -> Result<Value, String> {
     if body["status"] != "success" {
         let words = body["error"].as_str().unwrap_or("no reason given");
         let words: String = words.chars().take(WORDS).collect();
         return Err(format!("Prometheus refuses the query: {words}"));
     }
-    let data = &body["data"];
+    Ok(body["data"].take())
+}
+
+/// The buckets of one histogram: a series for each bound.
+fn buckets(data: &Value) -> Result<Vec<Bucket>, String> {
+    let series = data["result"].as_array().map_or(&[][..], Vec::as_slice);
+    if data["resultType"] != "vector" || series.is_empty() {
+        return Err("the query finds no buckets, or none that are fresh".to_owned());
+    }
+    let mut found: Vec<Bucket> = Vec::new();
+    for one in series {
+        let bound = one["metric"]["le"].as_str().and_then(|le| le.parse().ok());
+        let (Some(bound), Ok(count)) = (bound, finite(&one["value"])) else {
+            return Err(
+                "the query gives series that are no buckets; keep the label `le`".to_owned(),
+            );
+        };
+        if found.iter().any(|known| known.bound == bound) {
+            return Err(format!(
+                "the query gives two series for the bound {bound}; write sum by (le)"
+            ));
+        }
+        found.push(Bucket { bound, count });
+    }
+    Ok(found)
+}
+
+/// The one number of an answer.
+fn number(data: &Value) -> Result<f64, String> {
     let value = match data["resultType"].as_str() {
         Some("scalar") => &data["result"],
         Some("vector") => match data["result"].as_array().map(Vec::as_slice) {
@@ -186,6 +238,10 @@ fn number(body: &Value) -> Result<f64, String> {
             ));
         }
     };
+    finite(value)
+}
+
+fn finite(value: &Value) -> Result<f64, String> {
     let text = value[1].as_str().unwrap_or_default();
     text.parse()
         .ok()
@@ -209,6 +265,7 @@ mod tests {
 
     #[test]
     fn one_finite_number_is_evidence_and_nothing_else_is() {
+        let number = |body: &Value| number(&given(body.clone())?);
         assert_eq!(number(&vector(&["0.25"])), Ok(0.25));
         let scalar = json!({ "status": "success", "data": { "resultType": "scalar", "result": [1.0, "7"] } });
         assert_eq!(number(&scalar), Ok(7.0));
@@ -230,6 +287,43 @@ mod tests {
             let why = number(&body).expect_err("no evidence");
             assert!(why.contains(says), "{why}");
         }
+    }
+
+    #[test]
+    fn the_configuration_asks_for_each_measure_in_the_form_in_which_it_is_judged() {
+        use crate::config::Asked;
+        for measure in Measure::ALL {
+            let name = serde_json::Value::from(measure.as_str());
+            let asked: Result<Asked, _> = serde_json::from_value(name);
+            let Ok(asked) = asked else { continue };
+            let counted = measure.shape() == crate::migration::gate::Shape::Counts;
+            assert_eq!(asked.is_counted(), counted, "{measure}");
+        }
+    }
+
+    #[test]
+    fn a_histogram_is_a_series_for_each_bound() {
+        let told = |series: &[(&str, &str)]| {
+            let series = series.iter();
+            let result: Vec<_> = series
+                .map(|(le, count)| json!({ "metric": { "le": le }, "value": [1.0, count] }))
+                .collect();
+            buckets(&json!({ "resultType": "vector", "result": result }))
+        };
+        let found = told(&[("5e-3", "7"), ("+Inf", "9.5")]).expect("buckets");
+        let found: Vec<_> = found.iter().map(|one| (one.bound, one.count)).collect();
+        assert_eq!(found, [(0.005, 7.0), (f64::INFINITY, 9.5)]);
+        for (series, says) in [
+            (&[][..], "no buckets"),
+            (&[("", "7")], "label `le`"),
+            (&[("1", "NaN")], "no buckets; keep"),
+            (&[("1", "7"), ("1.0", "7")], "sum by (le)"),
+        ] {
+            let why = told(series).expect_err("no evidence");
+            assert!(why.contains(says), "{why}");
+        }
+        let scalar = json!({ "resultType": "scalar", "result": [1.0, "7"] });
+        assert!(buckets(&scalar).is_err());
     }
 
     #[test]

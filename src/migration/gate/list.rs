@@ -1,5 +1,6 @@
 //! Which gates stand before which promotion, with the thresholds that are configured.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,9 @@ use super::evidence::{Measure, millis, names};
 use super::{Gate, Op};
 use crate::config::Migration;
 use crate::migration::phase::{Course, Phase, Step};
+
+/// Of what is to be quick, so many may be slow: the rest is "95 % under a limit".
+pub(in crate::migration) const SLOW: f64 = 0.05;
 
 names! {
     /// A gate's name.
@@ -145,9 +149,9 @@ impl GateName {
             Self::Rehearsal => {
                 "lockgate rollback --dry-run --to STEP proves the way back from the next step"
             }
-            Self::Drained => "wait until both mirrors are level",
+            Self::Drained => "wait until the mirror is level",
             Self::Archive => {
-                "archive the streams, read the archive again, and say what was found: lockgate evidence archive --faults N --total N"
+                "archive the streams, read the archive again, and say what was found: lockgate evidence archive --faults N --total N --seconds N"
             }
         }
     }
@@ -224,7 +228,7 @@ fn shadow(config: &Migration) -> Vec<Gate> {
     vec![
         parity(config),
         lag.over(at.mirror_lag_window),
-        quantile(GateName::AddedLatency),
+        quantile(GateName::AddedLatency, at.added_latency),
         incidents.over(at.incidents_window),
     ]
 }
@@ -272,7 +276,7 @@ fn ingress(config: &Migration) -> Vec<Gate> {
     );
     vec![
         parity(config),
-        quantile(GateName::ProduceLatency),
+        quantile(GateName::ProduceLatency, at.produce_latency),
         gate(
             GateName::ProduceErrors,
             Kind::Share,
@@ -281,7 +285,7 @@ fn ingress(config: &Migration) -> Vec<Gate> {
             share(at.produce_errors),
         ),
         hits.over(at.duplicate_hits_window),
-        quantile(GateName::EndToEnd),
+        quantile(GateName::EndToEnd, at.end_to_end),
     ]
 }
 
@@ -295,16 +299,23 @@ fn parity(config: &Migration) -> Gate {
     gate(GateName::Parity, Kind::Share, "share", Op::Above, floor)
 }
 
-/// "95 % under a limit" is that fewer than 5 % are over it: counted against the limit where it is measured.
-fn quantile(name: GateName) -> Gate {
-    gate(name, Kind::Share, "share over the limit", Op::Below, 0.05)
+/// "95 % under a limit" is that fewer than 5 % are over it: counted, and not interpolated.
+fn quantile(name: GateName, limit: Duration) -> Gate {
+    let unit = format!("share over {}", humantime::format_duration(limit));
+    gate(name, Kind::Share, unit, Op::Below, SLOW)
 }
 
-fn gate(name: GateName, kind: Kind, unit: &'static str, op: Op, threshold: f64) -> Gate {
+fn gate(
+    name: GateName,
+    kind: Kind,
+    unit: impl Into<Cow<'static, str>>,
+    op: Op,
+    threshold: f64,
+) -> Gate {
     Gate {
         name,
         kind,
-        unit,
+        unit: unit.into(),
         op,
         threshold,
         window_ms: 0,

@@ -105,6 +105,8 @@ pub struct Sight {
     pub inconsistency: Reading,
     /// Entries of the last minute in Redis whose bucket is Kafka's.
     pub strays: Reading,
+    /// By which version of the flags; `None`: by none yet.
+    pub judges_by: Option<u64>,
     /// How long ago the last of them was seen.
     pub stray_seconds: Option<f64>,
     pub counts: Counts,
@@ -137,6 +139,7 @@ impl Look<'_> {
             at_ms: at_ms.unwrap_or(self.now_ms),
             inconsistency: inconsistency(&voices, &parity),
             strays: self.strays(&voices, &whole),
+            judges_by: self.own.judges_by,
             stray_seconds: least(voices.iter().filter_map(|voice| voice.said.stray_seconds)),
             topics: whole.clone().and_then(|()| topics(&voices)),
             kafka: self.kafka(&voices),

@@ -138,9 +138,10 @@ impl Holding {
         let found = admin.layouts(std::slice::from_ref(&topic)).await?;
         match found.get(&topic).map(topics::TopicState::partition_count) {
             None | Some(0) => {
-                let brokers = admin.brokers().await?.len();
-                let spec = topic_spec(&self.edges.migration, shards)
-                    .for_cluster(self.edges.kafka.config().replication_factor, brokers);
+                let replication = self.edges.kafka.config().replication_factor;
+                let brokers = admin.brokers_for_replicas(replication).await?;
+                let spec =
+                    topic_spec(&self.edges.migration, shards).for_cluster(replication, brokers);
                 info!(%topic, partitions = shards, "making the auditor's topic");
                 admin.create(&[spec]).await
             }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::entry::{Database, EntryId, StreamName, StreamRef};
+use crate::flags::KafkaBorn;
 use crate::placement::{Offset, Partition, Topic};
 use crate::topics::{self, From, RecordView, Stretch};
 
@@ -16,7 +17,7 @@ use super::super::class::{Location, Why};
 use super::super::edges::{Edges, KAFKA_TIMEOUT};
 use super::super::error::Error;
 use super::super::pace::{CHUNK, Pace};
-use super::super::sides::{Identity, KafkaSide};
+use super::super::sides::{Identity, KafkaSide, is_unnamed};
 use super::{Beside, EXAMPLES, Extent, Pass, StreamPass, TopicPass, stray};
 
 /// Records of a stream that Redis no longer has, kept as examples for each reason.
@@ -110,6 +111,8 @@ struct Reading<'a> {
     last: Option<(Box<[u8]>, usize)>,
     edges: &'a Arc<Edges>,
     census: &'a mut Census,
+    /// When applications may have written to the topic themselves.
+    kafka_born: Option<KafkaBorn>,
     others: HashMap<Box<[u8]>, Whose>,
 }
 
@@ -157,6 +160,7 @@ impl<'a> Reading<'a> {
             .collect();
         Self {
             side: KafkaSide::new(pass.seed, here.letters),
+            kafka_born: (edges.kafka_born)().filter(|_| !here.letters),
             pass,
             topic,
             name,
@@ -207,6 +211,10 @@ impl<'a> Reading<'a> {
                 let of = Some(((database, name), identity.id));
                 self.stray(record, Why::UnknownStream, of, identity.generation);
             }
+            (None, ..) if self.is_kafka_born(record) => {
+                self.pass.passed_over += 1;
+                self.pass.kafka_born += 1;
+            }
             (None, ..) if self.counts(record) => self.stray(record, Why::NoIdentity, None, 0),
             (None, ..) | (_, None, Whose::Another) => self.pass.passed_over += 1,
         }
@@ -220,6 +228,13 @@ impl<'a> Reading<'a> {
             Some(extent) if extent.partition == partition => extents.get_mut(at),
             _ => (extents.iter_mut()).find(|extent| extent.partition == partition),
         }
+    }
+
+    /// Whether an application may have written it to Kafka itself: there is nothing to compare it with.
+    fn is_kafka_born(&self, record: &RecordView<'_>) -> bool {
+        self.kafka_born
+            .is_some_and(|born| born.covers(record.timestamp_ms))
+            && is_unnamed(record)
     }
 
     /// Whether a record of no stream is for this pass to count, and not counted yet.

@@ -14,7 +14,7 @@ use crate::placement::Topic;
 use super::super::class::{Class, Counts, Difference, Read};
 use super::super::edges::Edges;
 use super::super::error::Error;
-use super::super::look::{self, Looked, Span, Strangers, View, Wanted, logs_now};
+use super::super::look::{self, Looked, Named, Span, Strangers, View, Wanted, logs_now};
 use super::super::pace::Pace;
 use super::outcome::shorten;
 use super::{Seldom, Verification, begin};
@@ -106,6 +106,7 @@ impl Verification {
                 logs: &logs,
                 strangers: &strangers,
                 lots: self.pass.lots,
+                named: Named::All,
             };
             let mut progressed = |amount| {
                 self.looks.done += amount;

@@ -52,6 +52,10 @@ pub struct Outcome {
     pub sampled: Option<f64>,
     pub began_at: String,
     pub ended_at: Option<String>,
+    /// Records without identity that applications may have written to Kafka themselves: there is nothing to compare them
+    /// with, and they are in no class.
+    #[serde(default)]
+    pub kafka_born: u64,
 }
 
 /// One window, so that it can be compared again later with the same seed.
@@ -136,6 +140,7 @@ impl Verification {
             sampled: self.sampled,
             began_at: self.began_at.clone(),
             ended_at: self.ended_at.clone(),
+            kafka_born: self.pass.kafka_born,
         }
     }
 

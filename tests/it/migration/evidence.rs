@@ -182,7 +182,20 @@ fn query(measure: Asked, value: &str) -> Query {
         value: Some(value.to_owned()),
         faults: None,
         total: None,
+        buckets: None,
         window: Duration::from_millis(1),
+    }
+}
+
+/// Of 12 345 that were counted 45 took longer than 7 ms.
+fn latency(measure: Asked) -> Query {
+    let bucket =
+        |le: &str, count: f64| format!(r#"label_replace(vector({count}), "le", "{le}", "", "")"#);
+    let all = [bucket("0.007", 12_300.2), bucket("+Inf", 12_345.9)];
+    Query {
+        value: None,
+        buckets: Some(all.join(" or ")),
+        ..query(measure, "")
     }
 }
 
@@ -242,11 +255,14 @@ fn a_prometheus_is_asked_and_what_it_cannot_say_opens_nothing() {
         let mut site = Site::new("promql");
         site.real = &[
             Measure::AddedLatency,
+            Measure::EndToEnd,
+            Measure::ProduceErrors,
             Measure::Throughput,
             Measure::Disk,
             Measure::ReplicationLag,
         ];
         site.config.evidence_freshness = Duration::from_secs(2);
+        site.config.gates.added_latency = Duration::from_millis(7);
         site.prometheus = Asking {
             url: Some(server.url()),
             every: Duration::from_millis(100),
@@ -256,10 +272,12 @@ fn a_prometheus_is_asked_and_what_it_cannot_say_opens_nothing() {
                 query(Asked::ReplicationLag, "sum(("),
                 Query {
                     faults: Some("vector(0)".to_owned()),
-                    total: Some("vector(12345.9)".to_owned()),
+                    total: Some("vector(999.9)".to_owned()),
                     value: None,
-                    ..query(Asked::AddedLatency, "")
+                    ..query(Asked::ProduceErrors, "")
                 },
+                latency(Asked::AddedLatency),
+                latency(Asked::EndToEnd),
             ],
             ..Asking::default()
         };
@@ -270,15 +288,29 @@ fn a_prometheus_is_asked_and_what_it_cannot_say_opens_nothing() {
             let found = all.into_iter().find(|sample| sample.measure == measure);
             found.map(|sample| sample.reading)
         };
-        eventually_async(LONG, "all four are asked", async || {
+        eventually_async(LONG, "all of them are asked", async || {
             let gate = running.gate("added-latency").ok_or("no gate")?;
-            let asked = says(Measure::ReplicationLag).is_some();
+            let asked = says(Measure::EndToEnd).is_some();
             (gate.verdict == Answer::Pass && gate.samples == 12_345 && asked)
                 .then_some(())
                 .ok_or(gate.reason)
         })
         .await;
+        let gate = running.gate("added-latency").expect("a gate");
+        assert_eq!(
+            (gate.unit.as_str(), gate.threshold),
+            ("share over 7ms", 0.05)
+        );
+        assert_eq!(gate.value, Some(45.0 / 12_345.0));
         assert_eq!(says(Measure::Throughput), Some(Reading::Value(812.0)));
+        assert!(matches!(
+            says(Measure::ProduceErrors),
+            Some(Reading::Counted {
+                faults: 0,
+                total: 999,
+                ..
+            })
+        ));
         let unknown = |measure, word: &str| {
             let reading = says(measure);
             let told = matches!(&reading, Some(Reading::Unknown(why)) if why.contains(word));
@@ -286,6 +318,7 @@ fn a_prometheus_is_asked_and_what_it_cannot_say_opens_nothing() {
         };
         unknown(Measure::Disk, "no series");
         unknown(Measure::ReplicationLag, "parse error");
+        unknown(Measure::EndToEnd, "no bucket ends at the threshold 100ms");
 
         drop(server);
         eventually_async(

@@ -6,10 +6,12 @@ use lockgate::entry::{Database, StreamName, StreamRef};
 use lockgate::flags::file;
 use lockgate::migration::driver::now_ms;
 use lockgate::migration::gate::Answer;
+use lockgate::migration::measure::{Heard, summary};
 use lockgate::migration::phase::Step;
 use lockgate::migration::step::{Name, Outcome, Verb};
 use lockgate::placement::Shard;
-use lockgate::status::Observation;
+use lockgate::status::{Board, Observation};
+use tokio::sync::watch;
 
 use super::site::{LONG, Running, Site, runtime, who};
 use crate::harness::{Scratch, eventually_async, redis};
@@ -142,6 +144,152 @@ fn an_application_is_waited_for_whichever_instance_it_asks_and_after_that_one_di
     });
 }
 
+/// Names in the set of applications that acknowledge in Redis, from 1 on, and under each a version where `living`.
+fn crowd(site: &Site, names: u32, living: bool) {
+    let script = "for i = 1, tonumber(ARGV[2]) do redis.call('SADD', 'lockgate:' .. ARGV[1] .. ':flags-clients', 'pod-' .. i) \
+                  if ARGV[3] == 'living' then redis.call('SET', 'lockgate:' .. ARGV[1] .. ':flags-ack:pod-' .. i, '1', 'EX', '600') end end";
+    redis::cmd("EVAL")
+        .arg(script)
+        .arg(0)
+        .arg(&site.name)
+        .arg(names)
+        .arg(if living { "living" } else { "gone" })
+        .query::<()>(&mut redis().connection(site.database))
+        .expect("written");
+}
+
+#[test]
+fn processes_that_are_gone_leave_room_and_too_many_are_not_said_to_follow() {
+    runtime().block_on(async {
+        let site = Site::new("crowd");
+        crowd(&site, 10_001, false);
+        let living = format!("SADD lockgate:{}:flags-clients search", site.name);
+        redis().command::<()>(site.database, &living);
+        let key = format!("SET lockgate:{}:flags-ack:search 1 EX 600", site.name);
+        redis().command::<()>(site.database, &key);
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        let clients = || running.gate("clients").expect("a gate");
+        eventually_async(LONG, "the living one is known", async || {
+            let gate = clients();
+            (gate.samples == 2).then_some(()).ok_or(gate.reason)
+        })
+        .await;
+        eventually_async(LONG, "the others are struck out", async || {
+            let names = format!("SMEMBERS lockgate:{}:flags-clients", site.name);
+            let names: Vec<String> = redis().command(site.database, &names);
+            (names == ["search"]).then_some(()).ok_or(names.len())
+        })
+        .await;
+        crowd(&site, 10_001, true);
+        eventually_async(LONG, "nobody says that all follow", async || {
+            let gate = clients();
+            let said = gate.reason.contains("more applications");
+            (gate.verdict == Answer::Inconclusive && said)
+                .then_some(())
+                .ok_or(gate.reason)
+        })
+        .await;
+        running.stop().await;
+    });
+}
+
+#[test]
+fn flags_that_redis_lost_or_set_back_are_told_again() {
+    runtime().block_on(async {
+        let site = Site::new("retold");
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        running.climb(&site, Step::consumers(5)).await;
+        running.at(Step::consumers(5), Name::Steady).await;
+        let key = format!("lockgate:{}:flags", site.name);
+        let version = told(&running).to_string();
+        for loss in [
+            format!("DEL {key}"),
+            format!("HSET {key} version 1 kafka_partitions_percent 0"),
+        ] {
+            redis().command::<()>(site.database, &loss);
+            eventually_async(LONG, "it is told again", async || {
+                let fields = format!("HMGET {key} version kafka_partitions_percent");
+                let fields: Vec<Option<String>> = redis().command(site.database, &fields);
+                let whole = [Some(version.clone()), Some("5".to_owned())];
+                (fields == whole).then_some(()).ok_or(format!("{fields:?}"))
+            })
+            .await;
+        }
+        running.stop().await;
+    });
+}
+
+/// Waits until the step on its way does for this.
+async fn waits_for(running: &Running, what: &str) {
+    eventually_async(LONG, what, async || {
+        let waiting = running.handle.view().waiting.clone();
+        let state = || format!("{:?}", running.state().map(|state| state.step));
+        let waiting = waiting.ok_or_else(state)?;
+        waiting.contains(what).then_some(()).ok_or(waiting)
+    })
+    .await;
+}
+
+/// Another instance, of which nothing is there but what it says: whom it heard, and the version that it tells.
+async fn another(site: Site, mut says: watch::Receiver<(Option<Heard>, u64)>) {
+    let mut store = site.store("other");
+    let board = Board::new(&site.name, "other", [("r", site.topic.as_str())]);
+    loop {
+        let (heard, tells) = *says.borrow_and_update();
+        let mut said = summary(&board.snapshot(), 7, heard, now_ms());
+        said.tells = Some(tells);
+        store.say(&said, &[]).await.expect("said");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[test]
+fn a_step_waits_for_every_instance_that_lives_and_for_all_shards() {
+    runtime().block_on(async {
+        let site = Site::new("asked");
+        let mut running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        // It lives and has not heard yet who steers, so that nobody knows what it tells.
+        let (says, said) = watch::channel((None, 1));
+        let twin = Site {
+            name: site.name.clone(),
+            database: site.database,
+            redis_url: site.redis_url.clone(),
+            ..Site::new("asked")
+        };
+        let other = tokio::spawn(another(twin, said));
+        let mut store = site.store("reader");
+        let one = eventually_async(LONG, "both are on the table", async || {
+            let mut all = store.summaries().await.expect("read");
+            let other = all.contains_key("other");
+            all.remove("one").filter(|_| other)
+        })
+        .await;
+        running.promote(Verb::Promote, &site.name).await;
+        waits_for(&running, "other to say which version it tells").await;
+        let heard = Heard {
+            boot: one.boot,
+            at_ms: now_ms() + 60_000,
+        };
+        says.send_replace((Some(heard), 1));
+        waits_for(&running, "other to tell version").await;
+        // It tells what the others do, and nobody sees what the streams of a shard hold.
+        running.world.abort();
+        let ended = (&mut running.world).await;
+        assert!(ended.is_err_and(|error| error.is_cancelled()));
+        running.acknowledge();
+        running.board.disown_shard(Shard(0));
+        says.send_replace((Some(heard), told(&running)));
+        waits_for(&running, "no instance tells of shard 0 now").await;
+        let running = running.with_a_new_world(&site);
+        running.at(Step::consumers(5), Name::Steady).await;
+        other.abort();
+        running.stop().await;
+    });
+}
+
 #[test]
 fn what_is_asked_of_an_instance_that_does_not_steer_is_in_the_journal_once() {
     runtime().block_on(async {
@@ -219,18 +367,9 @@ fn held_buckets_wait_for_a_look_that_was_begun_after_applications_followed() {
         };
         look(5, 5);
         running.promote(Verb::Promote, &site.name).await;
-        let waits_for = async |what: &str| {
-            eventually_async(LONG, what, async || {
-                let waiting = running.handle.view().waiting.clone();
-                let state = || format!("{:?}", running.state().map(|state| state.step));
-                let waiting = waiting.ok_or_else(state)?;
-                waiting.contains(what).then_some(()).ok_or(waiting)
-            })
-            .await;
-        };
-        waits_for("looked at again").await;
+        waits_for(&running, "looked at again").await;
         look(6, 5);
-        waits_for("1 entries to be mirrored").await;
+        waits_for(&running, "1 entries to be mirrored").await;
         board.stream(&stream, |cell| cell.added_at_checkpoint = Some(6));
         running.at(Step::ingress(100), Name::Steady).await;
         running.stop().await;

@@ -136,6 +136,7 @@ impl Site {
             instance: instance.to_owned(),
             config: self.config.clone(),
             flags: self.flags.clone(),
+            prometheus: self.prometheus.clone(),
             shards: 1,
             redis: self.redis(),
             kafka: self.kafka(),
@@ -295,7 +296,9 @@ impl Running {
             let plan = match self.handle.ask(who(), Ask::Plan { verb, to: None }).await {
                 Ok(answer) => match *answer {
                     Answer::Plan(plan) => plan,
-                    Answer::Accepted { .. } => return Err("no plan".to_owned()),
+                    Answer::Accepted { .. } | Answer::Rehearsed { .. } => {
+                        return Err("no plan".to_owned());
+                    }
                 },
                 Err(refusal) => return Err(refusal.to_string()),
             };
@@ -323,7 +326,7 @@ impl Running {
         let answer = self.handle.ask(who(), Ask::Plan { verb, to: None }).await?;
         match *answer {
             Answer::Plan(plan) => Ok(plan),
-            Answer::Accepted { .. } => panic!("a plan was asked for"),
+            Answer::Accepted { .. } | Answer::Rehearsed { .. } => panic!("a plan was asked for"),
         }
     }
 

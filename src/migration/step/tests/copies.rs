@@ -19,32 +19,47 @@ fn restored() -> (World, State) {
 }
 
 #[test]
-fn who_saw_a_later_epoch_does_not_begin_on_an_earlier_one() {
+fn who_saw_a_later_epoch_goes_on_with_it_and_can_go_back_without_the_copy() {
     let (mut world, lost) = restored();
     let number = world.start_remembering(Some(lost.clone()));
-    let trouble = world.drivers[number].machine.trouble().cloned();
-    let found = world.state().epoch;
+    let machine = &world.drivers[number].machine;
+    assert_eq!(machine.trouble(), None);
+    assert!(!machine.compared(), "Kafka is away");
     assert_eq!(
-        trouble,
-        Some(Trouble::Backwards {
-            had: lost.epoch,
-            found
-        })
+        (world.state().epoch, world.state().step),
+        (lost.epoch, lost.step),
+        "stored again"
     );
-    let refused = world.ask(number, back(None), "rollback").expect("answered");
+    let note = world.last_records.first().map(|record| record.note.clone());
+    assert!(note.is_some_and(|note| note.contains("had lost")));
+    world
+        .ask(number, back(None), "rollback")
+        .expect("answered")
+        .expect("accepted");
+    world.finish(number);
+    assert!(world.state().step < lost.step);
+    assert!(
+        replaces(world.state(), &lost),
+        "of one history with the copy"
+    );
+    world.compare(number);
+    assert_eq!(world.drivers[number].machine.trouble(), None);
+}
+
+#[test]
+fn who_saw_a_later_epoch_of_another_history_does_not_go_on() {
+    let (mut world, lost) = restored();
+    let number = world.start();
+    let rolled = world.ask(number, back(None), "rollback").expect("answered");
+    rolled.expect("accepted");
+    let other = world.start_remembering(Some(lost));
+    let trouble = world.drivers[other].machine.trouble().cloned();
+    assert!(matches!(trouble, Some(Trouble::Fork { .. })), "{trouble:?}");
+    let refused = world.ask(other, back(None), "rollback").expect("answered");
     assert!(matches!(
         *refused.expect_err("refused"),
         Refusal::Trouble(_)
     ));
-
-    // The copy has what was lost: it is gone on with.
-    world.compare(number);
-    assert_eq!(world.drivers[number].machine.trouble(), None);
-    assert_eq!(
-        world.drivers[number].machine.stored().map(|s| s.epoch),
-        Some(lost.epoch)
-    );
-    assert_eq!(world.state().step, lost.step);
 }
 
 #[test]

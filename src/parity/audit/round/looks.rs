@@ -8,8 +8,9 @@ use crate::placement::{Offset, Partition, Topic};
 
 use super::super::super::class::Class;
 use super::super::super::error::Error;
-use super::super::super::look::{Looked, Span, Strangers, View, Wanted, logs_now, look};
+use super::super::super::look::{Looked, Named, Span, Strangers, View, Wanted, logs_now, look};
 use super::super::super::pass::{Pass, TopicPass};
+use super::super::super::store::OPEN;
 use super::super::settle;
 use super::group::{Group, extent};
 use super::{Ends, Round};
@@ -287,6 +288,7 @@ impl Round<'_> {
             logs,
             strangers: &strangers,
             lots: u64::MAX,
+            named: Named::Faults(OPEN),
         };
         look(self.edges, view, wanted, self.pace, self.stop, &mut |_| ()).await
     }

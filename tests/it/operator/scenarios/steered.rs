@@ -116,7 +116,19 @@ fn plan(what: &str, migration: &str) -> Plan {
 fn quiet(book: &str, step: &str, sections: &[&str]) {
     let plan = plan("book-phase", HASTY);
     let daemon = daemon_at(&plan, redis(), step);
-    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    walked(book, &plan, &daemon, sections);
+}
+
+/// The same, with an application that would follow: without one there is no way back to prove.
+fn followed(book: &str, step: &str, sections: &[&str]) {
+    let plan = plan("book-phase", HASTY);
+    let daemon = daemon_at(&plan, redis(), step);
+    acknowledge(&daemon, "billing", told(&daemon), 3_600);
+    walked(book, &plan, &daemon, sections);
+}
+
+fn walked(book: &str, plan: &Plan, daemon: &Daemon, sections: &[&str]) {
+    let mut walk = Walk::new(book, plan, daemon, "a");
     for section in sections {
         walk.through(section);
     }
@@ -125,11 +137,11 @@ fn quiet(book: &str, step: &str, sections: &[&str]) {
 }
 
 pub fn consumers(book: &str) {
-    quiet(book, "consumers:5", &["First minute", "Repair"]);
+    followed(book, "consumers:5", &["First minute", "Repair"]);
 }
 
 pub fn ingress(book: &str) {
-    quiet(book, "ingress:10", &["First minute", "Repair"]);
+    followed(book, "ingress:10", &["First minute", "Repair"]);
 }
 
 /// The archive is said to be whole, and the migration is completed.
@@ -147,8 +159,9 @@ pub fn cleanup(book: &str) {
     });
     add(redis(), plan.database, "a", "y", 100);
     await_level(&daemon, "a");
-    let mut walk = Walk::new(book, &plan, &daemon, "a").with("ENTRIES", "110");
-    walk.prepare("! lockgate evidence archive --faults 0 --total 109");
+    let walk = Walk::new(book, &plan, &daemon, "a").with("ENTRIES", "110");
+    let mut walk = walk.with("TOOK", "1");
+    walk.prepare("! lockgate evidence archive --faults 0 --total 109 --seconds 1");
     for section in ["First minute", "Repair", "Verify"] {
         walk.until(section);
     }
@@ -160,7 +173,7 @@ pub fn done(book: &str) {
 }
 
 pub fn rollback(book: &str) {
-    quiet(book, "consumers:25", &["First minute", "Repair"]);
+    followed(book, "consumers:25", &["First minute", "Repair"]);
 }
 
 pub fn ingress_failure(book: &str) {
@@ -282,8 +295,10 @@ pub fn epoch_backwards(book: &str) {
         cluster.describe_topic(&copy).contains("PartitionCount")
     });
     let mut old = stored(redis(), &plan);
+    // Of another history: its last mark is none that this driver made.
     let epoch = old["epoch"].as_u64().expect("a number");
     old["epoch"] = json!(epoch - 1);
+    old["lineage"] = json!([{ "epoch": epoch - 1, "token": 7 }]);
     // The driver reads what is stored when something keeps it from storing: a version that it will not come to meanwhile.
     old["version"] = json!(old["version"].as_u64().expect("a number") + 1_000);
     store(redis(), &plan, &old);
