@@ -166,7 +166,11 @@ async fn audit(
     }
     let high = state.last_generated_id.min(checkpoint.id);
     let low = checkpoint.began.next().unwrap_or(EntryId::MAX);
-    let by_id = checkpoint.route_hash != slot.route_hash;
+    let remade = if checkpoint.route_hash == slot.route_hash {
+        EntryId::ZERO
+    } else {
+        EntryId::MAX
+    };
     let mut window = Window::new(slot, low, high);
     let mut compared = Compared::default();
     let (mut count, mut to) = (FIRST_WINDOW, checkpoint.id);
@@ -185,7 +189,7 @@ async fn audit(
             break;
         }
         first = held.first().map(|held| held.id).or(first);
-        compared.take(held, &kafka, by_id, room(shared));
+        compared.take(held, &kafka, remade, room(shared));
         let Some(below) = from.previous().filter(|_| !whole) else {
             break;
         };
