@@ -178,7 +178,7 @@ fn bad_calls_are_told_what_to_do_and_change_nothing() {
     let billing = Role::Flags.authorization();
     let application: Headers<'_> = &[(AUTH, &billing)];
     let large = format!(r#"{{"reason": "{}"}}"#, "x".repeat(70_000));
-    let bad: [(&str, Headers<'_>, &str, u16); 24] = [
+    let bad: [(&str, Headers<'_>, &str, u16); 27] = [
         ("/v1/hold", &[], r#"{"reason": "because it must be"}"#, 401),
         ("/v1/hold", name, &large, 413),
         (
