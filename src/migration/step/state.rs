@@ -40,6 +40,9 @@ pub struct State {
     pub pushed: BTreeMap<Measure, Sample>,
     #[serde(default)]
     pub tally: Tally,
+    /// What the tally has verified, by route.
+    #[serde(default)]
+    pub verified: BTreeMap<String, u64>,
     /// The newest of what is in the sums, the oldest at the front.
     #[serde(default)]
     pub recent: VecDeque<Lot>,
@@ -288,6 +291,7 @@ impl State {
             trips: BTreeMap::new(),
             pushed: BTreeMap::new(),
             tally: Tally::default(),
+            verified: BTreeMap::new(),
             recent: VecDeque::new(),
             soaked_ms: 0,
             looked_ms: now_ms,
