@@ -19,7 +19,7 @@ mod sides;
 mod store;
 mod verify;
 
-pub use again::{Again, Before, digest_again};
+pub use again::{Again, Before, Digesting};
 pub use audit::{Auditor, Order, Refused, Report, topic_spec};
 pub use class::{Class, Counts, Difference, Location, Part, Why};
 pub use digest::Sum;
@@ -33,6 +33,6 @@ pub use pass::{
 pub use repair::{Plan as RepairPlan, Stays, Target};
 pub use sides::REPAIR;
 pub use verify::{
-    Bound, Checkpoints, Outcome, Progress, Ran, Request, Sample, Step, Verdict, Verification,
-    WindowDigest, checkpoints, fingerprint,
+    Bound, Checkpoints, Outcome, Progress, Ran, Request, Sample, Step, Verification, WindowDigest,
+    checkpoints, fingerprint,
 };

@@ -37,6 +37,7 @@ mod parity_asked;
 mod parity_audit;
 mod parity_audit_faults;
 mod parity_cli;
+mod parity_pieces;
 mod parity_strays;
 mod places;
 mod plan;

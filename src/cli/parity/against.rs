@@ -6,19 +6,20 @@
 use std::fs;
 use std::path::Path;
 
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Line;
 use super::report::{Report, SCHEMA, chain};
-use super::session::{Session, told, usage};
+use super::session::{Effort, Session, Signals, save, told, unfinished, usage};
+use super::state_file::StateFile;
 use super::text::Look;
 use super::words;
 use crate::cli::Exit;
 use crate::cli::output::{Output, counted, grouped, print, print_json};
 use crate::cli::status::Paint;
-use crate::parity::{self, Again, Before, Pace, Sum, Why, WindowDigest, digest_again};
+use crate::parity::{self, Again, Before, Digesting, Pace, Ran, Sum, Why, WindowDigest};
 
 /// Windows that are listed of those that are not the same; `--output json` has all.
 const LISTED: usize = 10;
@@ -70,7 +71,7 @@ struct Shown<'a> {
 pub async fn verify(
     session: &Session,
     path: &Path,
-    rate: Option<std::num::NonZeroU32>,
+    effort: &Effort,
     look: Look,
     output: Output,
 ) -> anyhow::Result<Exit> {
@@ -82,7 +83,7 @@ pub async fn verify(
     let broken = chain::broken(&report);
     let judged = match &broken {
         Some(_) => Vec::new(),
-        None => match again(session, &report, rate).await? {
+        None => match again(session, &report, effort).await? {
             Ok(judged) => judged,
             Err(exit) => return Ok(exit),
         },
@@ -126,7 +127,7 @@ fn read(session: &Session, path: &Path) -> Result<Report, String> {
 async fn again(
     session: &Session,
     report: &Report,
-    rate: Option<std::num::NonZeroU32>,
+    effort: &Effort,
 ) -> anyhow::Result<Result<Vec<Judged>, Exit>> {
     let windows: Vec<WindowDigest> = report
         .windows
@@ -144,33 +145,84 @@ async fn again(
         sampled: report.outcome.sampled,
         from: report.from,
     };
+    let path = effort.state.as_deref();
+    let mut file = path.map(|path| session.state_against(path, &report.chain));
+    let kept = match file.as_ref().map(StateFile::load).transpose() {
+        Ok(kept) => kept.flatten(),
+        Err(why) => return Ok(Err(usage(&why))),
+    };
+    let begun = match kept {
+        Some(digesting) => Ok(digesting),
+        None => Digesting::begin(&session.edges, before).await,
+    };
+    let mut digesting: Digesting = match begun {
+        Ok(digesting) => digesting,
+        Err(error) => return Ok(Err(told(&error))),
+    };
+    // Before anything is saved: who sees the file may signal, and the signal must find its listener.
+    let signals = Signals::listen()?;
+    if let Some(file) = &mut file {
+        save(file, &digesting)?;
+    }
+    let ran = run(session, &mut digesting, effort, file.as_mut(), signals).await?;
+    if !matches!(ran, Ok(Ran::Finished)) {
+        if let Some(file) = &mut file {
+            save(file, &digesting)?;
+        }
+        return Ok(Err(unfinished(ran, &digesting.progress(), file.as_ref())));
+    }
+    let now = match digesting.compared(&session.edges, before).await {
+        Ok(now) => now,
+        Err(error) => return Ok(Err(told(&error))),
+    };
+    if let Some(file) = &file {
+        let path = file.path().display();
+        file.remove()
+            .with_context(|| format!("cannot remove {path}"))?;
+    }
+    let judged = windows.into_iter().zip(&now);
+    Ok(Ok(judged.map(|(window, now)| judge(window, now)).collect()))
+}
+
+/// Reads until the end or the first signal; a second one leaves at once, with what was saved last.
+async fn run(
+    session: &Session,
+    digesting: &mut Digesting,
+    effort: &Effort,
+    mut file: Option<&mut StateFile>,
+    mut signals: Signals,
+) -> anyhow::Result<Result<Ran, parity::Error>> {
     let stop = CancellationToken::new();
     let mut line = Line::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let digested = {
-        let mut each = |progress: &parity::Progress| line.show(progress);
-        let pace = Pace::new(rate);
-        let digesting = digest_again(&session.edges, before, &pace, &stop, &mut each);
-        tokio::select! {
-            digested = digesting => digested,
-            _ = terminate.recv() => Ok(None),
-            _ = interrupt.recv() => Ok(None),
+    let mut unsaved = None;
+    let mut each = |digesting: &Digesting| {
+        line.show(&digesting.progress());
+        if let Some(file) = &mut file
+            && unsaved.is_none()
+        {
+            unsaved = file.keep(digesting).err();
+        }
+    };
+    let pace = Pace::new(effort.rate);
+    let ran = {
+        let running = digesting.run(&session.edges, &pace, &stop, &mut each);
+        tokio::pin!(running);
+        loop {
+            tokio::select! {
+                ran = &mut running => break ran,
+                () = signals.next() => {}
+            }
+            if stop.is_cancelled() {
+                break Ok(Ran::Interrupted);
+            }
+            stop.cancel();
         }
     };
     line.clear();
-    Ok(match digested {
-        Ok(Some(now)) => Ok(windows
-            .into_iter()
-            .zip(&now)
-            .map(|(window, now)| judge(window, now))
-            .collect()),
-        Ok(None) => {
-            eprintln!("lockgate: interrupted; nothing was kept");
-            Err(Exit::Unknown)
-        }
-        Err(error) => Err(told(&error)),
-    })
+    if let Some(error) = unsaved {
+        eprintln!("lockgate: the state file cannot be written: {error}; it went on without saving");
+    }
+    Ok(ran)
 }
 
 fn judge(window: WindowDigest, again: &Again) -> Judged {
