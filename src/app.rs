@@ -156,8 +156,12 @@ pub async fn run(
     }
     if let Some(file) = config.http.tokens_file.clone() {
         let board = Arc::clone(&board);
-        let keeping = http::keep_tokens(file, access, board, handle, stop.clone());
+        let keeping = http::keep_tokens(file, access, board, handle.clone(), stop.clone());
         tasks.start("tokens", keeping);
+    }
+    if let Some(tls) = tls.clone() {
+        let keeping = http::keep_certificate(tls, Arc::clone(&board), handle, stop.clone());
+        tasks.start("certificate", keeping);
     }
     tasks.start("parity", auditor.run(stop.clone()));
     // The API outlives the mirror, so that draining can be watched.

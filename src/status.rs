@@ -59,6 +59,9 @@ pub struct Status {
     /// Why `http.tokens_file` is not taken over as it is now; null: it is, or there is none.
     #[serde(default)]
     pub tokens_trouble: Option<String>,
+    /// The same of `http.tls_cert_file` and `http.tls_key_file`.
+    #[serde(default)]
+    pub certificate_trouble: Option<String>,
     #[serde(flatten)]
     pub driver: DriverStatus,
 }

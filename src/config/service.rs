@@ -60,7 +60,7 @@ pub struct Http {
     /// File of those who may use the API, a line for each token: `role name sha256:DIGEST`, as `lockgate token` prints it. Roles: `flags`, `viewer`, `operator`, `admin`. A change of the file is taken over within seconds. Without it nothing can be changed through the API, and everybody may read.
     #[schemars(schema_with = "schema::optional_path")]
     pub tokens_file: Option<PathBuf>,
-    /// PEM file of the certificate that the API shows, with those between it and its authority; with `tls_key_file`.
+    /// PEM file of the certificate that the API shows, with those between it and its authority; with `tls_key_file`. A change of the files is taken over within seconds.
     #[schemars(schema_with = "schema::optional_path")]
     pub tls_cert_file: Option<PathBuf>,
     /// PEM file of its key.

@@ -16,8 +16,8 @@ use super::input::Sent;
 use super::problem::Problem;
 use super::steer::ask;
 use crate::migration::driver::now_ms;
-use crate::migration::gate::{Measure, Reading, Sample};
-use crate::migration::measure::{Bucket, beyond, is_pushed};
+use crate::migration::gate::{Bucket, Measure, Reading, Sample, beyond};
+use crate::migration::measure::is_pushed;
 use crate::migration::step::Ask;
 
 /// `{"measure": "duplicates", "value": 0}`, or `{"measure": "produce-errors", "faults": 0, "total": 2000, "seconds": 60}`, or of a

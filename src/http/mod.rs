@@ -5,6 +5,7 @@
 //! connections: so many at most, and none that a slow caller keeps for nothing.
 
 mod access;
+mod certificate;
 mod changes;
 mod doors;
 mod evidence;
@@ -26,6 +27,7 @@ use axum::Router;
 use tokio::sync::mpsc;
 
 pub use self::access::Access;
+pub use self::certificate::keep as keep_certificate;
 pub use self::changes::{LogLevelBody, ResumeBody};
 pub use self::journal::Page;
 pub use self::serving::serve;

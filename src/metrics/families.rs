@@ -1,6 +1,8 @@
 //! The families of one snapshot.
 
 mod driver;
+#[cfg(test)]
+mod reference;
 
 use std::collections::BTreeMap;
 
@@ -86,6 +88,14 @@ const fn flag(value: bool) -> f64 {
 
 /// Every family of the snapshot that has a sample.
 pub fn of(status: &Status, produced: Produced) -> Vec<MetricFamily> {
+    all(status, produced)
+        .into_iter()
+        .filter(|family| !family.metrics.is_empty())
+        .map(finish)
+        .collect()
+}
+
+fn all(status: &Status, produced: Produced) -> Vec<Family> {
     let mut families = process(status);
     families.extend(edges(status));
     families.extend(routes(status));
@@ -95,10 +105,6 @@ pub fn of(status: &Status, produced: Produced) -> Vec<MetricFamily> {
     families.extend(redis(status));
     families.extend(driver::families(status));
     families
-        .into_iter()
-        .filter(|family| !family.metrics.is_empty())
-        .map(finish)
-        .collect()
 }
 
 fn finish(family: Family) -> MetricFamily {

@@ -29,8 +29,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::gate::{Measure, millis};
-use super::measure::{Limits, Measurements};
+use super::gate::{Limits, Measure, millis};
+use super::measure::Measurements;
 use super::seen::{self, Seen};
 use super::step::{Command, Event, Machine, NotSaved, Record, State, Told};
 use super::store::{Copy, Error, Store};

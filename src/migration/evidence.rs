@@ -8,6 +8,7 @@
 //! nothing is guessed, and an old answer is never given a new date.
 
 mod kafka;
+mod members;
 mod minimums;
 mod prometheus;
 mod redis;
@@ -41,6 +42,7 @@ pub struct Parts {
 pub struct Gatherer {
     kafka: kafka::Looks,
     minimums: minimums::Asking,
+    members: members::Counting,
     prometheus: prometheus::Queries,
     redis: redis::Looks,
     handle: Handle,
@@ -56,6 +58,7 @@ impl Gatherer {
         let board = Arc::clone(&parts.board);
         let (minimums, known) =
             minimums::Asking::new(&parts.kafka, handle.measurements.clone(), board)?;
+        let (members, counted) = members::Counting::new(&parts.config.groups, &parts.kafka)?;
         let redis = redis::Looks::new(&parts.config, parts.redis, Arc::clone(&parts.board));
         Ok(Self {
             redis,
@@ -65,9 +68,13 @@ impl Gatherer {
                 handle.measurements.clone(),
                 &parts.kafka,
                 parts.board,
-                known,
+                kafka::Seldom {
+                    minimums: known,
+                    members: counted,
+                },
             )?,
             minimums,
+            members,
             handle,
             every,
         })
@@ -80,11 +87,13 @@ impl Gatherer {
     pub async fn run(self, stop: CancellationToken) -> Result<(), Infallible> {
         let asking = kafka(self.kafka, self.handle.clone(), self.every);
         let learning = self.minimums.run(self.handle.clone());
+        let counting = self.members.run(self.handle.clone());
         let querying = prometheus(self.prometheus, self.handle);
         tokio::select! {
             () = stop.cancelled() => {}
             () = asking => {}
             () = learning => {}
+            () = counting => {}
             () = querying => {}
             () = self.redis.run() => {}
         }

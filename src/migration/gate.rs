@@ -12,6 +12,7 @@
 //! looked at ([`Held`]): time in which nobody looked shows nothing.
 
 mod evidence;
+mod latency;
 pub(in crate::migration) mod list;
 
 use std::borrow::Cow;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::bound::{samples_needed, share_of_faults};
 
 pub use evidence::{Evidence, Held, Measure, Reading, Sample, Shape, millis};
+pub use latency::{Bucket, Limits, beyond};
 pub use list::{GateName, Kind, Level, gates};
 
 /// On which side of the threshold the good is.

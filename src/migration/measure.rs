@@ -3,7 +3,6 @@
 
 mod followers;
 mod instances;
-mod latency;
 mod status;
 
 use std::collections::BTreeMap;
@@ -13,7 +12,6 @@ use super::gate::{Measure, Sample};
 
 pub use followers::Followers;
 pub use instances::{Heard, Look, Sight, Summary, Topics, VERSION};
-pub use latency::{Bucket, Limits, beyond};
 pub use status::{is_captured, summary, wellness};
 
 /// The latest sample of each measure, and the applications that follow the flags. Shared; nothing is awaited under its lock.

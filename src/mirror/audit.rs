@@ -166,7 +166,6 @@ async fn audit(
     }
     let high = state.last_generated_id.min(checkpoint.id);
     let low = checkpoint.began.next().unwrap_or(EntryId::MAX);
-    let by_id = checkpoint.route_hash != slot.route_hash;
     let mut window = Window::new(slot, low, high);
     let mut compared = Compared::default();
     let (mut count, mut to) = (FIRST_WINDOW, checkpoint.id);
@@ -185,7 +184,7 @@ async fn audit(
             break;
         }
         first = held.first().map(|held| held.id).or(first);
-        compared.take(held, &kafka, by_id, room(shared));
+        compared.take(held, &kafka, checkpoint.remade.form, room(shared));
         let Some(below) = from.previous().filter(|_| !whole) else {
             break;
         };
@@ -260,13 +259,15 @@ impl Audited {
                 slot.stream.name
             ));
         }
+        let id = compared
+            .before_missing()
+            .unwrap_or_else(|| last.min(checkpoint.id));
         let position = Position {
-            id: compared
-                .before_missing()
-                .unwrap_or_else(|| last.min(checkpoint.id)),
+            id,
             generation: compared.generation.max(checkpoint.generation) + 1,
             entries_added: added,
             began: checkpoint.began.min(last),
+            remade: checkpoint.remade.up_to(id),
         };
         // How many were trimmed nobody can say any more; that some were must not go uncounted.
         let gap = hidden.then_some(Gap {

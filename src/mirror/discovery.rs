@@ -6,9 +6,13 @@
 //! A route's streams are told only once all its globs have been scanned to their end: what the first of these scans finds
 //! was there before, and what a later one finds came since. Until then its neighbours are told without it; and those that
 //! the route names itself, where it begins with the earliest entry, so that nothing hangs on which came first.
+//!
+//! The board is told when the last scan of everything was begun: what came into being after that may be unknown. While buckets are
+//! held, which waits for what is known, scans follow each other quickly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +22,12 @@ use super::shared::Shared;
 use super::started::{route_mark, waiting};
 use crate::config::Start;
 use crate::entry::{Database, StreamName, StreamRef};
+use crate::flags::Flags;
 use crate::routing::{Binding, Route};
 use crate::streams::{Connection, Error};
+
+/// Between two scans while buckets are held.
+const HASTE: Duration = Duration::from_millis(500);
 
 /// One stream that a route takes.
 #[derive(Clone)]
@@ -54,17 +62,19 @@ impl Discovery {
         let mut scanned = BTreeSet::new();
         loop {
             self.tell(&known, &scanned);
+            let begun = Instant::now();
             let failed = tokio::select! {
                 () = stop.cancelled() => return,
                 failed = self.scan_all(&mut known, &mut scanned) => failed,
             };
-            if let Some(error) = failed {
-                self.shared.redis_failed(&error);
-            }
             self.tell(&known, &scanned);
+            match failed {
+                Some(error) => drop(self.shared.redis_failed(&error)),
+                None => self.post(begun),
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.shared.discovery_interval) => {}
+                () = self.pause() => {}
             }
         }
     }
@@ -97,6 +107,26 @@ impl Discovery {
         let first = !(complete.is_empty() && now.is_empty());
         if told.map_or(first, |told| told != size(&now)) {
             self.out.send_replace(Some(Arc::new(now)));
+        }
+    }
+
+    /// After the streams were told, so that no shard is believed to have taken up what it was not told of.
+    fn post(&self, begun: Instant) {
+        let begun = (!self.patterns().is_empty()).then_some(begun);
+        let told = self.out.borrow().as_ref().map_or(0, |told| told.len());
+        self.shared.board.found(begun, told);
+    }
+
+    async fn pause(&self) {
+        let holds =
+            |flags: &Option<Flags>| flags.is_some_and(|told| told.hold_ingress_to.is_some());
+        let mut told = self.shared.told.clone();
+        let held = holds(&told.borrow_and_update());
+        let interval = self.shared.discovery_interval;
+        let interval = if held { interval.min(HASTE) } else { interval };
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            Ok(_) = told.wait_for(holds), if !held => {}
         }
     }
 

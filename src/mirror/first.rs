@@ -13,7 +13,7 @@ use super::opening::{Candidate, commit_checkpoints, set_aside};
 use super::shard::{ShardWorker, TermEnd};
 use super::source::{Shut, Source, go_on_without};
 use super::started::{self, Refused};
-use crate::checkpoint::{Checkpoint, Position};
+use crate::checkpoint::{Checkpoint, Position, Remade};
 use crate::config::Start;
 use crate::entry::{Database, EntryId};
 use crate::failpoint;
@@ -42,6 +42,7 @@ pub fn position(start: Start, look: &Inspected) -> Position {
             generation: 0,
             entries_added: (id == EntryId::ZERO).then_some(0),
             began: id,
+            remade: Remade::default(),
         };
     };
     let (id, entries_added) = match start {
@@ -59,6 +60,7 @@ pub fn position(start: Start, look: &Inspected) -> Position {
         generation: 0,
         entries_added,
         began: id,
+        remade: Remade::default(),
     }
 }
 

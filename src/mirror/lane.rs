@@ -9,7 +9,7 @@ use super::gaps::{Finding, Mark, assess};
 use super::pace::Pace;
 use super::shared::Shared;
 use super::slot::{Gap, Slot};
-use crate::checkpoint::Position;
+use crate::checkpoint::{Position, Remade};
 use crate::config::OnTrouble;
 use crate::entry::{Entry, EntryId};
 use crate::status::{GapCause, Observation, Reason};
@@ -20,6 +20,7 @@ pub struct Lane {
     pub mark: Mark,
     pub generation: u32,
     began: EntryId,
+    remade: Remade,
     /// The last read brought its full share: more is likely there.
     pub busy: bool,
     pub halted: bool,
@@ -62,6 +63,7 @@ impl Lane {
             },
             generation: position.generation,
             began: position.began,
+            remade: position.remade,
             busy: false,
             halted: false,
             exact_at: Instant::now(),
@@ -108,6 +110,7 @@ impl Lane {
             generation: self.generation,
             entries_added: self.mark.added,
             began: self.began,
+            remade: self.remade,
         }
     }
 
@@ -319,6 +322,7 @@ impl Lane {
         }
         self.generation += 1;
         self.began = EntryId::ZERO;
+        self.remade = Remade::default();
         self.mark = Mark {
             id: EntryId::ZERO,
             added: history,

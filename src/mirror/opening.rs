@@ -20,7 +20,7 @@ use crate::config::Start;
 use crate::entry::{Database, StreamName, StreamRef};
 use crate::failpoint;
 use crate::placement::Shard;
-use crate::routing::{self, Binding};
+use crate::routing;
 use crate::status::Reason;
 use crate::streams::{Error, Inspected};
 use crate::tasks::passed_on;
@@ -162,7 +162,11 @@ fn candidates(
     mine.enumerate()
         .map(|(index, (stream, found))| {
             let slot = Arc::new(slot(worker, index, stream, found));
-            let checkpoint = loaded.checkpoints.get(stream).cloned();
+            let mut checkpoint = loaded.checkpoints.get(stream).cloned();
+            // Every position of the term goes on from it.
+            if let Some(checkpoint) = &mut checkpoint {
+                checkpoint.remade = checkpoint.remade_under(&slot.route_hash, &slot.placement_hash);
+            }
             worker
                 .shared
                 .show_owned(&slot, worker.shard, checkpoint.as_ref());
@@ -187,23 +191,10 @@ fn slot(worker: &ShardWorker, index: usize, stream: &StreamRef, found: &Found) -
         stream: stream.clone(),
         on_gap: route.config().on_gap,
         lifted: worker.memory.lifted.get(stream).map(|lifted| lifted.halt),
-        route_hash: format!("{:016x}", route.hash()),
-        placement_hash: placement_hash(&found.binding),
+        route_hash: found.binding.route_hash(),
+        placement_hash: found.binding.placement_hash(),
         binding: found.binding.clone(),
     }
-}
-
-/// Changes with what decides where a stream's records go, and with nothing else.
-fn placement_hash(binding: &Binding) -> String {
-    let config = binding.route().config();
-    let decides = (
-        binding.topic().as_str(),
-        config.partitions,
-        &config.key,
-        &config.partition,
-    );
-    let text = serde_json::to_vec(&decides).expect("plain configuration serialises");
-    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&text))
 }
 
 /// Drops streams whose checkpoint is lost, gives those that are new their first position.

@@ -69,6 +69,7 @@ async fn mirror(
     shared
         .board
         .shard(worker.shard, StateName::Running, None, None);
+    shared.board.shard_told_of(worker.shard, streams.len());
     worker
         .memory
         .keep_careful(|stream| lanes.iter().any(|lane| lane.slot.stream == *stream));
@@ -227,13 +228,18 @@ impl ShardWorker {
     /// Of this shard: found since, or their route has been looked through since, which is to be noted.
     fn new_streams(&mut self, before: &Streams, layout_count: u32) -> bool {
         let now = self.seen.streams.borrow_and_update();
-        now.as_ref().is_some_and(|now| {
-            now.iter().any(|(stream, found)| {
-                let known = before.get(stream);
-                known.is_none_or(|known| known.looked_for != found.looked_for)
-                    && routing::shard_of(stream, layout_count) == self.shard
-            })
-        })
+        let Some(now) = now.as_ref() else {
+            return false;
+        };
+        let own = now.iter().any(|(stream, found)| {
+            let known = before.get(stream);
+            known.is_none_or(|known| known.looked_for != found.looked_for)
+                && routing::shard_of(stream, layout_count) == self.shard
+        });
+        if !own {
+            self.shared.board.shard_told_of(self.shard, now.len());
+        }
+        own
     }
 }
 

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::checkpoint::Remade;
 use crate::entry::{Database, EntryId, StreamName, StreamRef};
 use crate::routing::Binding;
 use crate::streams::{Connection, Inspected, Pages};
@@ -51,6 +52,8 @@ pub struct Wanted {
     pub generation: u32,
     /// Entries of older generations are known to match: see `Facts::shared_history`.
     pub shared_history: bool,
+    /// Up to where its records were made under other settings of its route.
+    pub remade: Remade,
 }
 
 /// What was found in one window.
@@ -232,7 +235,10 @@ impl Looking<'_> {
                 return Ok(Some(subject));
             };
             for entry in &page {
-                if !self.view.takes(|| side.lot(entry.id)) {
+                if !self
+                    .view
+                    .takes(|| side.lot(wanted.stream.name.as_bytes(), entry.id))
+                {
                     continue;
                 }
                 subject.hold(side.held(&wanted.stream, &wanted.binding, entry));
@@ -282,6 +288,7 @@ fn facts(wanted: &Wanted, look: Option<&Inspected>) -> Facts {
             absent: true,
             committed: wanted.committed,
             generation: wanted.generation,
+            remade: wanted.remade,
             ..Facts::default()
         };
     };
@@ -294,6 +301,7 @@ fn facts(wanted: &Wanted, look: Option<&Inspected>) -> Facts {
         committed: wanted.committed,
         generation: wanted.generation,
         shared_history: wanted.shared_history,
+        remade: wanted.remade,
     }
 }
 

@@ -166,6 +166,7 @@ mod tests {
             counts,
             routes: std::collections::BTreeMap::new(),
             streams: 1,
+            unread: Vec::new(),
             differences,
             differences_not_shown: missing_beyond,
             windows: Vec::new(),

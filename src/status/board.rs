@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::carried::Carried;
+use super::carried::{Carried, Found};
 use super::driver::{BrokersSaid, DriverStatus, GroupStatus, KafkaStatus};
 use super::parity::ParityCell;
 use super::reason::{DeadLetterReason, GapCause, Reason};
@@ -156,6 +156,8 @@ pub(super) struct ShardCell {
     pub(super) state: (StateName, Option<Reason>, SystemTime),
     /// It has read its checkpoints here: until then its lag is unknown.
     pub(super) opened: bool,
+    /// So many of the streams that were found, of all shards, had been told of when it last took its own up.
+    pub(super) told_of: usize,
     pub(super) checkpoint_at: Option<SystemTime>,
     pub(super) last_error: Option<String>,
 }
@@ -191,8 +193,10 @@ pub(super) struct Inner {
     pub(super) takeovers: BTreeMap<&'static str, u64>,
     pub(super) tasks: BTreeMap<String, bool>,
     pub(super) tokens_trouble: Option<String>,
+    pub(super) certificate_trouble: Option<String>,
     pub(super) rate: Rate,
     pub(super) strays: Strays,
+    pub(super) found: Option<Found>,
     /// A shard stopped with something read and not committed, or while it could not commit.
     left_something: bool,
 }
@@ -284,6 +288,7 @@ impl Board {
             driver: DriverStatus::default(),
             journal_errors: 0,
             tokens_trouble: None,
+            certificate_trouble: None,
             redis_groups: Vec::new(),
             brokers_said: BrokersSaid::default(),
             left_something: false,
@@ -304,6 +309,7 @@ impl Board {
             tasks: BTreeMap::new(),
             rate: Rate::default(),
             strays: Strays::default(),
+            found: None,
         };
         for (name, topic) in routes {
             inner.routes.insert(
@@ -453,6 +459,11 @@ impl Board {
         self.lock().tokens_trouble = why;
     }
 
+    /// Why the API's certificate is not taken over as it is now.
+    pub fn certificate_trouble(&self, why: Option<String>) {
+        self.lock().certificate_trouble = why;
+    }
+
     pub fn set_task(&self, task: &str, up: bool) {
         self.lock().tasks.insert(task.to_owned(), up);
     }
@@ -519,12 +530,26 @@ impl Board {
         let cell = inner.shards.entry(shard).or_insert_with(|| ShardCell {
             state: (name, reason, SystemTime::now()),
             opened: false,
+            told_of: 0,
             checkpoint_at: None,
             last_error: None,
         });
         cell.opened |= name == StateName::Running;
         enter(&mut cell.state, name, reason);
         cell.last_error = error;
+    }
+
+    /// Streams were looked for: when that was begun, if it has to be done at all, and how many are known now. A stream that is
+    /// known once stays so, so that their number tells what was known.
+    pub fn found(&self, begun: Option<Instant>, streams: usize) {
+        self.lock().found = Some(Found { begun, streams });
+    }
+
+    /// The shard has taken up its own of so many streams that are known in all.
+    pub fn shard_told_of(&self, shard: Shard, streams: usize) {
+        if let Some(cell) = self.lock().shards.get_mut(&shard) {
+            cell.told_of = streams;
+        }
     }
 
     #[must_use]

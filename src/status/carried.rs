@@ -13,6 +13,25 @@ pub struct Carried {
     reached: Option<Instant>,
 }
 
+/// The last look for streams.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// `None`: the routes name them all, so that none can be unknown.
+    pub begun: Option<Instant>,
+    pub streams: usize,
+}
+
+impl Found {
+    /// How long ago a stream may have come into being that a shard which was told of so many has not taken up.
+    #[must_use]
+    pub fn unknown_seconds(&self, told_of: usize) -> Option<f64> {
+        let age = self
+            .begun
+            .map_or(0.0, |begun| begun.elapsed().as_secs_f64());
+        (told_of >= self.streams).then_some(age)
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     at: Instant,
@@ -80,6 +99,23 @@ mod tests {
         carried.look(at(30), 40, Some(29));
         assert_eq!(carried.until(Some(31)), Some(at(20)));
         assert_eq!(carried.until(Some(40)), Some(at(30)));
+    }
+
+    #[test]
+    fn a_stream_that_is_not_taken_up_yet_is_one_that_nothing_is_known_of() {
+        let by_name = Found {
+            begun: None,
+            streams: 2,
+        };
+        assert_eq!(by_name.unknown_seconds(2), Some(0.0));
+        assert_eq!(by_name.unknown_seconds(1), None);
+        let begun = Instant::now().checked_sub(Duration::from_secs(9));
+        let looked = Found {
+            begun: Some(begun.expect("the machine runs for longer")),
+            streams: 2,
+        };
+        assert!(looked.unknown_seconds(3).is_some_and(|age| age >= 9.0));
+        assert_eq!(looked.unknown_seconds(0), None);
     }
 
     #[test]

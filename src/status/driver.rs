@@ -224,6 +224,8 @@ pub struct GroupStatus {
     pub lag_per_second: Option<f64>,
     /// Partitions that hold something and on which the group has committed nothing.
     pub uncommitted_partitions: Option<u64>,
+    /// At Kafka; null where the coordinator does not know the group.
+    pub members: Option<u64>,
     /// At Redis: entries given out and not acknowledged.
     pub pending_entries: Option<u64>,
     /// At Redis: age of the oldest of them; 0 if there is none.
@@ -249,6 +251,7 @@ pub struct KafkaStatus {
     /// Of all topics of the cluster.
     pub all_under_replicated_partitions: Option<u64>,
     pub all_offline_partitions: Option<u64>,
+    pub all_under_min_isr_partitions: Option<u64>,
     /// Of the fullest broker, and of the follower that is furthest behind: as a Prometheus or an application says.
     pub disk_used_ratio: Option<f64>,
     pub replication_lag_seconds: Option<f64>,

@@ -85,6 +85,7 @@ impl Board {
             throttle: inner.throttle.clone(),
             tasks: inner.tasks.clone(),
             tokens_trouble: inner.tokens_trouble.clone(),
+            certificate_trouble: inner.certificate_trouble.clone(),
             routes,
             streams,
             shards,
@@ -212,7 +213,10 @@ fn shard_status(
         .streams
         .values()
         .filter(|stream| stream.shard == shard);
-    let carried = known_max(of_cells.map(StreamCell::carried_seconds));
+    let unknown = inner
+        .found
+        .and_then(|found| found.unknown_seconds(cell.told_of));
+    let carried = known_max(of_cells.map(StreamCell::carried_seconds).chain([unknown]));
     ShardStatus {
         carried_seconds: carried.filter(|_| cell.opened),
         shard: shard.0,

@@ -44,10 +44,8 @@ pub struct Cluster {
     pub brokers: Vec<Broker>,
     /// Those that hold replicas and are not up, as far as this user sees the topics.
     pub away: BTreeSet<i32>,
-    /// Partitions that lack a replica in sync, or have no leader.
-    pub under_replicated: u64,
-    /// Partitions without a leader.
-    pub offline: u64,
+    /// All that this user may see, without their settings.
+    pub topics: BTreeMap<Topic, TopicState>,
 }
 
 /// A topic as it is.
@@ -174,9 +172,12 @@ impl Admin {
             port: broker.port(),
         });
         let brokers: Vec<Broker> = brokers.collect();
-        let topics: Vec<TopicState> = metadata.topics().iter().map(state).collect();
-        let partitions = || topics.iter().flat_map(|topic| &topic.partitions);
-        let mut away: BTreeSet<i32> = partitions()
+        let topics = metadata.topics().iter();
+        let topics: BTreeMap<Topic, TopicState> = topics
+            .map(|topic| (Topic::from(topic.name()), state(topic)))
+            .collect();
+        let partitions = topics.values().flat_map(|topic| &topic.partitions);
+        let mut away: BTreeSet<i32> = partitions
             .flat_map(|one| one.replicas.iter().copied())
             .collect();
         for broker in &brokers {
@@ -185,8 +186,7 @@ impl Admin {
         Ok(Cluster {
             brokers,
             away,
-            under_replicated: partitions().filter(|one| one.lacks_a_replica()).count() as u64,
-            offline: partitions().filter(|one| one.leader.is_none()).count() as u64,
+            topics,
         })
     }
 
@@ -423,8 +423,7 @@ mod tests {
                 })
                 .collect(),
             away: away.iter().copied().collect(),
-            under_replicated: 0,
-            offline: 0,
+            topics: BTreeMap::new(),
         };
         let reckoned = |up: &[i32], away: &[i32]| cluster(up, away).brokers_for_replicas();
         assert_eq!(reckoned(&[1], &[]).unwrap(), 1);

@@ -25,6 +25,9 @@ const COUNTED: i64 = 20_000;
 /// Above that so many of each partition, of which some are markers, tell how old the first record is.
 const HEAD: i64 = 16;
 
+/// The state of a group that its coordinator does not know.
+const UNKNOWN: &str = "Dead";
+
 type Place = (Topic, Partition);
 
 /// Looks at one group. Its calls block.
@@ -145,6 +148,24 @@ impl Group {
             lag.oldest_ms = read().filter_map(|span| span.oldest_ms).min();
         }
         Ok(lag)
+    }
+
+    /// How many members it has; `None`: its coordinator does not know it.
+    ///
+    /// # Errors
+    /// A broker gave no answer, or the group may not be described.
+    pub fn members(&self) -> Result<Option<u64>, Error> {
+        let failed = |error| {
+            let error = Error::of("ask for a group's members", error);
+            self.consumer.context().explain(error)
+        };
+        let listed = self
+            .consumer
+            .fetch_group_list(Some(&self.name), self.timeout)
+            .map_err(failed)?;
+        let found = listed.groups().iter().find(|one| one.name() == self.name);
+        let known = found.filter(|one| !one.state().is_empty() && one.state() != UNKNOWN);
+        Ok(known.map(|one| one.members().len() as u64))
     }
 
     fn committed(&self, places: &[Place]) -> Result<Vec<Option<i64>>, Error> {

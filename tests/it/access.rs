@@ -594,6 +594,75 @@ fn the_command_line_speaks_tls_to_those_whose_authority_it_believes() {
 }
 
 #[test]
+fn a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_is_not() {
+    let rig = Rig::new("accessrenewed");
+    let (folder, renewed) = (Scratch::new("tls"), Scratch::new("renewed"));
+    make_certificates(folder.path());
+    make_certificates(renewed.path());
+    let file = |name: &str| folder.path().join(name);
+    let http = format!(
+        "tokens_file = {:?}\ntls_cert_file = {:?}\ntls_key_file = {:?}\n",
+        Role::Admin.token_file().with_file_name("tokens"),
+        file("server.pem"),
+        file("server.key")
+    );
+    let daemon = Daemon::start_with(
+        &rig.config(),
+        DaemonOptions {
+            http: Some(http),
+            ..DaemonOptions::default()
+        },
+    );
+    let config = daemon.config_file().display().to_string();
+    let asks = |authority: &Scratch| {
+        let authority = authority.path().join("ca.pem").display().to_string();
+        let words = [
+            "status",
+            "--output",
+            "json",
+            "--config",
+            &config,
+            "--ca-file",
+            &authority,
+        ];
+        let output = lockgate(&words);
+        let status = serde_json::from_slice::<Value>(&output.stdout).ok();
+        status
+            .filter(|_| output.status.success())
+            .ok_or_else(|| said(&output))
+    };
+    eventually(SOON, "it speaks by the first", || asks(&folder));
+    let trouble = |says: &str| {
+        eventually(SOON, says, || {
+            let status = asks(&folder)?;
+            let trouble = status["certificate_trouble"].as_str().unwrap_or_default();
+            if trouble.contains(says) {
+                Ok(())
+            } else {
+                Err(trouble.to_owned())
+            }
+        });
+    };
+    // The one file alone, and then half of it: the pair before is still shown.
+    let copy = |name: &str| std::fs::copy(renewed.path().join(name), file(name)).unwrap();
+    copy("server.pem");
+    trouble("do not go together");
+    std::fs::write(file("server.pem"), "-----BEGIN CERTIFICATE-----").unwrap();
+    trouble("cannot be read");
+    copy("server.pem");
+    copy("server.key");
+    let status = eventually(SOON, "it speaks by the renewed one", || asks(&renewed));
+    assert_eq!(status["certificate_trouble"], Value::Null);
+    assert!(asks(&folder).is_err(), "its authority is another");
+    let log = daemon.log();
+    assert!(
+        log.contains("the certificate before is still shown"),
+        "{log}"
+    );
+    assert!(!log.contains("PRIVATE KEY"), "{log}");
+}
+
+#[test]
 fn one_who_asks_too_often_is_told_to_wait_and_probes_are_not() {
     let rig = Rig::new("accesspace");
     let mut daemon = Daemon::start_with(

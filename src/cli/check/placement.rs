@@ -133,7 +133,8 @@ fn spread(route: &Route, family: &Family, named: Option<u32>, last: u32) -> Spre
     ];
     for end in ends.into_iter().flatten() {
         let over = end.saturating_add(1);
-        if end >= family.highest && spreads.iter().all(|known| known.over != over) {
+        // Over one stream anything explains everything.
+        if end >= family.highest.max(1) && spreads.iter().all(|known| known.over != over) {
             spreads.push(Spread {
                 over,
                 last,

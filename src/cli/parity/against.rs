@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::interrupt::Interrupt;
 use super::progress::Line;
-use super::report::{Report, SCHEMA, chain};
+use super::report::{BEFORE, Report, SCHEMA, chain};
 use super::session::{Session, told, usage};
 use super::text::Look;
 use super::words;
@@ -47,6 +47,9 @@ pub struct Judged {
     pub changed: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<Why>,
+    /// Why its stream cannot be read now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
     pub entries_now: u64,
     pub records_now: u64,
 }
@@ -99,12 +102,19 @@ fn read(session: &Session, path: &Path) -> Result<Report, String> {
     let text = fs::read(path).map_err(|error| format!("{shown}: {error}"))?;
     let head: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
     match head["schema"].as_str() {
-        Some(SCHEMA) => {}
+        Some(SCHEMA | BEFORE) => {}
         Some(other) => return Err(format!("{shown} is of `{other}`, and not of `{SCHEMA}`")),
         None => return Err(format!("{shown} is no report of lockgate parity report")),
     }
     let report: Report = serde_json::from_value(head)
         .map_err(|error| format!("{shown} cannot be read as a report: {error}"))?;
+    if report.schema == BEFORE && report.outcome.sampled.is_some() {
+        return Err(format!(
+            "{shown} is of a sample that lockgate {} drew in another way, which this version does not; a report of everything \
+             can be checked",
+            report.version
+        ));
+    }
     if report.migration != session.config.name {
         return Err(format!(
             "{shown} is of migration `{}`, and the configuration is that of `{}`",
@@ -181,9 +191,10 @@ fn judge(window: WindowDigest, again: &Again) -> Judged {
         (kafka && again.kafka_lost.is_none() && !mended, "kafka"),
     ]
     .into_iter()
-    .filter_map(|(changed, side)| changed.then_some(side))
+    .filter_map(|(changed, side)| (changed && again.unread.is_none()).then_some(side))
     .collect();
     let now = match (changed.is_empty(), lost) {
+        _ if again.unread.is_some() => Now::Unverifiable,
         (false, _) => Now::Changed,
         (true, Some(_)) => Now::Unverifiable,
         (true, None) if kafka => Now::Mended,
@@ -194,6 +205,7 @@ fn judge(window: WindowDigest, again: &Again) -> Judged {
         now,
         changed,
         why: lost,
+        unread: again.unread.clone(),
         entries_now: again.redis.count,
         records_now: again.kafka.count,
     }
@@ -302,7 +314,10 @@ fn what(one: &Judged) -> String {
             _ => numbers("Kafka", one.window.records, one.records_now),
         })
         .collect();
-    parts.extend(one.why.map(|why| words::because(Some(why)).to_owned()));
+    match &one.unread {
+        Some(why) => parts.push(why.clone()),
+        None => parts.extend(one.why.map(|why| words::because(Some(why)).to_owned())),
+    }
     parts.join(" · ")
 }
 
@@ -325,6 +340,7 @@ mod tests {
                 kafka,
                 redis_lost: lost.0,
                 kafka_lost: lost.1,
+                unread: None,
             },
         )
     }
@@ -371,12 +387,28 @@ mod tests {
             kafka: sum(100, 100),
             redis_lost: None,
             kafka_lost: None,
+            unread: None,
         };
         assert_eq!(judge(on_the_way, &arrived).now, Now::Mended);
         let mended = judged(sum(100, 100), sum(100, 100), none, false);
         assert_eq!(mended.now, Now::Mended);
         let still = judged(sum(100, 100), sum(100, 101), none, false);
         assert_eq!(still.now, Now::Same, "apart as it was");
+    }
+
+    #[test]
+    fn a_window_whose_stream_cannot_be_read_has_neither_changed_nor_stayed() {
+        let window = crate::cli::parity::samples::window("s", 0, 100, true);
+        let again = Again {
+            redis: Sum::default(),
+            kafka: Sum::default(),
+            redis_lost: None,
+            kafka_lost: None,
+            unread: Some("the key holds a list, not a stream".to_owned()),
+        };
+        let judged = judge(window, &again);
+        assert_eq!((judged.now, judged.changed.len()), (Now::Unverifiable, 0));
+        assert_eq!(what(&judged), "the key holds a list, not a stream");
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub fn level() -> Outcome {
         routes: BTreeMap::from([("chat".to_owned(), counts.clone())]),
         counts,
         streams: 16,
+        unread: Vec::new(),
         differences: Vec::new(),
         differences_not_shown: 0,
         windows: vec![window("msg:stream:7", 0, 100, true)],

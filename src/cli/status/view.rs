@@ -66,6 +66,10 @@ pub fn text(status: &Status, look: Look) -> String {
         let text = format!("the file is not taken over: {why}; who could use the API still can");
         page.line("TOKENS", &text, Paint::Warn);
     }
+    if let Some(why) = &status.certificate_trouble {
+        let text = format!("the certificate is not taken over: {why}; the one before is shown");
+        page.line("TLS", &text, Paint::Warn);
+    }
     let speaks = |route: &&RouteStatus| look.streams || look.shards || route_is_ill(route);
     for route in status.routes.iter().filter(speaks) {
         page.line("ROUTE", &route_line(route), Paint::Plain);

@@ -183,17 +183,22 @@ fn groups(status: &Status) -> Vec<Family> {
         "lockgate_groups_uncommitted_partitions",
         "Partitions that hold something and on which the group has committed nothing",
     );
+    let mut members = gauge(
+        "lockgate_groups_members",
+        "Members of a consumer group at Kafka; absent where it is not known",
+    );
     for group in &status.groups {
         let labels = [("store", group.store.as_str()), ("group", &group.group)];
         lag.add_known(&labels, group.lag_entries.map(float));
         late.add_known(&labels, group.lag_seconds);
         uncommitted.add_known(&labels, group.uncommitted_partitions.map(float));
+        members.add_known(&labels, group.members.map(float));
         let group_alone = [("group", group.group.as_str())];
         pending.add_known(&group_alone, group.pending_entries.map(float));
         oldest.add_known(&group_alone, group.pending_oldest_seconds);
         processed.add_known(&group_alone, group.processed.map(float));
     }
-    vec![lag, late, uncommitted, pending, oldest, processed]
+    vec![lag, late, uncommitted, members, pending, oldest, processed]
 }
 
 fn pace(driver: &DriverStatus) -> Family {
@@ -248,6 +253,7 @@ fn replicas(status: &Status) -> Vec<Family> {
         let all = [("scope", "all")];
         under.add_known(&all, kafka.all_under_replicated_partitions.map(float));
         offline.add_known(&all, kafka.all_offline_partitions.map(float));
+        starved.add_known(&all, kafka.all_under_min_isr_partitions.map(float));
         disk.add_known(&[], kafka.disk_used_ratio);
         behind.add_known(&[], kafka.replication_lag_seconds);
     }

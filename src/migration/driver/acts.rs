@@ -154,7 +154,9 @@ impl Driver {
             .saturating_add(millis(config.settle));
         match sight.carried_ms {
             Some(carried_ms) if carried_ms > since_ms => Acted::Done,
-            _ if left == 0 => Acted::NotYet("every stream to be looked at again".to_owned()),
+            _ if left == 0 => {
+                Acted::NotYet("every stream to be looked for and at again".to_owned())
+            }
             _ => Acted::NotYet(format!("{left} entries to be mirrored")),
         }
     }

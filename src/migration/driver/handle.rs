@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::migration::gate::{Measure, Verdict};
-use crate::migration::measure::{Limits, Measurements};
+use crate::migration::gate::{Limits, Measure, Verdict};
+use crate::migration::measure::Measurements;
 use crate::migration::phase::Step;
 use crate::migration::step::{Answer, Ask, Outcome, Record, Refusal, Said, State, Trouble, Who};
 

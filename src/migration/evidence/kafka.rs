@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::members::Members;
 use super::minimums::Minimums;
 use super::{routed, sample};
 use crate::config;
@@ -28,6 +29,12 @@ const NAMED: usize = 3;
 
 type Layouts = BTreeMap<Topic, TopicState>;
 
+/// What others ask for now and then.
+pub struct Seldom {
+    pub minimums: watch::Receiver<Minimums>,
+    pub members: watch::Receiver<Members>,
+}
+
 pub struct Looks {
     admin: Admin,
     /// Each with the routes that it reads; none: all.
@@ -36,7 +43,7 @@ pub struct Looks {
     too_far: u64,
     measurements: Measurements,
     board: Arc<Board>,
-    minimums: watch::Receiver<Minimums>,
+    seldom: Seldom,
     /// Why the last question failed, if it did; what there is no cause to ask is not here.
     probes: BTreeMap<String, Option<String>>,
     answered_at: BTreeMap<String, String>,
@@ -48,7 +55,7 @@ impl Looks {
         measurements: Measurements,
         kafka: &Kafka,
         board: Arc<Board>,
-        minimums: watch::Receiver<Minimums>,
+        seldom: Seldom,
     ) -> Result<Self, topics::Error> {
         let groups = config.groups.into_iter().map(|group| {
             let looks = Group::new(kafka, &group.name, TIMEOUT)?;
@@ -60,7 +67,7 @@ impl Looks {
             too_far: config.gates.group_lag,
             measurements,
             board,
-            minimums,
+            seldom,
             probes: BTreeMap::new(),
             answered_at: BTreeMap::new(),
         })
@@ -116,17 +123,17 @@ impl Looks {
                 .collect::<BTreeSet<i32>>()
         });
         let known = !layouts.is_empty();
-        let offline = partitions()
-            .filter(|partition| partition.leader.is_none())
-            .count() as u64;
+        let minimums = self.seldom.minimums.borrow();
+        let every = asked.as_ref().map(|found| &found.topics);
         KafkaStatus {
             brokers: all.map(|all| all.len() as u64),
             brokers_up: up.map(|up| up.len() as u64),
             under_replicated_partitions: known.then(|| lacks(layouts)),
-            offline_partitions: known.then_some(offline),
-            under_min_isr_partitions: starved(layouts, &self.minimums.borrow()),
-            all_under_replicated_partitions: asked.as_ref().map(|found| found.under_replicated),
-            all_offline_partitions: asked.as_ref().map(|found| found.offline),
+            offline_partitions: known.then(|| offline(layouts)),
+            under_min_isr_partitions: starved(layouts, &minimums),
+            all_under_replicated_partitions: every.map(lacks),
+            all_offline_partitions: every.map(offline),
+            all_under_min_isr_partitions: every.and_then(|all| starved(all, &minimums)),
             ..KafkaStatus::default()
         }
     }
@@ -181,7 +188,11 @@ impl Looks {
                 failed.get_or_insert_with(|| format!("group {}: {why}", group.name()));
             }
             let lag = asked.flatten();
-            shown.push(told(&group, lag.as_ref().ok()));
+            let members = self.seldom.members.borrow().get(group.name()).copied();
+            shown.push(GroupStatus {
+                members,
+                ..told(&group, lag.as_ref().ok())
+            });
             match lag {
                 Ok(lag) => {
                     greatest = greatest.max(lag.entries);
@@ -299,6 +310,11 @@ fn starved(layouts: &Layouts, minimums: &Minimums) -> Option<u64> {
         starved += below.count() as u64;
     }
     (!layouts.is_empty()).then_some(starved)
+}
+
+fn offline(layouts: &Layouts) -> u64 {
+    let partitions = layouts.values().flat_map(|topic| &topic.partitions);
+    partitions.filter(|one| one.leader.is_none()).count() as u64
 }
 
 fn lacks(layouts: &Layouts) -> u64 {

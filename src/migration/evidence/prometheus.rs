@@ -13,8 +13,7 @@ use serde_json::Value;
 use super::sample;
 use crate::config::{self, Query, Secret};
 use crate::migration::driver::{Handle, now_ms};
-use crate::migration::gate::{Measure, Reading, Sample, millis};
-use crate::migration::measure::{Bucket, Limits, beyond};
+use crate::migration::gate::{Bucket, Limits, Measure, Reading, Sample, beyond, millis};
 
 /// Characters of Prometheus' own words that are passed on.
 const WORDS: usize = 200;

@@ -169,14 +169,12 @@ pub fn gates(config: &Migration, course: &Course, step: Step) -> Vec<Gate> {
                 gate(GateName::Drained, Kind::Now, "entries", Op::AtMost, 0.0),
                 gate(GateName::Archive, Kind::All, "share", Op::AtLeast, 1.0),
             ];
-            gates.push(parity(config));
+            gates.extend([parity(config), strays()]);
             return gates;
         }
         Phase::Done => return Vec::new(),
     };
-    // At the last step nothing is left that may be written to Redis, and parity is judged on what is: until what Kafka takes comes
-    // back to Redis, strays are shown there and not judged.
-    if step.phase() == Phase::Ingress && !course.is_last(step) {
+    if step.phase() == Phase::Ingress {
         gates.push(strays());
     }
     let soak = match step.phase() {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::state::{Settings, Verb};
 use super::{Machine, Outcome};
 use crate::config::{Flags, Migration, Prometheus};
-use crate::migration::measure::Limits;
+use crate::migration::gate::Limits;
 
 impl Machine {
     /// With settings from outside its own section.

@@ -92,9 +92,9 @@ impl Compared {
     /// Takes in the next window: Redis's entries, ascending, and what Kafka has from the first of them on. Each lies below the
     /// one before, and none comes after the one that holds the common entry.
     ///
-    /// `by_id`: the route makes records otherwise than it did, so their bytes say nothing. `room`: most ids kept.
-    pub fn take(&mut self, window: &[Held], kafka: &InKafka, by_id: bool, room: usize) {
-        let common = last_common(window, &kafka.both, by_id);
+    /// `remade`: at or below it the route made records otherwise than it does, so their bytes say nothing. `room`: most ids kept.
+    pub fn take(&mut self, window: &[Held], kafka: &InKafka, remade: EntryId, room: usize) {
+        let common = last_common(window, &kafka.both, remade);
         let missing = &window[common.map_or(0, |at| at + 1)..];
         self.missing += missing.len() as u64;
         self.first_missing = missing.first().map(|held| held.id).or(self.first_missing);
@@ -154,13 +154,17 @@ impl Compared {
 /// sides have is the common beginning, and what Kafka lacks of it was mirrored in another form or is expired there. But an
 /// entry *behind* a common one that Kafka has under another content came in place of a lost one, and with it the new entries
 /// begin, also where ones that were lost were added again as they had been.
-fn last_common(window: &[Held], both: &BTreeMap<EntryId, Mirrored>, by_id: bool) -> Option<usize> {
+fn last_common(
+    window: &[Held],
+    both: &BTreeMap<EntryId, Mirrored>,
+    remade: EntryId,
+) -> Option<usize> {
     let mut common = None;
     for (at, held) in window.iter().enumerate() {
         let Some(in_kafka) = both.get(&held.id) else {
             continue;
         };
-        let same = by_id
+        let same = held.id <= remade
             || (held.record.is_some() && in_kafka.record == held.record)
             || in_kafka.letter == Some(held.letter);
         match common {
@@ -210,7 +214,7 @@ mod tests {
 
     fn compare(window: &[Held], entries: &[(u64, Digest, u32)]) -> Compared {
         let mut compared = Compared::default();
-        compared.take(window, &kafka(window, entries), false, ROOM);
+        compared.take(window, &kafka(window, entries), EntryId::ZERO, ROOM);
         compared
     }
 
@@ -249,7 +253,7 @@ mod tests {
         ] {
             assert_eq!(compared.common, None);
             let found = kafka(&window, &kafka_has[of]);
-            compared.take(&window, &found, false, ROOM);
+            compared.take(&window, &found, EntryId::ZERO, ROOM);
         }
         assert_eq!(
             (compared.missing, compared.before_missing()),
@@ -265,7 +269,7 @@ mod tests {
         for n in 2..=9 {
             found.alone.put(id(n), 0, 3);
         }
-        small.take(&window, &found, false, 3);
+        small.take(&window, &found, EntryId::ZERO, 3);
         let orphans = small.orphans(EntryId::ZERO, 8);
         assert_eq!(
             (orphans.count, orphans.ids.len()),
@@ -292,7 +296,7 @@ mod tests {
         };
         found.both.insert(id(3), letter);
         let mut compared = Compared::default();
-        compared.take(&window, &found, false, ROOM);
+        compared.take(&window, &found, EntryId::ZERO, ROOM);
         assert_eq!((compared.missing, compared.common), (0, Some(id(3))));
         assert_eq!(compared.orphans(id(2), 0), Orphans::default());
     }
@@ -341,7 +345,7 @@ mod tests {
         assert_eq!(compared.orphans(EntryId::ZERO, 0), Orphans::default());
         let mut compared = Compared::default();
         let found = kafka(&window, &[(2, 222, 0), (4, 444, 0)]);
-        compared.take(&window, &found, true, ROOM);
+        compared.take(&window, &found, EntryId::MAX, ROOM);
         assert_eq!(compared.missing, 0, "by id all that Kafka has is there");
     }
 

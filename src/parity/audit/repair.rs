@@ -212,6 +212,7 @@ impl Auditor {
                 committed: case.seen.committed,
                 generation: case.seen.generation,
                 shared_history: false,
+                remade: case.seen.remade,
             })
             .collect();
         let looked = look(

@@ -338,6 +338,10 @@ pub fn of_difference(difference: &Difference) -> Counts {
         | (Class::Unverifiable, Some(Why::KafkaExpired | Why::KafkaCompacted)) => {
             Counts::redis_alone(difference.class)
         }
+        (Class::Unverifiable, Some(Why::RouteChanged)) if records == 0 => {
+            Counts::redis_alone(difference.class)
+        }
+        (Class::Unverifiable, Some(Why::RouteChanged)) => Counts::both(difference.class, records),
         // A duplicate that Redis no longer has says why.
         (Class::Extra | Class::Unverifiable, _) | (Class::Duplicate, Some(_)) => {
             Counts::records_alone(difference.class, records)

@@ -237,7 +237,7 @@ impl Looking<'_> {
                 let Some(streams) = by_name.get(identity.stream) else {
                     return ControlFlow::Continue(());
                 };
-                if !view.takes(|| side.lot(identity.id)) {
+                if !view.takes(|| side.lot(identity.stream, identity.id)) {
                     return ControlFlow::Continue(());
                 }
                 let ordered = !log.letters && !identity.repaired;

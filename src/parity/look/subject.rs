@@ -209,6 +209,7 @@ mod tests {
             committed: EntryId::MAX,
             generation: 0,
             shared_history: false,
+            remade: Default::default(),
         }
     }
 

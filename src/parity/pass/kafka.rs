@@ -239,7 +239,15 @@ impl<'a> Reading<'a> {
 
     /// Whether a record of no stream is for this pass to count, and not counted yet.
     fn counts(&mut self, record: &RecordView<'_>) -> bool {
-        self.here().answers && self.is_first_seen(record)
+        self.here().answers && self.is_asked_for(record) && self.is_first_seen(record)
+    }
+
+    fn is_asked_for(&self, record: &RecordView<'_>) -> bool {
+        let (within, at) = (self.pass.strays_within, record.timestamp_ms);
+        let at = at.and_then(|at| u64::try_from(at).ok());
+        within
+            .zip(at)
+            .is_none_or(|((from, to), at)| (from..=to).contains(&at))
     }
 
     fn is_first_seen(&mut self, record: &RecordView<'_>) -> bool {
@@ -261,12 +269,20 @@ impl<'a> Reading<'a> {
     fn take_known(&mut self, at: usize, identity: &Identity<'_>, record: &RecordView<'_>) {
         let scope = &self.pass.streams[at].scope;
         if identity.generation < scope.generation && identity.id > scope.last.max(scope.committed) {
-            return self.pass.streams[at].orphan(identity, record);
+            if scope.asks_for(identity.id) {
+                self.pass.streams[at].orphan(identity, record);
+            } else {
+                self.pass.passed_over += 1;
+            }
+            return;
         }
         let never_had = identity.generation == scope.generation && scope.never_had(identity.id);
-        if !never_had && self.pass.lots != u64::MAX && self.side.lot(identity.id) > self.pass.lots {
-            self.pass.passed_over += 1;
-            return;
+        if !never_had && self.pass.lots != u64::MAX {
+            let lot = self.side.lot(identity.stream, identity.id);
+            if lot > self.pass.lots {
+                self.pass.passed_over += 1;
+                return;
+            }
         }
         let beside = Beside {
             id: identity.id,

@@ -367,10 +367,15 @@ fn held_buckets_wait_for_a_look_that_was_begun_after_applications_followed() {
         };
         look(5, 5);
         running.promote(Verb::Promote, &site.name).await;
-        waits_for(&running, "looked at again").await;
+        waits_for(&running, "looked for and at again").await;
         look(6, 5);
         waits_for(&running, "1 entries to be mirrored").await;
+        // The last look for other streams was begun before.
+        let before = Instant::now().checked_sub(LONG);
+        board.found(Some(before.expect("the machine runs for longer")), 0);
         board.stream(&stream, |cell| cell.added_at_checkpoint = Some(6));
+        waits_for(&running, "looked for and at again").await;
+        board.found(Some(Instant::now()), 0);
         running.at(Step::ingress(100), Name::Steady).await;
         running.stop().await;
     });

@@ -131,6 +131,8 @@ impl Site {
             instance,
             [("r", self.topic.as_str())],
         ));
+        // Its one stream, where there is one, is known by name.
+        board.found(None, 0);
         let parts = Parts {
             migration: self.name.clone(),
             instance: instance.to_owned(),

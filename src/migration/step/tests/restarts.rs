@@ -151,6 +151,30 @@ fn another_step_counts_anew() {
 }
 
 #[test]
+fn where_all_writes_are_kafkas_what_was_compared_before_counts_on() {
+    let verified = |from: Step| {
+        let mut world = calm(from);
+        world.look(0, counts(0, 0), Wellness::Well);
+        world.look(0, counts(90_000, 0), Wellness::Well);
+        world.observe(0, Weather::Good);
+        world.promote(0, Verb::Promote).expect("open");
+        world.finish(0);
+        world.pass(1_000);
+        world.look(0, counts(90_000, 0), Wellness::Well);
+        let parity = verdict(&world, 0, GateName::Parity);
+        (parity.verdict, parity.samples)
+    };
+    assert_eq!(verified(Step::ingress(50)), (Verdict::Pass, 90_000));
+    assert_eq!(
+        verified(Step::ingress(100)),
+        (Verdict::Pass, 90_000),
+        "cleanup"
+    );
+    let elsewhere = verified(Step::ingress(25));
+    assert_eq!(elsewhere, (Verdict::Inconclusive, 0));
+}
+
+#[test]
 fn a_trouble_becomes_an_incident_across_a_restart() {
     let mut world = calm(Step::SHADOW);
     world.look(0, counts(0, 0), Wellness::Unwell);

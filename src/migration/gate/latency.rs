@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use super::Measure;
 use crate::config::Migration;
-use crate::migration::gate::Measure;
 
 /// Bounds that a reason names.
 const NAMED: usize = 12;
