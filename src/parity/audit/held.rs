@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 
-use crate::checkpoint::{self, Checkpoint, Layout, LayoutState, Remade};
+use crate::checkpoint::{self, Checkpoint, Layout, LayoutState};
 use crate::entry::StreamRef;
-use crate::placement::Shard;
+use crate::placement::{Remade, Shard};
 use crate::routing::{self, Routes};
 use crate::tasks::passed_on;
 use crate::topics::{self, ErrorKind};

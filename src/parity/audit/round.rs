@@ -30,9 +30,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::checkpoint::Remade;
 use crate::entry::{EntryId, StreamRef};
-use crate::placement::{Offset, Partition, Shard, Topic};
+use crate::placement::{Offset, Partition, Remade, Shard, Topic};
 use crate::routing::{Binding, Route};
 use crate::streams::Inspected;
 use crate::topics::Bounds;
