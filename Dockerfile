@@ -1,11 +1,11 @@
 # Lockgate as an image: built with the pinned toolchain, run as uid 10001 on Debian slim. It keeps nothing on disk: run it with
-# a read-only root. Configuration: mount it at /etc/lockgate/lockgate.toml, or set LOCKGATE_ variables.
+# a read-only root. Mount your configuration: the one in the image is an example, and LOCKGATE_ variables add no route.
 #
 #   docker build -t lockgate:0.1.0 .
+#   docker run --read-only -v $PWD/lockgate.toml:/etc/lockgate/lockgate.toml:ro --network host lockgate:0.1.0
 #
 # The base images are named by version. Pin them by digest where you build for production, so that a build can be repeated:
 #   docker buildx imagetools inspect debian:bookworm-slim      and write  FROM debian:bookworm-slim@sha256:…
-# The digests are not written here because they could not be read from a registry when this file was written.
 
 FROM rust:1.95.0-bookworm AS build
 WORKDIR /src

@@ -128,6 +128,10 @@ pub async fn run(
         redis: shared.redis.clone(),
         kafka: shared.kafka.clone(),
         admin: Admin::new(&shared.kafka).context("kafka")?,
+        kafka_born: {
+            let told = told.clone();
+            Box::new(move || told.borrow().and_then(|flags| flags.kafka_born))
+        },
     });
     let (mirror, lifts, admissions) = Mirror::new(shared);
     let (auditor, repairs) = Auditor::new(edges, Arc::clone(&board), config.parity, admissions);

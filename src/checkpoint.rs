@@ -54,6 +54,33 @@ pub struct Checkpoint {
     /// The settings that decide its place alone.
     pub placement_hash: String,
     pub began: EntryId,
+    #[serde(default, skip_serializing_if = "Remade::is_none")]
+    pub remade: Remade,
+}
+
+/// Up to where a stream's records were made under other settings of its route. At zero: none is known of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remade {
+    /// At or below it value and headers may be others than the route makes now.
+    pub form: EntryId,
+    /// At or below it topic, key and partition may be.
+    pub place: EntryId,
+}
+
+impl Remade {
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Of what lies at or below this id alone: what comes after it is made anew.
+    #[must_use]
+    pub fn up_to(self, id: EntryId) -> Self {
+        Self {
+            form: self.form.min(id),
+            place: self.place.min(id),
+        }
+    }
 }
 
 /// What a checkpoint is made of, without the version of its form.
@@ -64,6 +91,7 @@ pub struct Position {
     pub entries_added: Option<u64>,
     /// Where the mirror of this generation began: what lies before it was never meant to be in Kafka.
     pub began: EntryId,
+    pub remade: Remade,
 }
 
 impl Position {
@@ -93,7 +121,23 @@ impl Checkpoint {
             route_hash: route_hash.to_owned(),
             placement_hash: placement_hash.to_owned(),
             began: position.began,
+            remade: position.remade,
         }
+    }
+
+    /// Up to where records were made otherwise than under these settings: where those are not the last record's, all so far
+    /// were. A checkpoint without a hash does not say.
+    #[must_use]
+    pub fn remade_under(&self, route_hash: &str, placement_hash: &str) -> Remade {
+        let differs = |was: &str, is: &str| !was.is_empty() && was != is;
+        let mut remade = self.remade;
+        if differs(&self.route_hash, route_hash) {
+            remade.form = self.id;
+        }
+        if differs(&self.placement_hash, placement_hash) {
+            remade.place = self.id;
+        }
+        remade
     }
 
     #[must_use]
@@ -103,6 +147,7 @@ impl Checkpoint {
             generation: self.generation,
             entries_added: self.entries_added,
             began: self.began,
+            remade: self.remade,
         }
     }
 }
@@ -303,6 +348,7 @@ mod tests {
                 generation: 2,
                 entries_added: Some(7),
                 began: EntryId::ZERO,
+                remade: Remade::default(),
             },
             "r",
             9,
@@ -320,6 +366,35 @@ mod tests {
             r#"{"v":1,"id":"5-1","gen":2,"replid":"r","repl_offset":9,"entries_added":7,"route_hash":"ab","placement_hash":"cd","began":"0-0"}"#
         );
         assert_eq!(parse::<Checkpoint>(text.as_bytes()).unwrap(), original);
+    }
+
+    #[test]
+    fn a_change_of_the_route_is_known_by_the_entry_after_which_it_came() {
+        let (first, second) = (EntryId::new(5, 1), EntryId::new(9, 0));
+        let mut one = checkpoint(first);
+        assert!(one.remade_under("ab", "cd").is_none());
+        one.remade = one.remade_under("other", "cd");
+        assert_eq!((one.remade.form, one.remade.place), (first, EntryId::ZERO));
+        // It is carried on by the checkpoints that follow, and a second change comes after it.
+        let position = Position {
+            id: second,
+            ..one.position()
+        };
+        let later = Checkpoint::new(&position, "r", 9, "other", "cd");
+        assert_eq!(later.remade_under("other", "cd"), one.remade);
+        assert_eq!(
+            later.remade_under("third", "moved"),
+            Remade {
+                form: second,
+                place: second
+            }
+        );
+        let text = json(&later);
+        assert_eq!(parse::<Checkpoint>(&text).unwrap(), later);
+        assert_eq!(
+            later.remade.up_to(EntryId::new(2, 0)).form,
+            EntryId::new(2, 0)
+        );
     }
 
     #[test]

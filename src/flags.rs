@@ -16,6 +16,7 @@ mod clients;
 mod evaluate;
 pub mod file;
 mod flagd;
+mod kafka_born;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -26,6 +27,7 @@ pub use bucket::{BUCKETS, Bucket, below};
 pub use clients::{Clients, Following};
 pub use evaluate::{Backend, Context, Evaluation, Flag, Reason, Value};
 pub use flagd::flagd;
+pub use kafka_born::KafkaBorn;
 
 /// What is told, whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,9 @@ pub struct Flags {
     pub ingress: u8,
     /// Buckets from `ingress` up to this percentage are written by nobody for a moment.
     pub hold_ingress_to: Option<u8>,
+    /// When applications may have written to Kafka themselves; `None`: never yet.
+    #[serde(default)]
+    pub kafka_born: Option<KafkaBorn>,
 }
 
 impl Flags {
@@ -52,6 +57,7 @@ impl Flags {
             consumers: 0,
             ingress: 0,
             hold_ingress_to: None,
+            kafka_born: None,
         }
     }
 
@@ -94,8 +100,40 @@ impl Flags {
         ] {
             fields.push((name.to_owned(), value.to_string()));
         }
+        let born = self.kafka_born.map(|born| (born.from_ms, born.until_ms));
+        for (name, at) in [
+            (BORN_FROM, born.map(|(from, _)| from)),
+            (BORN_UNTIL, born.and_then(|(_, until)| until)),
+        ] {
+            fields.push((
+                name.to_owned(),
+                at.map_or(String::new(), |at| at.to_string()),
+            ));
+        }
         fields
     }
+}
+
+/// Milliseconds since 1970, or empty.
+const BORN_FROM: &str = "kafka_born_from_ms";
+const BORN_UNTIL: &str = "kafka_born_until_ms";
+
+/// What the hash in Redis says of when applications may have written to Kafka themselves.
+///
+/// # Errors
+/// Redis gave no answer.
+pub async fn kafka_born(
+    redis: &mut Connection,
+    migration: &str,
+) -> Result<Option<KafkaBorn>, streams::Error> {
+    let found = redis
+        .flags_read(&key(migration), &[BORN_FROM, BORN_UNTIL])
+        .await?;
+    let at = |place: usize| found.get(place)?.as_deref()?.parse().ok();
+    Ok(at(0).map(|from_ms| KafkaBorn {
+        from_ms,
+        until_ms: at(1),
+    }))
 }
 
 /// The key of the hash, and the channel of its notices.
@@ -169,6 +207,12 @@ impl FlagsWriter {
     #[must_use]
     pub fn shown(&self) -> Option<u64> {
         self.told.borrow().map(|flags| flags.version)
+    }
+
+    /// Whether this process's readers are shown just this.
+    #[must_use]
+    pub fn says(&self, flags: &Flags) -> bool {
+        self.told.borrow().as_ref() == Some(flags)
     }
 
     /// Tells this process's readers alone: what is stored was told by another.

@@ -30,6 +30,7 @@ mod shard;
 mod shared;
 mod slot;
 mod source;
+mod started;
 mod survey;
 mod term;
 mod throttle;
@@ -172,9 +173,10 @@ impl Mirror {
         let topic = &self.shared.checkpoints;
         let admin = &self.shared.admin;
         if admin.layouts(std::slice::from_ref(topic)).await?.is_empty() {
-            let brokers = admin.brokers().await?.len();
+            let replication = self.shared.kafka.config().replication_factor;
+            let brokers = admin.brokers_for_replicas(replication).await?;
             let spec = TopicSpec::checkpoints(topic.clone(), self.shared.shards.count)
-                .for_cluster(self.shared.kafka.config().replication_factor, brokers);
+                .for_cluster(replication, brokers);
             info!(%topic, partitions = spec.partitions, "making the checkpoint topic");
             admin.create(&[spec]).await?;
         }

@@ -17,6 +17,7 @@ mod pass;
 mod repair;
 mod sides;
 mod store;
+mod unread;
 mod verify;
 
 pub use again::{Again, Before, digest_again};
@@ -32,6 +33,7 @@ pub use pass::{
 };
 pub use repair::{Plan as RepairPlan, Stays, Target};
 pub use sides::REPAIR;
+pub use unread::Unread;
 pub use verify::{
     Bound, Checkpoints, Outcome, Progress, Ran, Request, Sample, Step, Verdict, Verification,
     WindowDigest, checkpoints, fingerprint,

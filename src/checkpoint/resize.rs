@@ -84,6 +84,9 @@ pub fn resize(
     writer.begin()?;
     put_layout(&mut writer, topic, &resizing)?;
     writer.commit(timeout)?;
+    // A commit is answered before its markers are written; opening the id again waits for them. Who opens a shard from here on
+    // reads `resizing`.
+    let mut writer = Writer::open(kafka, &layout_id(migration), timeout)?;
     failpoint::hit(failpoint::RESIZE_ANNOUNCED);
 
     for shard in (0..partitions).map(Shard) {

@@ -10,7 +10,14 @@ use serde::de::DeserializeOwned;
 use super::{ConfigArgs, Exit};
 use crate::config::{self, Secret};
 
+/// How long reaching the daemon and, where something is only looked at, its answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// What changes something is answered once it is stored, behind whatever is being done and while a store is slow.
+const STEERING: Duration = Duration::from_secs(30);
+
+const LOOK_AGAIN: &str = "it may be busy; ask again";
+const MAY_BE_DONE: &str =
+    "what was asked may be done all the same: look at `lockgate status` before you ask again";
 
 /// Where the daemon is.
 #[derive(Debug, clap::Args)]
@@ -31,6 +38,8 @@ pub struct ApiArgs {
 /// A daemon's API.
 pub struct Client {
     agent: ureq::Agent,
+    /// For what changes something.
+    steering: ureq::Agent,
     tls: Option<ureq::tls::TlsConfig>,
     base: String,
     /// Who asks.
@@ -43,6 +52,12 @@ pub enum Error {
         "no daemon answers at {base} ({cause}); is `lockgate run` up there? Another place: --url"
     )]
     NotReached { base: String, cause: ureq::Error },
+    #[error("the daemon at {base} did not answer in time ({cause}); {todo}")]
+    Unanswered {
+        base: String,
+        cause: ureq::Error,
+        todo: &'static str,
+    },
     #[error("the daemon at {base} says {status}: {detail}")]
     Refused {
         base: String,
@@ -63,7 +78,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         eprintln!("lockgate: {self}");
         match self {
-            Self::NotReached { .. } => Exit::NotReached,
+            Self::NotReached { .. } | Self::Unanswered { .. } => Exit::NotReached,
             Self::Refused { kind, .. } if kind == "urn:lockgate:moved" => Exit::Moved,
             Self::Refused { kind, .. }
                 if kind == "urn:lockgate:gates" || kind == "urn:lockgate:refused" =>
@@ -104,8 +119,7 @@ impl ApiArgs {
             let tls = config::client_tls(self.ca_file.as_deref(), "--ca-file");
             client.tls = Some(tls.map_err(usage)?);
         }
-        client.agent = client.agent(TIMEOUT);
-        Ok(client)
+        Ok(client.waiting(TIMEOUT))
     }
 }
 
@@ -151,6 +165,7 @@ impl Client {
     pub fn new(base: String) -> Self {
         let client = Self {
             agent: ureq::Agent::new_with_defaults(),
+            steering: ureq::Agent::new_with_defaults(),
             tls: None,
             base,
             token: None,
@@ -161,12 +176,17 @@ impl Client {
     /// For what takes the daemon longer than an answer usually does.
     #[must_use]
     pub fn waiting(self, longest: Duration) -> Self {
-        let agent = self.agent(longest);
-        Self { agent, ..self }
+        let (agent, steering) = (self.agent(longest), self.agent(longest.max(STEERING)));
+        Self {
+            agent,
+            steering,
+            ..self
+        }
     }
 
     fn agent(&self, timeout: Duration) -> ureq::Agent {
         let mut config = ureq::Agent::config_builder()
+            .timeout_connect(Some(TIMEOUT))
             .timeout_global(Some(timeout))
             .http_status_as_error(false);
         if let Some(tls) = &self.tls {
@@ -194,22 +214,22 @@ impl Client {
     /// As the type says.
     pub fn text(&self, path: &str) -> Result<String, Error> {
         let request = self.agent.get(format!("{}{path}", self.base));
-        self.body(self.signed(request).call())
+        self.body(self.signed(request).call(), LOOK_AGAIN)
     }
 
     /// # Errors
     /// As the type says.
     pub fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
-        let request = self.agent.put(format!("{}{path}", self.base));
-        let text = self.body(self.signed(request).send_json(body))?;
+        let request = self.steering.put(format!("{}{path}", self.base));
+        let text = self.body(self.signed(request).send_json(body), MAY_BE_DONE)?;
         self.read(&text)
     }
 
     /// # Errors
     /// As the type says.
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
-        let request = self.agent.post(format!("{}{path}", self.base));
-        let text = self.body(self.signed(request).send_json(body))?;
+        let request = self.steering.post(format!("{}{path}", self.base));
+        let text = self.body(self.signed(request).send_json(body), MAY_BE_DONE)?;
         self.read(&text)
     }
 
@@ -218,20 +238,19 @@ impl Client {
     /// # Errors
     /// As the type says.
     pub fn tell(&self, path: &str, body: &impl Serialize) -> Result<(), Error> {
-        let request = self.agent.post(format!("{}{path}", self.base));
-        self.body(self.signed(request).send_json(body)).map(drop)
+        let request = self.steering.post(format!("{}{path}", self.base));
+        self.body(self.signed(request).send_json(body), MAY_BE_DONE)
+            .map(drop)
     }
 
     fn body(
         &self,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+        todo: &'static str,
     ) -> Result<String, Error> {
-        let not_reached = |cause| Error::NotReached {
-            base: self.base.clone(),
-            cause,
-        };
-        let mut answer = answer.map_err(not_reached)?;
-        let text = answer.body_mut().read_to_string().map_err(not_reached)?;
+        let failed = |cause| self.failed(cause, todo);
+        let mut answer = answer.map_err(failed)?;
+        let text = answer.body_mut().read_to_string().map_err(failed)?;
         if answer.status().is_success() {
             return Ok(text);
         }
@@ -245,6 +264,18 @@ impl Client {
         })
     }
 
+    /// One that could not be asked has done nothing; one that did not answer may have.
+    fn failed(&self, cause: ureq::Error, todo: &'static str) -> Error {
+        use ureq::Timeout::{Connect, Resolve};
+        let base = self.base.clone();
+        match cause {
+            ureq::Error::Timeout(when) if !matches!(when, Connect | Resolve) => {
+                Error::Unanswered { base, cause, todo }
+            }
+            cause => Error::NotReached { base, cause },
+        }
+    }
+
     fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, Error> {
         serde_json::from_str(text).map_err(|error| Error::Unreadable {
             base: self.base.clone(),
@@ -256,6 +287,27 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_was_asked_and_does_not_answer_may_have_done_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let base = format!("http://{}", listener.local_addr().expect("bound"));
+        let client = |base: &str| {
+            let mut client = Client::new(base.to_owned());
+            client.steering = client.agent(Duration::from_millis(100));
+            client
+        };
+        // The connection waits in the listener's queue, and nobody takes it.
+        let asked = client(&base).tell("/v1/rollback", &serde_json::json!({}));
+        let Err(error @ Error::Unanswered { .. }) = asked else {
+            panic!("{asked:?}");
+        };
+        assert!(error.to_string().contains("may be done"), "{error}");
+        assert_eq!(error.exit(), Exit::NotReached);
+        drop(listener);
+        let asked = client(&base).tell("/v1/rollback", &serde_json::json!({}));
+        assert!(matches!(asked, Err(Error::NotReached { .. })), "{asked:?}");
+    }
 
     #[test]
     fn what_listens_everywhere_is_asked_on_loopback() {

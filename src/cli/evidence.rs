@@ -27,13 +27,13 @@ pub struct Args {
     #[arg(long, value_name = "N", requires = "total")]
     faults: Option<u64>,
     /// How many were counted
-    #[arg(long, value_name = "N", requires = "faults")]
+    #[arg(long, value_name = "N", requires_all = ["faults", "seconds"])]
     total: Option<u64>,
     /// Of a latency, once for each bucket: the bound in seconds, and how many took at most so long. One bound is the threshold, `+Inf` counts all
-    #[arg(long = "bucket", value_name = "SECONDS=N", conflicts_with_all = ["faults", "total"], value_parser = bucket)]
+    #[arg(long = "bucket", value_name = "SECONDS=N", conflicts_with_all = ["faults", "total"], requires = "seconds", value_parser = bucket)]
     buckets: Vec<(String, u64)>,
     /// Over how many seconds up to now; of an archive: how long ago reading it again began
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     seconds: Option<u32>,
     #[command(flatten)]
     api: ApiArgs,

@@ -9,13 +9,13 @@ pub enum Exit {
     Failed = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
-    /// The daemon does not answer.
+    /// The daemon does not answer; what changes something may be done all the same where it was reached.
     NotReached = 3,
     /// A gate, or where the migration stands, forbids it.
     Refused = 4,
     /// `--check`: something is halted or waits. `parity`: the stores are apart.
     Troubled = 5,
-    /// `--check` and `parity`: it cannot be told.
+    /// `--check` and `parity`: it cannot be told. `gates`: another instance judges them.
     Unknown = 6,
     /// `--until`: it did not come about in time.
     TimedOut = 7,
@@ -29,7 +29,7 @@ pub enum Exit {
 pub const HELP: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 daemon not reached, \
 4 refused by a gate or by where the migration stands, \
 5 with status --check: apart, frozen, halted or waiting, by parity: apart, \
-6 with status --check: unknown, by parity: could not tell, 7 --until timed out, 8 no token or not the role, \
+6 with status --check: unknown, by parity: could not tell, by gates: another instance steers, 7 --until timed out, 8 no token or not the role, \
 9 the state moved since the plan";
 
 impl From<Exit> for ExitCode {

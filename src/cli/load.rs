@@ -7,6 +7,7 @@ use clap::Args;
 use super::Exit;
 use crate::config::{self, Loaded, Sources};
 use crate::routing::Routes;
+use crate::topics::Kafka;
 
 /// Where the configuration comes from.
 #[derive(Debug, Args)]
@@ -52,8 +53,11 @@ impl ConfigArgs {
             )
         };
         let sources = Sources::from_process(self.files.clone(), self.overrides.clone());
-        let loaded =
-            config::load_with(&sources, |config| compile(config).err().unwrap_or_default());
+        let loaded = config::load_with(&sources, |config| {
+            let mut problems = compile(config).err().unwrap_or_default();
+            problems.extend(Kafka::problems(&config.kafka));
+            problems
+        });
         let problems = match loaded {
             Ok(loaded) => match compile(&loaded.config) {
                 Ok(routes) => return Ok((loaded, routes)),
@@ -70,5 +74,30 @@ impl ConfigArgs {
             if count == 1 { "" } else { "s" }
         );
         Err(Exit::Usage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_property_that_the_client_does_not_take_is_a_problem_of_the_configuration() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let load = |linger: &str| {
+            let file = folder.path().join("lockgate.toml");
+            let text = format!(
+                "name = 'm'\n[kafka.properties]\n'linger.ms' = '{linger}'\n[[routes]]\nname = 'r'\nstreams = ['s']\n\
+                 topic = 't'\npartitions = 1\nvalue = {{ field = 'data' }}\n"
+            );
+            std::fs::write(&file, text).expect("writes");
+            let args = ConfigArgs {
+                files: vec![file],
+                overrides: Vec::new(),
+            };
+            args.load()
+        };
+        assert!(load("5").is_ok());
+        assert_eq!(load("soon").map(drop), Err(Exit::Usage));
     }
 }

@@ -65,19 +65,25 @@ pub struct PromoteArgs {
 
 /// Finish the migration: there is no way back from it
 ///
-/// Its plan says what it would do and what blocks it; it opens when both mirrors are drained, both stores are level, and
-/// the archive was read again and found whole (`lockgate evidence archive`).
+/// Its plan says what it would do and what blocks it; then it asks for the migration's name. It opens when the mirror has
+/// drained, both stores are level, and the archive was read again and found whole (`lockgate evidence archive`).
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lockgate complete --migration messages --reason \"archive read again\""
+    after_help = "Examples:\n  lockgate complete --dry-run\n  lockgate complete --reason \"archive read again\"\n  lockgate complete --migration messages --reason \"archive read again\" --yes"
 )]
 pub struct CompleteArgs {
-    /// The migration's name, typed
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The migration's name, typed; without it, it is asked for once the plan is seen
     #[arg(long, value_name = "NAME")]
-    migration: String,
+    migration: Option<String>,
     /// Why, in ten characters or more
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    reason: Option<String>,
+    /// Apply the plan without asking
+    #[arg(long, requires = "migration")]
+    yes: bool,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -151,11 +157,24 @@ pub fn gates(args: &GatesArgs) -> anyhow::Result<Exit> {
         Ok(shown) => shown,
         Err(error) => return Ok(error.exit()),
     };
-    match args.output {
-        Output::Json => print_json(&shown.gates)?,
-        Output::Text => print(&gates_text(&shown))?,
+    match (args.output, elsewhere(&shown)) {
+        (Output::Json, _) => print_json(&shown.gates)?,
+        (Output::Text, Some(text)) => print(&text)?,
+        (Output::Text, None) => print(&gates_text(&shown))?,
     }
-    Ok(Exit::Done)
+    Ok(match &shown.steered_by {
+        None => Exit::Done,
+        // No gates are shown, and that says nothing of them.
+        Some(_) => Exit::Unknown,
+    })
+}
+
+/// One that does not steer does not judge.
+fn elsewhere(shown: &Shown) -> Option<String> {
+    let holder = shown.steered_by.as_ref()?;
+    Some(format!(
+        "this instance does not judge gates: instance {holder} steers; ask that one (--url)\n"
+    ))
 }
 
 pub fn journal(args: &JournalArgs) -> anyhow::Result<Exit> {
@@ -214,16 +233,31 @@ pub fn promote(args: &PromoteArgs) -> anyhow::Result<Exit> {
 }
 
 pub fn complete(args: &CompleteArgs) -> anyhow::Result<Exit> {
-    act(&args.api, |client| {
+    let mut unasked = false;
+    let exit = act(&args.api, |client| {
         let plan: Value = client.post("/v1/plans", &json!({ "verb": "complete" }))?;
         say(&plan_text(&plan));
-        apply(
-            client,
-            &plan,
-            "complete",
-            &json!({ "reason": args.reason, "name": args.migration }),
-        )
-    })
+        if args.dry_run {
+            return Ok(());
+        }
+        unasked = !args.yes && !std::io::stdin().is_terminal();
+        if unasked {
+            eprintln!("lockgate: nothing was done; a script says --migration NAME --yes");
+            return Ok(());
+        }
+        let name = match &args.migration {
+            Some(name) if args.yes => name.clone(),
+            _ => answered("it cannot be taken back. The migration's name, to complete it: "),
+        };
+        // The daemon compares it; an empty line is somebody who turns back.
+        if name.is_empty() {
+            say("nothing was done\n");
+            return Ok(());
+        }
+        let body = json!({ "reason": args.reason, "name": name });
+        apply(client, &plan, "complete", &body)
+    })?;
+    Ok(if unasked { Exit::Usage } else { exit })
 }
 
 pub fn hold(args: &HoldArgs) -> anyhow::Result<Exit> {
@@ -236,13 +270,28 @@ pub fn resume(args: &ResumeArgs) -> anyhow::Result<Exit> {
 
 pub fn rollback(args: &RollbackArgs) -> anyhow::Result<Exit> {
     if args.dry_run {
-        return post(&args.api, "/v1/rehearsals", &json!({ "step": args.to }));
+        return rehearse(args);
     }
     post(
         &args.api,
         "/v1/rollback",
         &json!({ "to": args.to, "reason": args.reason }),
     )
+}
+
+fn rehearse(args: &RollbackArgs) -> anyhow::Result<Exit> {
+    let mut open = false;
+    let exit = act(&args.api, |client| {
+        let tried: Value = client.post("/v1/rehearsals", &json!({ "step": args.to }))?;
+        open = tried["passed"] == true;
+        say(&tried_text(&tried));
+        Ok(())
+    })?;
+    // A script that goes on after 0 goes on to promote.
+    Ok(match exit {
+        Exit::Done if !open => Exit::Refused,
+        exit => exit,
+    })
 }
 
 pub fn baseline(args: &BaselineArgs) -> anyhow::Result<Exit> {
@@ -281,12 +330,20 @@ fn apply(client: &Client, plan: &Value, how: &str, body: &Value) -> Result<(), E
 }
 
 fn confirmed() -> bool {
-    eprint!("apply it? [y/N] ");
-    // Where the question cannot be shown, the answer is no.
+    matches!(answered("apply it? [y/N] ").as_str(), "y" | "yes")
+}
+
+/// What is typed; nothing where the question cannot be shown.
+fn answered(question: &str) -> String {
+    eprint!("{question}");
     let mut answer = String::new();
-    std::io::stderr().flush().is_ok()
-        && std::io::stdin().read_line(&mut answer).is_ok()
-        && matches!(answer.trim(), "y" | "yes")
+    let asked =
+        std::io::stderr().flush().is_ok() && std::io::stdin().read_line(&mut answer).is_ok();
+    if asked {
+        answer.trim().to_owned()
+    } else {
+        String::new()
+    }
 }
 
 fn say(text: &str) {
@@ -301,6 +358,18 @@ fn accepted_text(accepted: &Value) -> String {
         accepted["epoch"],
         accepted["step"].as_str().unwrap_or("?")
     )
+}
+
+fn tried_text(tried: &Value) -> String {
+    let text = |name: &str| tried[name].as_str().unwrap_or("?").to_owned();
+    let how = if tried["passed"] == true {
+        "open".to_owned()
+    } else {
+        format!("not open: {}", text("note"))
+    };
+    let took = tried["took_seconds"].as_f64().unwrap_or_default() * 1_000.0;
+    let step = text("step");
+    format!("the way back from {step} is {how}; tried in {took:.0} ms, and nothing was moved\n")
 }
 
 fn plan_text(plan: &Value) -> String {
@@ -414,6 +483,37 @@ fn record_line(record: &ShownRecord) -> String {
 mod tests {
     use super::*;
     use crate::migration::gate::Op;
+
+    #[test]
+    fn a_way_back_that_is_not_open_says_why() {
+        let tried = |passed, note| {
+            tried_text(
+                &json!({ "step": "consumers:5", "passed": passed, "note": note, "took_seconds": 0.0124 }),
+            )
+        };
+        assert_eq!(
+            tried(true, ""),
+            "the way back from consumers:5 is open; tried in 12 ms, and nothing was moved\n"
+        );
+        assert_eq!(
+            tried(false, "no application is known that would follow"),
+            "the way back from consumers:5 is not open: no application is known that would follow; tried in 12 ms, and nothing was moved\n"
+        );
+    }
+
+    #[test]
+    fn an_instance_that_does_not_steer_names_the_one_that_does() {
+        let view = crate::migration::driver::View {
+            holder: Some("b".to_owned()),
+            ..crate::migration::driver::View::default()
+        };
+        let text = elsewhere(&Shown::of(&view)).expect("it stands by");
+        assert!(text.contains("instance b steers"), "{text}");
+        assert_eq!(
+            elsewhere(&Shown::of(&crate::migration::driver::View::default())),
+            None
+        );
+    }
 
     #[test]
     fn a_gate_says_value_threshold_samples_and_why() {

@@ -10,7 +10,8 @@ use crate::runbooks;
 const EXPECTED: &str = "\
 Their commands read LOCKGATE_CONFIG (the daemon's file) and LOCKGATE_TOKEN_FILE (admin for `streams resume`, `parity repair` and
 `complete`, else operator). $CONFIG is that file; $NAME, $BROKERS and $REDIS_URL are its name, kafka.bootstrap_servers and redis.url;
-$DATABASE and $STREAM are as `lockgate status --streams` shows them.";
+$DATABASE and $STREAM are as `lockgate status --streams` shows them; any other is what the page itself speaks of. A password of Redis
+goes into REDISCLI_AUTH; where Kafka asks for TLS or SASL, its tools take `--command-config FILE`.";
 
 /// Print a runbook, or list them
 #[derive(Debug, clap::Args)]

@@ -154,9 +154,10 @@ async fn resize(config: &Config, count: u32, output: Output) -> anyhow::Result<E
     let before = match partitions(&admin, &topic).await? {
         Some(found) => found,
         None => {
-            let brokers = admin.brokers().await?.len();
-            let spec = TopicSpec::checkpoints(topic.clone(), count)
-                .for_cluster(config.kafka.replication_factor, brokers);
+            let replication = config.kafka.replication_factor;
+            let brokers = admin.brokers_for_replicas(replication).await?;
+            let spec =
+                TopicSpec::checkpoints(topic.clone(), count).for_cluster(replication, brokers);
             admin.create(&[spec]).await?;
             count
         }

@@ -16,7 +16,7 @@ use crate::config::{Digest, Role, Token, check_name};
 
 /// Make a token for the API; prints the line for http.tokens_file
 ///
-/// The line holds no secret. The daemon knows it after its next start.
+/// The line holds no secret. A running daemon that has a tokens file knows it within seconds.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: lockgate token --role operator --name ana --out ana.token >> tokens\n\nRoles: flags (applications: read and \

@@ -12,6 +12,7 @@ use super::{ConfigArgs, Exit, discover};
 use crate::checkpoint;
 use crate::config::Config;
 use crate::entry::StreamRef;
+use crate::migration::store;
 use crate::parity;
 use crate::placement::Topic;
 use crate::routing::{Binding, Routes};
@@ -54,6 +55,7 @@ pub enum Purpose {
     DeadLetters(String),
     Checkpoints,
     Parity,
+    State,
 }
 
 impl std::fmt::Display for Purpose {
@@ -63,6 +65,7 @@ impl std::fmt::Display for Purpose {
             Self::DeadLetters(route) => write!(f, "dead letters of route {route}"),
             Self::Checkpoints => f.write_str("checkpoints"),
             Self::Parity => f.write_str("what the auditor has compared"),
+            Self::State => f.write_str("the driver's state"),
         }
     }
 }
@@ -133,6 +136,11 @@ pub fn wanted(
         Purpose::Parity,
         true,
     );
+    want(
+        store::topic_spec(&store::topic(&config.name)),
+        Purpose::State,
+        true,
+    );
     wanted.into_values().collect()
 }
 
@@ -141,6 +149,8 @@ pub struct Seen {
     pub wanted: Vec<Wanted>,
     pub actual: BTreeMap<Topic, TopicState>,
     pub differences: Vec<Difference>,
+    /// Why nothing is to be made now: it would have too few replicas.
+    pub not_now: Option<crate::topics::Error>,
 }
 
 impl Seen {
@@ -163,7 +173,12 @@ pub async fn look(
     streams: &BTreeMap<StreamRef, Binding>,
     admin: &Admin,
 ) -> Result<Seen, crate::topics::Error> {
-    let brokers = admin.brokers().await?.len();
+    let cluster = admin.cluster().await?;
+    let not_now = match config.kafka.replication_factor {
+        Some(_) => None,
+        None => cluster.brokers_for_replicas().err(),
+    };
+    let brokers = cluster.brokers.len() + cluster.away.len();
     let checkpoints = checkpoint::topic(&config.name);
     // The checkpoint topic may have more partitions than there are shards, after a resize down: the stored layout counts.
     let layouts = admin.layouts(std::slice::from_ref(&checkpoints)).await?;
@@ -182,6 +197,7 @@ pub async fn look(
         wanted,
         actual,
         differences,
+        not_now,
     })
 }
 
@@ -213,7 +229,10 @@ async fn plan_or_apply(
     let admin = Admin::new(&kafka)?;
     let seen = look(config, routes, &streams, &admin).await?;
     let missing = seen.missing();
-    if apply {
+    if apply && !missing.is_empty() {
+        if let Some(error) = &seen.not_now {
+            return Err(error.clone().into());
+        }
         let specs: Vec<TopicSpec> = missing.iter().map(|wanted| wanted.spec.clone()).collect();
         admin.create(&specs).await?;
     }
@@ -263,6 +282,9 @@ fn text(seen: &Seen, apply: bool) -> String {
              (kafka-configs.sh; partitions added to a topic that has keys move them).\n",
         );
     }
+    if let Some(error) = seen.not_now.as_ref().filter(|_| !missing.is_empty()) {
+        text.push_str(&format!("not now: {error}\n"));
+    }
     let as_wanted = seen.wanted.len() - missing.len();
     let done = if apply { "created" } else { "to create" };
     text.push_str(&format!(
@@ -289,5 +311,8 @@ fn json(seen: &Seen, apply: bool) -> serde_json::Value {
             "differences": differences.map(ToString::to_string).collect::<Vec<_>>(),
         })
     });
-    serde_json::json!({ "topics": topics.collect::<Vec<_>>() })
+    serde_json::json!({
+        "topics": topics.collect::<Vec<_>>(),
+        "not_now": seen.not_now.as_ref().map(ToString::to_string),
+    })
 }

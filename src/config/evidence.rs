@@ -48,17 +48,17 @@ pub struct Prometheus {
     pub queries: Vec<Query>,
 }
 
-/// Something that is measured by PromQL: `value`, or `faults` and `total`, or of a latency `buckets`.
+/// Something that is measured by PromQL: a number by `value`, what is counted by `faults` and `total`, a latency by `buckets`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
     /// What it measures.
     pub measure: Asked,
-    /// An expression with one value.
+    /// An expression with one value: for duplicates, duplicate-hits, throughput, replication-lag and disk.
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub value: Option<String>,
-    /// An expression that counts what is at fault, such as `sum(increase(errors_total[5m]))`.
+    /// An expression that counts what is at fault, such as `sum(increase(errors_total[5m]))`: for all others.
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub faults: Option<String>,
@@ -111,6 +111,12 @@ impl Asked {
             self,
             Self::AddedLatency | Self::ProduceLatency | Self::WriteLatency | Self::EndToEnd
         )
+    }
+
+    /// Whether it is judged by counts, of what is at fault and of all, and not by a number.
+    #[must_use]
+    pub const fn is_counted(self) -> bool {
+        self.is_latency() || matches!(self, Self::ProduceErrors)
     }
 
     /// The word that names it everywhere.
@@ -172,8 +178,12 @@ impl Query {
             _ if latency => Some(
                 "measures a latency, which is held against its threshold here; it needs `buckets` and nothing else",
             ),
-            (Some(_), None, None, None) | (None, Some(_), Some(_), None) => None,
-            _ => Some("needs either `value`, or `faults` and `total`"),
+            (Some(_), None, None, None) if !self.measure.is_counted() => None,
+            (None, Some(_), Some(_), None) if self.measure.is_counted() => None,
+            _ if self.measure.is_counted() => {
+                Some("is counted; it needs `faults` and `total`, and nothing else")
+            }
+            _ => Some("is a number; it needs `value`, and nothing else"),
         }
     }
 }
@@ -290,7 +300,15 @@ mod tests {
                 query(Asked::Disk, Some("x"), None),
                 query(Asked::Disk, Some("x"), None),
                 query(Asked::Duplicates, Some("x"), Some("y")),
-                query(Asked::EndToEnd, Some("x"), None),
+                query(Asked::WriteLatency, Some("x"), None),
+                Query {
+                    total: Some("z".to_owned()),
+                    ..query(Asked::Throughput, None, Some("y"))
+                },
+                Query {
+                    total: Some("z".to_owned()),
+                    ..query(Asked::EndToEnd, None, Some("y"))
+                },
                 Query {
                     buckets: Some("x".to_owned()),
                     ..query(Asked::Throughput, None, None)
@@ -310,7 +328,9 @@ mod tests {
                 "queries[1].measure",
                 "queries[2]",
                 "queries[3]",
-                "queries[4]"
+                "queries[4]",
+                "queries[5]",
+                "queries[6]"
             ]
         );
         for plain in ["http://prometheus:9090/prefix", "https://prometheus"] {

@@ -26,7 +26,7 @@ pub struct Kafka {
     /// Properties whose value is read from a file: `"sasl.password" = "/run/secrets/kafka"`; one trailing newline is dropped.
     #[schemars(schema_with = "schema::paths_by_property")]
     pub property_files: BTreeMap<String, PathBuf>,
-    /// Replicas of topics that Lockgate creates; default: 3, or the number of brokers where there are fewer.
+    /// Replicas of topics that Lockgate creates; default: 3, or the number of brokers where there are fewer. By the default no topic is created while fewer than 3 are up and one that holds replicas is away.
     #[schemars(range(min = 1, max = 32767), extend("x-unit" = "replicas"))]
     pub replication_factor: Option<u16>,
     /// After this a transaction left open by a dead worker is aborted by the broker.

@@ -34,6 +34,7 @@ pub use self::value::{Form, Member, MemberRule, Value, ValueAll, ValueField, Val
 mod access;
 mod address;
 mod evidence;
+mod exposed;
 mod kafka;
 mod layers;
 mod load;

@@ -19,12 +19,12 @@ pub struct Redis {
     /// ACL user.
     #[schemars(length(min = 1))]
     pub username: Option<String>,
-    /// Password; better `password_file` or the environment.
+    /// Password; better `password_file` or the environment. Never by `--set`: the process list shows it.
     pub password: Option<Secret>,
     /// File that holds the password; one trailing newline is dropped.
     #[schemars(schema_with = "schema::optional_path")]
     pub password_file: Option<PathBuf>,
-    /// PEM file of certificate authorities that sign the server's certificate. Without it no server of `rediss://` is trusted.
+    /// PEM file of certificate authorities that sign the server's certificate, and no others; without it those of the system.
     #[schemars(schema_with = "schema::optional_path")]
     pub tls_ca_file: Option<PathBuf>,
     /// PEM file of the client's certificate, with `tls_key_file`.

@@ -54,7 +54,7 @@ pub struct Route {
     pub headers_from: Option<Source>,
     /// The record's value: `{ field = "data" }`, `{ json = [...] }` or `{ all = true }`.
     pub value: Value,
-    /// Where to begin when there is no checkpoint: `earliest`, `latest` (after the last entry that is there at that moment), or an entry id (after it).
+    /// Where to begin when there is no checkpoint: `earliest`, `latest` (after the last entry that is there at that moment), or an entry id (after it). A stream that came after the route's streams had been looked for once begins with its first entry.
     #[serde(default)]
     #[schemars(schema_with = "schema::start")]
     pub start: Start,

@@ -9,7 +9,7 @@ use super::Problem;
 use super::layers::{Layer, Merged, flatten, parse};
 use super::origin::Origin;
 use super::path::Path;
-use super::{schema, text};
+use super::{exposed, schema, text};
 
 /// Variables that begin as ours and are no settings: what the command line and the crash tests read.
 const OTHER_VARIABLES: [&str; 5] = [
@@ -20,7 +20,7 @@ const OTHER_VARIABLES: [&str; 5] = [
     "LOCKGATE_URL",
 ];
 
-const PREFIX: &str = "LOCKGATE_";
+pub(super) const PREFIX: &str = "LOCKGATE_";
 
 /// Settings given one by one.
 pub(super) struct Setting<'a> {
@@ -82,6 +82,9 @@ impl Setting<'_> {
         let mut tree = merged.tree();
         let (path, forms) = self.locate(&tree)?;
         let (value, mut layer) = self.read(&forms, &path)?;
+        if self.origin == Origin::Flag {
+            exposed::refuse(&path, &value)?;
+        }
         path.put(&mut tree, Some(value));
         flatten(&mut tree, schema::root());
         layer.label = self.origin.to_string();

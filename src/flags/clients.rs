@@ -7,7 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// So many are kept apart; more are refused, so that a stranger cannot fill the memory.
+/// So many are kept apart; more are refused, so that a stranger cannot fill the memory. While one is refused, it is not known
+/// that all follow.
 const MOST: usize = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ struct Client {
 pub struct Clients {
     seen: BTreeMap<String, Client>,
     expected: BTreeSet<String>,
+    /// Until then one that found no room would be known.
+    left_out_until_ms: i64,
 }
 
 /// How the known clients stand to a version.
@@ -36,6 +39,8 @@ pub struct Following {
     pub last_ms: Option<i64>,
     /// The longest that a known client may take to ask again.
     pub period_ms: Option<i64>,
+    /// There are more than are kept apart, and nothing is known of those.
+    pub left_out: bool,
 }
 
 impl Clients {
@@ -43,8 +48,8 @@ impl Clients {
     #[must_use]
     pub fn expecting(names: &[String]) -> Self {
         Self {
-            seen: BTreeMap::new(),
             expected: names.iter().cloned().collect(),
+            ..Self::default()
         }
     }
 
@@ -73,6 +78,7 @@ impl Clients {
         if !self.seen.contains_key(name) && self.seen.len() >= MOST {
             self.forget(now_ms);
             if self.seen.len() >= MOST {
+                self.leave_out(until_ms);
                 return false;
             }
         }
@@ -90,6 +96,11 @@ impl Clients {
         true
     }
 
+    /// There are clients that are not taken in; so it is until then.
+    pub fn leave_out(&mut self, until_ms: i64) {
+        self.left_out_until_ms = self.left_out_until_ms.max(until_ms);
+    }
+
     fn forget(&mut self, now_ms: i64) {
         self.seen.retain(|_, client| now_ms <= client.until_ms);
     }
@@ -103,6 +114,7 @@ impl Clients {
             .filter(|name| !self.seen.contains_key(*name));
         let mut following = Following {
             behind: silent.map(|name| format!("{name} (silent)")).collect(),
+            left_out: now_ms < self.left_out_until_ms,
             ..Following::default()
         };
         following.known = (self.seen.len() + following.behind.len()) as u64;
@@ -186,7 +198,13 @@ mod tests {
         for n in 0..MOST {
             assert!(clients.seen(&n.to_string(), 1, 1_000, 0));
         }
+        assert!(!clients.following(1, 500).left_out);
         assert!(!clients.seen("one more", 1, 1_000, 500));
+        assert!(
+            clients.following(1, 600).left_out,
+            "and nobody says that all follow"
+        );
+        assert!(!clients.following(1, 1_500).left_out);
         assert!(
             clients.seen("one more", 1, 1_000, 2_000),
             "the silent ones made room"

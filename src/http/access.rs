@@ -8,6 +8,7 @@
 //! that there is. A browser cannot be led here by another site: a name that was made to point at this machine is no Host of
 //! ours, and what a foreign page sends says so in `Sec-Fetch-Site` or `Origin`.
 //!
+//! The pace of an address is kept apart for what applications ask, for looking and for acting, so that none of them locks out another.
 //! A body is read here, after the token and before the door, and has its time. Tokens are looked for by their digests, all of them, in constant time. What is refused is counted; what would have changed
 //! something also goes into the journal and the log, so many a minute, and the next record says how many were left out.
 
@@ -41,6 +42,25 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const BURST: NonZeroU32 = const { NonZeroU32::new(30).expect("not zero") };
 /// Addresses whose pace is kept before those that rest are forgotten.
 const ADDRESSES: usize = 10_000;
+
+/// Doors that share an address's pace. However often applications ask, or somebody looks, from where an operator sits: the
+/// operator's own calls are not held up by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Lane {
+    Flags,
+    Looking,
+    Acting,
+}
+
+impl Lane {
+    const fn of(need: Need) -> Self {
+        match need {
+            Need::ReadFlags | Need::FollowFlags => Self::Flags,
+            Need::Nothing | Need::View => Self::Looking,
+            Need::Operate | Need::Administer => Self::Acting,
+        }
+    }
+}
 
 /// The address at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +107,7 @@ pub struct Access {
     patience: Duration,
     hosts: Vec<String>,
     local: bool,
-    pace: DefaultKeyedRateLimiter<IpAddr>,
+    pace: DefaultKeyedRateLimiter<(IpAddr, Lane)>,
     tidying: DefaultDirectRateLimiter,
     notes: DefaultDirectRateLimiter,
     /// Refusals since the last one that was noted.
@@ -127,7 +147,7 @@ impl Access {
         from: IpAddr,
     ) -> Result<Option<(String, Role)>, Turned> {
         if !door.is_probe() {
-            self.keep_pace(from)?;
+            self.keep_pace(from, Lane::of(door.need))?;
         }
         let headers = request.headers();
         let host = text(headers, &header::HOST);
@@ -148,13 +168,13 @@ impl Access {
         self.known(door.need, headers)
     }
 
-    fn keep_pace(&self, from: IpAddr) -> Result<(), Turned> {
+    fn keep_pace(&self, from: IpAddr, lane: Lane) -> Result<(), Turned> {
         // Walking the table is not for every request, however many addresses are fresh.
         if self.pace.len() > ADDRESSES && self.tidying.check().is_ok() {
             self.pace.retain_recent();
         }
         self.pace
-            .check_key(&from)
+            .check_key(&(from, lane))
             .map_err(|_| Turned::new(Denied::Pace, NOBODY, Problem::too_many_requests()))
     }
 
@@ -359,5 +379,23 @@ fn is_foreign(headers: &HeaderMap, host: &str) -> bool {
 impl std::fmt::Display for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.method, self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn applications_that_ask_too_often_do_not_hold_up_an_operator_at_their_address() {
+        let access = Access::new(&Http {
+            requests_per_second: const { NonZeroU32::new(2).expect("not zero") },
+            ..Http::default()
+        });
+        let from = IpAddr::from([10, 0, 0, 7]);
+        let passes = |need| access.keep_pace(from, Lane::of(need)).is_ok();
+        let asked = (0..100).filter(|_| passes(Need::ReadFlags)).count();
+        assert!(asked < 100);
+        assert!(passes(Need::Operate) && passes(Need::View));
     }
 }

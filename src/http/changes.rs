@@ -12,8 +12,9 @@ use super::access::Caller;
 use super::input::Sent;
 use super::problem::{Problem, Said};
 use crate::config;
-use crate::entry::{Database, StreamRef};
+use crate::entry::Database;
 use crate::mirror::Lift;
+use crate::status::Reason;
 
 /// Sets how fast the mirror may go, until the daemon is started again.
 #[utoipa::path(put, path = "/v1/throttle", request_body = config::Throttle,
@@ -85,7 +86,7 @@ pub struct ResumeBody {
 #[utoipa::path(post, path = "/v1/streams/resume", request_body = ResumeBody, responses(
     (status = 200, description = "It goes on", body = ResumeBody),
     (status = 404, description = "This instance owns no such stream"),
-    (status = 409, description = "It is not halted")
+    (status = 409, description = "It is not halted, its checkpoint is lost and `from` is missing, or is there without that")
 ))]
 pub async fn resume(
     State(api): State<Api>,
@@ -106,11 +107,19 @@ pub async fn resume(
     let Some(halt) = halt else {
         return Err(Problem::not_halted(asked.database, &asked.stream));
     };
+    match (halt, asked.from) {
+        (Reason::CheckpointLost, None) => {
+            return Err(Problem::no_beginning(asked.database, &asked.stream));
+        }
+        (Reason::CheckpointLost, Some(_)) | (_, None) => {}
+        (_, Some(_)) => return Err(Problem::has_its_place(&asked.stream, halt)),
+    }
     tracing::warn!(
         stream = %stream.name, database = asked.database, halt = halt.as_str(), who = who.name, reason = asked.reason,
         "an operator lifts a halt"
     );
-    lift(&api, stream, asked.from).await?;
+    let from = asked.from;
+    lift(&api, Lift { stream, halt, from }).await?;
     let said = format!(
         "{} of database {}, {}: {}",
         asked.stream,
@@ -121,7 +130,7 @@ pub async fn resume(
     Ok((Extension(Said(said)), Json(asked)))
 }
 
-async fn lift(api: &Api, stream: StreamRef, from: Option<config::Start>) -> Result<(), Problem> {
-    let sent = api.lifts.send(Lift { stream, from }).await;
+async fn lift(api: &Api, lift: Lift) -> Result<(), Problem> {
+    let sent = api.lifts.send(lift).await;
     sent.map_err(|_closed| Problem::internal("the mirror has stopped"))
 }

@@ -36,36 +36,52 @@ pub struct EvidenceBody {
     /// Of a latency: by a bound in seconds, how many took at most so long. One is the threshold, `+Inf` counts all.
     #[serde(default)]
     buckets: Option<BTreeMap<String, u64>>,
-    /// Over how many seconds up to now they were counted; of an archive: how long ago reading it again began.
+    /// With counts or buckets: over how many seconds up to now they were counted; of an archive: how long ago reading it again
+    /// began.
     #[serde(default)]
+    #[schema(minimum = 1)]
     seconds: Option<u32>,
 }
 
 impl EvidenceBody {
-    /// `limit`: what a latency is held against.
+    /// What was measured up to now, in the form in which its measure is judged. `limit`: what a latency is held against.
     fn reading(&self, limit: Option<Duration>, at_ms: i64) -> Result<Reading, String> {
-        let counted = |faults, total| Reading::Counted {
+        let shape = self.measure.shape();
+        let wrong = || {
+            let wanted = match limit {
+                Some(limit) => format!(
+                    "give buckets, so that it can be held against the threshold {}, and seconds, over how long they were counted",
+                    humantime::format_duration(limit)
+                ),
+                None => shape.wanted().to_owned(),
+            };
+            format!("{} cannot be judged by that: {wanted}", self.measure)
+        };
+        // Of what was counted for no time nobody could say whether it is of this step.
+        let seconds = self.seconds.filter(|seconds| *seconds > 0);
+        let counted = |faults, total, seconds: u32| Reading::Counted {
             faults,
             total,
-            since_ms: at_ms.saturating_sub(i64::from(self.seconds.unwrap_or(0)) * 1_000),
+            since_ms: at_ms.saturating_sub(i64::from(seconds) * 1_000),
         };
-        match (limit, &self.buckets, self.value, self.faults, self.total) {
-            (Some(limit), Some(buckets), None, None, None) => {
+        let counts = (self.faults, self.total, seconds);
+        let reading = match (limit, &self.buckets, self.value, counts) {
+            (Some(limit), Some(buckets), None, (None, None, Some(seconds))) => {
                 let (late, total) = beyond(limit, &bounded(buckets)?)?;
-                Ok(counted(late, total))
+                counted(late, total, seconds)
             }
-            (Some(limit), ..) => Err(format!(
-                "give buckets, so that it can be held against the threshold {}, and nothing else",
-                humantime::format_duration(limit)
-            )),
-            (None, None, Some(value), None, None) if value.is_finite() => Ok(Reading::Value(value)),
-            (None, None, None, Some(faults), Some(total)) if faults <= total => {
-                Ok(counted(faults, total))
+            (None, None, Some(value), (None, None, None)) if self.seconds.is_none() => {
+                Reading::Value(value)
             }
-            (None, ..) => Err(
-                "give either value, or faults and total with faults no greater than total"
-                    .to_owned(),
-            ),
+            (None, None, None, (Some(faults), Some(total), Some(seconds))) if faults <= total => {
+                counted(faults, total, seconds)
+            }
+            _ => return Err(wrong()),
+        };
+        if shape.fits(&reading) {
+            Ok(reading)
+        } else {
+            Err(wrong())
         }
     }
 }
@@ -84,9 +100,7 @@ fn bounded(buckets: &BTreeMap<String, u64>) -> Result<Vec<Bucket>, String> {
 /// An archive is counted, and cannot hold fewer entries than the streams of this instance do now.
 fn is_whole(archive: &Reading, api: &Api) -> Result<(), Problem> {
     let Reading::Counted { total, .. } = archive else {
-        return Err(Problem::bad_request(
-            "an archive is counted: give total, the entries that were read again, and faults, those of them that are not as they were",
-        ));
+        return Ok(());
     };
     let status = api.board.snapshot();
     let held = status
@@ -135,4 +149,57 @@ pub async fn take(
     // Answered when it is stored: what was taken survives a restart.
     ask(&api, who, Ask::Evidence(sample)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(body: serde_json::Value) -> Result<Reading, String> {
+        let body: EvidenceBody = serde_json::from_value(body).expect("it is read");
+        let latency = body.measure == Measure::WriteLatency;
+        body.reading(latency.then_some(Duration::from_millis(50)), 100_000)
+    }
+
+    #[test]
+    fn evidence_has_the_form_in_which_its_measure_is_judged() {
+        use serde_json::json;
+        assert_eq!(
+            reading(json!({ "measure": "throughput", "value": 812.5 })),
+            Ok(Reading::Value(812.5))
+        );
+        let counted = Reading::Counted {
+            faults: 1,
+            total: 9,
+            since_ms: 40_000,
+        };
+        assert_eq!(
+            reading(json!({ "measure": "produce-errors", "faults": 1, "total": 9, "seconds": 60 })),
+            Ok(counted.clone())
+        );
+        let buckets = json!({ "0.05": 8, "+Inf": 9 });
+        assert_eq!(
+            reading(json!({ "measure": "write-latency", "buckets": buckets, "seconds": 60 })),
+            Ok(counted)
+        );
+        for wrong in [
+            // Milliseconds in place of counts would be held against a share.
+            json!({ "measure": "write-latency", "value": 12 }),
+            // The caller would decide what is too late.
+            json!({ "measure": "write-latency", "faults": 0, "total": 9, "seconds": 60 }),
+            json!({ "measure": "write-latency", "buckets": buckets }),
+            json!({ "measure": "produce-errors", "buckets": buckets, "seconds": 60 }),
+            json!({ "measure": "throughput", "faults": 0, "total": 900, "seconds": 60 }),
+            json!({ "measure": "disk", "value": 85 }),
+            json!({ "measure": "archive", "value": 1 }),
+            // Without its time it would count for any step.
+            json!({ "measure": "produce-errors", "faults": 0, "total": 900 }),
+            json!({ "measure": "produce-errors", "faults": 0, "total": 900, "seconds": 0 }),
+            json!({ "measure": "produce-errors", "faults": 9, "total": 8, "seconds": 60 }),
+            json!({ "measure": "throughput", "value": 812.5, "seconds": 60 }),
+            json!({ "measure": "throughput" }),
+        ] {
+            assert!(reading(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
 }

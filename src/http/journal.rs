@@ -1,7 +1,8 @@
 //! `GET /v1/journal`: who did what, all of it, page by page.
 //!
-//! Records are numbered from 1 without gaps and are never changed, so a page that was read stays true, and `after` is all that
-//! a reader has to remember.
+//! Records are numbered from 1 and are never changed, so a page that was read stays true, and `after` is all that a reader has to
+//! remember. Numbers are missing where Redis lost records in a failover and who steers did not remember them: a later record
+//! says so.
 
 use axum::extract::{Json, State};
 use serde::{Deserialize, Serialize};

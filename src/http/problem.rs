@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::config::Role;
 use crate::migration::step::Refusal;
+use crate::status::Reason;
 
 /// What the guard notes of an answer: the change that was made, or why there was none. Never what a caller sent unread.
 #[derive(Clone, Debug)]
@@ -25,6 +26,9 @@ pub struct Problem {
     detail: String,
     #[serde(skip)]
     by_driver: bool,
+    /// Whether the detail is the driver's own and nothing that a caller sent, so that it may be noted.
+    #[serde(skip)]
+    own_words: bool,
 }
 
 impl Problem {
@@ -35,6 +39,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             by_driver: false,
+            own_words: false,
         }
     }
 
@@ -100,6 +105,24 @@ impl Problem {
                 "stream `{stream}` of database {database} is not halted; there is nothing to lift"
             ),
         )
+    }
+
+    /// To lift the halt of a lost checkpoint without a place would only halt the stream again.
+    pub fn no_beginning(database: u32, stream: &str) -> Self {
+        let detail = format!(
+            "Kafka holds no checkpoint of stream `{stream}` of database {database}, so nothing says where it is to go on; give `from` \
+             (--from): the id of the last entry that Kafka has, or earliest (what Kafka has comes twice), or latest (what Kafka lacks \
+             stays out). See lockgate runbook checkpoint-lost"
+        );
+        Self::new(StatusCode::CONFLICT, "no place to begin", detail)
+    }
+
+    pub fn has_its_place(stream: &str, halt: Reason) -> Self {
+        let detail = format!(
+            "stream `{stream}` is halted by {halt} and goes on at its checkpoint; `from` (--from) is for a stream whose checkpoint is lost: \
+             leave it out"
+        );
+        Self::new(StatusCode::CONFLICT, "has its place", detail)
     }
 
     pub fn unknown_host(local: bool) -> Self {
@@ -204,7 +227,8 @@ impl Problem {
         };
         Self {
             kind: Some(kind),
-            by_driver: true,
+            by_driver: refusal.is_noted(),
+            own_words: true,
             ..Self::new(status, title, refusal.to_string())
         }
     }
@@ -260,9 +284,12 @@ impl IntoResponse for Problem {
             }
             _ => {}
         }
-        response
-            .extensions_mut()
-            .insert(Said(self.title.to_owned()));
+        let said = if self.own_words {
+            self.detail
+        } else {
+            self.title.to_owned()
+        };
+        response.extensions_mut().insert(Said(said));
         if self.by_driver {
             response.extensions_mut().insert(ByDriver);
         }

@@ -134,6 +134,19 @@ pub struct Accepted {
     step: Step,
 }
 
+/// What came of trying a way back.
+#[derive(Serialize, ToSchema)]
+pub struct Rehearsed {
+    /// The step that it leads back from.
+    #[schema(value_type = String)]
+    step: Step,
+    passed: bool,
+    /// Why it is not open; empty where it is.
+    note: String,
+    /// How long trying it took.
+    took_seconds: f64,
+}
+
 /// The migration as it stands: step, state, gates, what blocks, the way back.
 #[utoipa::path(get, path = "/v1/migration", responses((status = 200, description = "As it stands", body = Object)))]
 pub async fn shown(State(api): State<Api>) -> Json<Shown> {
@@ -150,6 +163,19 @@ fn answered(answer: Result<Box<Answer>, Box<Refusal>>) -> Result<Response, Probl
         Ok(Answer::Accepted { epoch, step }) => {
             Ok((StatusCode::ACCEPTED, Json(Accepted { epoch, step })).into_response())
         }
+        Ok(Answer::Rehearsed {
+            step,
+            passed,
+            note,
+            took_ms,
+        }) => Ok(Json(Rehearsed {
+            step,
+            passed,
+            note,
+            #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+            took_seconds: took_ms as f64 / 1_000.0,
+        })
+        .into_response()),
         Err(refusal) => Err(Problem::refused(&refusal)),
     }
 }
@@ -264,7 +290,7 @@ pub async fn rollback(
 
 /// Tries the way back from a step against the live stores, and moves nothing.
 #[utoipa::path(post, path = "/v1/rehearsals", request_body = RehearseBody, responses(
-    (status = 202, description = "It was tried; the journal says with what result", body = Accepted),
+    (status = 200, description = "It was tried; whether it is open is in passed", body = Rehearsed),
     (status = 409, description = "There is no such way"),
     (status = 503, description = "The driver cannot do it now")
 ))]

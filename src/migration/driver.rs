@@ -36,7 +36,7 @@ use super::step::{Command, Event, Machine, NotSaved, Record, State, Told};
 use super::store::{Copy, Error, Store};
 use crate::config;
 use crate::failpoint;
-use crate::flags::{Flags, FlagsWriter};
+use crate::flags::{Flags, FlagsWriter, KafkaBorn};
 use crate::status::Board;
 use crate::streams::{DriverSaved, Lease, Redis};
 use crate::topics::{Admin, Kafka};
@@ -230,6 +230,7 @@ impl Driver {
             let told = self.machine.as_ref().and_then(Machine::stored);
             if let Some(told) = told.map(|state| state.told.version) {
                 self.hear(told).await;
+                self.compare_flags(told).await;
             }
             let observation = self.observe(sight);
             self.take(Event::Observed(observation)).await;
@@ -270,9 +271,12 @@ impl Driver {
         }
         self.renewed = None;
         self.copy = None;
-        self.now.holder = Some(holder);
-        self.now.verdicts = Vec::new();
-        self.now.trouble = None;
+        // What this instance saw when it steered is not how things stand.
+        self.now = View {
+            state: self.now.state.take(),
+            holder: Some(holder),
+            ..View::default()
+        };
         match self.store.load().await {
             Ok(found) => {
                 if let Some((state, _)) = found {
@@ -326,13 +330,15 @@ impl Driver {
         match saved {
             Ok(DriverSaved::Saved) => {
                 self.now.error = None;
-                for record in records {
+                // Those that are written again are known, and were told.
+                let last = self.now.journal.last().map_or(0, |record| record.n);
+                for record in records.iter().filter(|record| record.n > last) {
                     info!(
                         n = record.n, epoch = record.epoch, who = record.who, verb = record.verb.as_str(),
                         outcome = record.outcome.as_str(), to = %record.to, note = record.note, "journal"
                     );
+                    self.now.journal.push(record.clone());
                 }
-                self.now.journal.extend_from_slice(records);
                 let excess = self.now.journal.len().saturating_sub(TAIL as usize);
                 self.now.journal.drain(..excess);
                 self.copies.send_replace(Some(Arc::new(state.clone())));
@@ -365,6 +371,7 @@ impl Driver {
             self.now.pace = machine.pace(now);
             self.now.disk = machine.said_of(Measure::Disk, now);
             self.now.replication = machine.said_of(Measure::ReplicationLag, now);
+            self.now.way_back_ms = machine.way_back_ms();
             self.now.waiting = machine.waiting().map(str::to_owned);
             self.now.trouble = machine.trouble().cloned();
             self.now.next = self
@@ -403,11 +410,12 @@ impl Driver {
 /// What a state tells applications.
 #[must_use]
 pub fn flags(state: &State) -> Flags {
-    as_flags(&state.told)
+    as_flags(&state.told, state.kafka_born)
 }
 
-fn as_flags(told: &Told) -> Flags {
+fn as_flags(told: &Told, kafka_born: Option<KafkaBorn>) -> Flags {
     Flags {
+        kafka_born,
         version: told.version,
         epoch: told.epoch,
         consumers: told.share.consumers,

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bound::{samples_needed, share_of_faults};
 
-pub use evidence::{Evidence, Held, Measure, Reading, Sample, millis};
+pub use evidence::{Evidence, Held, Measure, Reading, Sample, Shape, millis};
 pub use latency::{Bucket, Limits, beyond};
 pub use list::{GateName, Kind, Level, gates};
 
@@ -68,6 +68,9 @@ impl Op {
         }
     }
 }
+
+/// A year: when a gate opens that will take longer is not said.
+const FORESEEN_MS: i64 = 365 * 86_400_000;
 
 /// One condition of a promotion.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,6 +136,15 @@ impl Gate {
     /// The verdict at `now_ms` on what is known. Evidence older than `freshness_ms`, or from the future, is none.
     #[must_use]
     pub fn judge(&self, evidence: &Evidence, freshness_ms: i64, now_ms: i64) -> Verdict {
+        let verdict = self.judged(evidence, freshness_ms, now_ms);
+        let near = |at: &i64| at.saturating_sub(now_ms) <= FORESEEN_MS;
+        Verdict {
+            opens_at_ms: verdict.opens_at_ms.filter(near),
+            ..verdict
+        }
+    }
+
+    fn judged(&self, evidence: &Evidence, freshness_ms: i64, now_ms: i64) -> Verdict {
         let age = now_ms.saturating_sub(evidence.at_ms);
         match &evidence.reading {
             Reading::Unknown(why) => self.inconclusive(why.clone()),

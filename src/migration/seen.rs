@@ -253,9 +253,7 @@ fn rollback(state: &State, view: &View, steers: bool, back: Option<Step>) -> Rol
             && view.trouble.is_none()
             && view.error.is_none()
             && back.is_some(),
-        estimate_seconds: proof
-            .filter(|proof| proof.passed && !nothing)
-            .map(|proof| seconds(proof.took_ms)),
+        estimate_seconds: view.way_back_ms.filter(|_| !nothing).map(seconds),
         holds_seconds: readers_only.then_some(0.0),
         loses_entries: readers_only.then_some(0),
         rehearsed_at: proof.map(|proof| time(proof.at_ms)),

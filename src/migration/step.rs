@@ -35,7 +35,8 @@
 //! * **An action is known by its epoch and its number**, and an epoch never comes twice with another content, because the
 //!   store accepts one writer for each version. Doing an action again has the same effect.
 //! * **Only evidence opens**, and only asking moves forward: time, evidence and crashes move back or not at all.
-//! * **A way forward has an end.** At its deadline a move is put back; going back never gives up.
+//! * **A way forward has an end.** At its deadline a move is put back; going back never gives up. What is put back stands as it
+//!   stood: it takes neither soak nor windows with it.
 
 mod act;
 mod ask;
@@ -156,6 +157,8 @@ pub struct Machine {
     stored: u64,
     saving: bool,
     records: Vec<Record>,
+    /// The newest that were saved: the store may lose what it said it saved.
+    kept: VecDeque<Record>,
     /// Handed out when the save succeeds.
     deferred: Vec<Command>,
     inbox: VecDeque<Event>,
@@ -197,6 +200,7 @@ impl Machine {
             stored: 0,
             saving: false,
             records: Vec::new(),
+            kept: VecDeque::new(),
             deferred: Vec::new(),
             inbox: VecDeque::new(),
             plans: Vec::new(),
@@ -260,7 +264,7 @@ impl Machine {
         self.saved = Some(self.state.clone());
         self.saved_at_ms = now_ms;
         self.compared_saved = self.compared;
-        self.records.clear();
+        self.keep();
         out.append(&mut self.deferred);
         self.act(out);
     }
@@ -288,6 +292,7 @@ impl Machine {
     fn on_loaded(&mut self, found: Option<Box<State>>, stored: u64, now_ms: i64) {
         self.acting = None;
         let held = found.as_ref().map(|found| found.rank());
+        let journaled = found.as_ref().map_or(0, |found| found.journal);
         let newest = match self.judged(found) {
             Ok(newest) => newest,
             Err(trouble) => {
@@ -304,6 +309,7 @@ impl Machine {
                 self.saved_at_ms = if self.touched { i64::MIN } else { now_ms };
                 self.saved = Some(state.clone());
                 self.state = state;
+                self.append_again(journaled, now_ms);
                 self.note_what_was_lost(held, now_ms);
             }
             None => {

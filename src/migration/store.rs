@@ -15,7 +15,7 @@ use super::measure::{Summary, VERSION};
 use super::step::{Record, State, replaces};
 use crate::flags::{acknowledgements, clients, heard_acknowledgements, heard_clients};
 use crate::placement::{Partition, Topic};
-use crate::streams::{self, Acknowledged, Connection, DriverSaved, HeardOf, Lease, Redis};
+use crate::streams::{self, Acknowledgements, Connection, DriverSaved, HeardOf, Lease, Redis};
 use crate::topics::{self, Admin, From, Headers, Kafka, TopicSpec, Writer, read_partition};
 
 /// How long one step against Kafka may take.
@@ -165,8 +165,14 @@ impl Store {
         Ok(connection.say(&key, &name, &said, gone).await?)
     }
 
+    /// The version of the flags that Redis tells; `None`: it tells none.
+    pub async fn flags_version(&mut self) -> Result<Option<u64>, Error> {
+        let key = crate::flags::key(&self.migration);
+        Ok(self.connection().await?.flags_version(&key).await?)
+    }
+
     /// What applications acknowledged in Redis, and what instances heard of them.
-    pub async fn acknowledged(&mut self) -> Result<Vec<Acknowledged>, Error> {
+    pub async fn acknowledged(&mut self) -> Result<Acknowledgements, Error> {
         let own = (clients(&self.migration), acknowledgements(&self.migration));
         let heard = (
             heard_clients(&self.migration),
@@ -174,7 +180,9 @@ impl Store {
         );
         let connection = self.connection().await?;
         let mut all = connection.acknowledged(&own.0, &own.1).await?;
-        all.extend(connection.acknowledged(&heard.0, &heard.1).await?);
+        let heard = connection.acknowledged(&heard.0, &heard.1).await?;
+        all.cut_off |= heard.cut_off;
+        all.found.extend(heard.found);
         Ok(all)
     }
 
@@ -186,12 +194,18 @@ impl Store {
         Ok(connection.keep_heard(&names, &keys, heard).await?)
     }
 
-    /// Strikes out those of whom nothing is kept any more.
-    pub async fn forget_heard(&mut self) -> Result<(), Error> {
-        let names = heard_clients(&self.migration);
-        let keys = heard_acknowledgements(&self.migration);
+    /// Strikes out those of whom nothing is kept any more: names that applications left, and those that instances heard.
+    pub async fn forget_gone(&mut self) -> Result<(), Error> {
+        let own = (clients(&self.migration), acknowledgements(&self.migration));
+        let heard = (
+            heard_clients(&self.migration),
+            heard_acknowledgements(&self.migration),
+        );
         let connection = self.connection().await?;
-        Ok(connection.forget_heard(&names, &keys).await?)
+        for (names, keys) in [own, heard] {
+            connection.forget_gone(&names, &keys).await?;
+        }
+        Ok(())
     }
 
     /// Journal records by their numbers.
@@ -313,9 +327,9 @@ impl Copy {
             .await?
             .is_empty()
         {
-            let brokers = self.admin.brokers().await?.len();
-            let spec = TopicSpec::checkpoints(self.topic.clone(), 1)
-                .for_cluster(self.kafka.config().replication_factor, brokers);
+            let replication = self.kafka.config().replication_factor;
+            let brokers = self.admin.brokers_for_replicas(replication).await?;
+            let spec = topic_spec(&self.topic).for_cluster(replication, brokers);
             info!(topic = %self.topic, "making the topic of the driver's state");
             self.admin.create(&[spec]).await?;
         }
@@ -327,6 +341,12 @@ impl Copy {
 #[must_use]
 pub fn topic(migration: &str) -> Topic {
     Topic::from(format!("lockgate.{migration}.state"))
+}
+
+/// One partition: the order of the driver's states.
+#[must_use]
+pub fn topic_spec(topic: &Topic) -> TopicSpec {
+    TopicSpec::checkpoints(topic.clone(), 1)
 }
 
 fn greatest(kafka: &Kafka, topic: &Topic) -> Result<Option<State>, Error> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::gate::{Measure, Op, Reading, Sample, list};
+use super::gate::{Measure, Op, Reading, Sample, Shape, list};
 use super::phase::{Course, Phase, Step};
 use crate::bound::share_of_faults;
 use crate::config::migration::{Action, Tripwires};
@@ -154,14 +154,20 @@ impl Tripwire {
         }
     }
 
-    /// The value that the threshold is held against: for counts the end of the bound that is nearer to the good.
+    /// The value that the threshold is held against: for counts the end of the bound that is nearer to the good. What has
+    /// another form than its measure is judged by nothing.
     fn value(&self, reading: &Reading) -> Option<f64> {
-        match reading {
-            Reading::Value(value) => Some(*value).filter(|value| value.is_finite()),
-            Reading::Counted { faults, total, .. } => {
+        match (self.measure.shape(), reading) {
+            // Held against the baseline a share of writes is a distance, and a throughput a share.
+            (Shape::Value | Shape::Share, Reading::Value(value)) => {
+                Some(*value).filter(|value| value.is_finite())
+            }
+            (Shape::Counts, Reading::Counted { faults, total, .. }) => {
                 share_of_faults(*total, *faults).map(|(least, _)| least)
             }
-            Reading::Unknown(_) => None,
+            (Shape::Value | Shape::Share, Reading::Counted { .. })
+            | (Shape::Counts, Reading::Value(_))
+            | (_, Reading::Unknown(_)) => None,
         }
     }
 
@@ -369,6 +375,33 @@ mod tests {
         assert!(!fires(1, 20), "5 %, and nothing shown");
         assert!(fires(30, 1_000));
         assert!(!fires(0, 0));
+    }
+
+    #[test]
+    fn evidence_of_the_wrong_form_fires_nothing() {
+        let fires = |measure, reading| {
+            let sample = Sample {
+                measure,
+                reading,
+                at_ms: NOW,
+            };
+            Trip::default().observe(&wire(measure), Some(&sample), &config(), FRESH, NOW)
+        };
+        let counts = |faults, total| Reading::Counted {
+            faults,
+            total,
+            since_ms: NOW,
+        };
+        assert!(
+            !fires(Measure::WriteLatency, Reading::Value(12.0)),
+            "meant as milliseconds, and not as a share of 0.05"
+        );
+        assert!(fires(Measure::WriteLatency, counts(90, 1_000)));
+        assert!(
+            !fires(Measure::Throughput, counts(0, 900)),
+            "no fault is no standstill"
+        );
+        assert!(fires(Measure::Throughput, Reading::Value(0.1)));
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl Shown {
             gates: view.verdicts.iter().map(gate).collect(),
             blockers: blockers(view),
             next: state.and_then(|state| next(state, view)),
-            rollback: state.map(rollback),
+            rollback: state.map(|state| rollback(state, view)),
             flags: state.map(flags),
             level: state.map(|_| Level::KEPT),
             tripwires: view
@@ -240,19 +240,20 @@ fn next(state: &State, view: &View) -> Option<Next> {
     })
 }
 
-fn rollback(state: &State) -> Rollback {
+fn rollback(state: &State, view: &View) -> Rollback {
     let proof = state
         .rehearsed
         .get(&state.step)
         .filter(|proof| proof.settings_number == state.settings_number);
+    let ready = state.furthest() != Step::SHADOW && state.step != Step::DONE;
     #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
-    let estimate = proof.map(|proof| proof.took_ms as f64 / 1_000.0);
+    let estimate = view.way_back_ms.map(|ms| ms as f64 / 1_000.0);
     Rollback {
-        ready: state.furthest() != Step::SHADOW && state.step != Step::DONE,
+        ready,
         rehearsed_at: proof
             .filter(|proof| proof.passed)
             .map(|proof| time(proof.at_ms)),
-        estimate_seconds: estimate,
+        estimate_seconds: estimate.filter(|_| ready),
     }
 }
 
@@ -275,12 +276,26 @@ pub fn record(record: &Record) -> ShownRecord {
     }
 }
 
+/// RFC 3339, which has no year after this one's end.
+const LAST_MS: i64 = 253_402_300_799_999;
+
 /// RFC 3339.
 #[must_use]
 pub fn time(ms: i64) -> String {
-    let since = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    let since = Duration::from_millis(ms.clamp(0, LAST_MS).unsigned_abs());
     let at = SystemTime::UNIX_EPOCH
         .checked_add(since)
         .unwrap_or(SystemTime::UNIX_EPOCH);
     humantime::format_rfc3339_millis(at).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_is_beyond_what_can_be_written() {
+        assert_eq!(time(i64::MAX), "9999-12-31T23:59:59.999Z");
+        assert_eq!(time(i64::MIN), "1970-01-01T00:00:00.000Z");
+    }
 }

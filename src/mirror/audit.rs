@@ -11,14 +11,15 @@
 
 mod compare;
 mod sides;
+mod tally;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use self::compare::{Held, Mirrored, Outcome, compare};
-use self::sides::{Window, mirrored};
+use self::compare::{Compared, Orphans};
+use self::sides::{FIRST_WINDOW, Window, mirrored, room};
 use super::opening::{Candidate, commit_checkpoints, halt, set_aside};
 use super::shard::{ShardWorker, TermEnd};
 use super::shared::Shared;
@@ -32,8 +33,6 @@ use crate::status::{GapCause, Reason};
 use crate::streams::{Inspected, Replication, StreamState};
 use crate::topics::Writer;
 
-/// Entries of the first window; each further one is eight times as long.
-const FIRST_WINDOW: usize = 1_000;
 /// Entries named in the log for each stream.
 const NAMED: usize = 20;
 
@@ -142,8 +141,8 @@ struct Break {
     /// In the next generation, before the first entry that Kafka lacks.
     position: Position,
     /// Entries up to the old checkpoint that Kafka lacks.
-    missing: usize,
-    orphans: Vec<EntryId>,
+    missing: u64,
+    orphans: Orphans,
     gap: Option<Gap>,
 }
 
@@ -162,89 +161,141 @@ async fn audit(
         // Gone altogether: that is the reader's to judge.
         return Ok(Found::Same(checkpoint.position()));
     };
+    if awaits_start(checkpoint, &state) {
+        return Ok(Found::Same(checkpoint.position()));
+    }
     let high = state.last_generated_id.min(checkpoint.id);
     let low = checkpoint.began.next().unwrap_or(EntryId::MAX);
     let mut window = Window::new(slot, low, high);
-    let mut count = FIRST_WINDOW;
+    let mut compared = Compared::default();
+    let (mut count, mut to) = (FIRST_WINDOW, checkpoint.id);
+    let mut first = None;
     loop {
-        let whole = window.widen(shared, source, count).await?;
+        let whole = window.go_down(shared, source, count).await?;
         let held = window.held();
         // With nothing left up to there, only ids behind it can have been lost.
         let from = held
             .first()
             .map_or_else(|| high.next().unwrap_or(EntryId::MAX), |held| held.id);
-        let mirrored = mirrored(shared, slot, from).await?;
-        let outcome = compare(
-            held,
-            &mirrored,
-            state.max_deleted_entry_id.unwrap_or_default(),
-            checkpoint.route_hash != slot.route_hash,
-        );
+        let kafka = mirrored(shared, slot, from..=to, held).await?;
         // Kafka has expired all of it, and Redis still holds the very entry that the checkpoint names.
-        let expired =
-            mirrored.is_empty() && held.last().is_some_and(|held| held.id == checkpoint.id);
+        let expired = kafka.is_empty() && held.last().is_some_and(|held| held.id == checkpoint.id);
         if expired {
-            return Ok(Found::Same(checkpoint.position()));
+            break;
         }
-        if outcome.anchored || whole {
-            let first = held.first();
-            return Ok(conclude(
-                slot, checkpoint, &state, first, outcome, &mirrored,
+        first = held.first().map(|held| held.id).or(first);
+        compared.take(held, &kafka, checkpoint.remade.form, room(shared));
+        let Some(below) = from.previous().filter(|_| !whole) else {
+            break;
+        };
+        if compared.common.is_some() {
+            break;
+        }
+        to = below;
+        count = (count * 8).min(room(shared));
+    }
+    let audited = Audited {
+        first,
+        added: tally::added_at(shared, slot, source, high).await?,
+        compared,
+        state,
+    };
+    Ok(audited.conclude(slot, checkpoint))
+}
+
+/// Nothing has been mirrored, and the stream has not come to where it begins: it has nothing to lose.
+fn awaits_start(checkpoint: &Checkpoint, state: &StreamState) -> bool {
+    checkpoint.id == checkpoint.began
+        && checkpoint.entries_added.is_none()
+        && state.last_generated_id < checkpoint.id
+}
+
+/// What was found of one stream.
+struct Audited {
+    /// As it was before anything was compared.
+    state: StreamState,
+    compared: Compared,
+    /// The first entry that was compared.
+    first: Option<EntryId>,
+    /// Entries ever added when the last that was compared was the last.
+    added: Option<u64>,
+}
+
+impl Audited {
+    fn conclude(self, slot: &Slot, checkpoint: &Checkpoint) -> Found {
+        let compared = &self.compared;
+        let last = self.state.last_generated_id;
+        // The count at the place from which reading goes on: what is missing stands behind it.
+        let added = self
+            .added
+            .and_then(|added| added.checked_sub(compared.missing));
+        // Where Redis says that nothing was ever added there the whole stream is another, and the reader's to judge.
+        let begun = checkpoint.id != EntryId::ZERO;
+        let another = begun && compared.common.is_none() && added == Some(0);
+        // In one history the count never falls, so as many as it counts too few are of the history that was lost.
+        let counted = checkpoint.entries_added.zip(added);
+        let lost = counted.map_or(0, |(before, now)| before.saturating_sub(now));
+        let deleted = self.state.max_deleted_entry_id.unwrap_or_default();
+        let orphans = compared.orphans(deleted, lost);
+        let whole = another || !begun || orphans.count == 0;
+        if whole && compared.missing == 0 && last >= checkpoint.id {
+            return Found::Same(self.unbroken(checkpoint, another));
+        }
+        let trimmed = self
+            .state
+            .entries_added
+            .is_none_or(|added| added > self.state.length);
+        // What came in place of the lost entries may have gone again where nothing shows where it began.
+        let hidden = compared.common.is_none() && trimmed;
+        if hidden
+            && slot.on_gap == OnTrouble::Halt
+            && !slot.forgives(Reason::FailoverHistoryTrimmed)
+        {
+            return Found::Unknowable(format!(
+                "a failover of Redis lost history that was mirrored, and what came in its place before {} is trimmed already; to mirror what \
+                 is left and go on: lockgate streams resume --database {} '{}' --reason TEXT",
+                self.first.unwrap_or(checkpoint.id),
+                slot.stream.database,
+                slot.stream.name
             ));
         }
-        count *= 8;
+        let id = compared
+            .before_missing()
+            .unwrap_or_else(|| last.min(checkpoint.id));
+        let position = Position {
+            id,
+            generation: compared.generation.max(checkpoint.generation) + 1,
+            entries_added: added,
+            began: checkpoint.began.min(last),
+            remade: checkpoint.remade.up_to(id),
+        };
+        // How many were trimmed nobody can say any more; that some were must not go uncounted.
+        let gap = hidden.then_some(Gap {
+            cause: GapCause::Failover,
+            entries: 1,
+        });
+        Found::Broken(Break {
+            position,
+            missing: compared.missing,
+            orphans,
+            gap,
+        })
     }
-}
 
-fn conclude(
-    slot: &Slot,
-    checkpoint: &Checkpoint,
-    state: &StreamState,
-    first: Option<&Held>,
-    outcome: Outcome,
-    mirrored: &BTreeMap<EntryId, Mirrored>,
-) -> Found {
-    let last = state.last_generated_id;
-    if outcome.missing.is_empty() && outcome.orphans.is_empty() && last >= checkpoint.id {
-        return Found::Same(checkpoint.position());
+    /// The position of before. A count that was not known is known now; one that is greater than Redis's now would be taken
+    /// for a stream that was made anew, which is right for `another` alone.
+    fn unbroken(&self, checkpoint: &Checkpoint, another: bool) -> Position {
+        let before = checkpoint.entries_added;
+        let entries_added = match (before, self.added) {
+            (Some(before), Some(now)) if !another => Some(before.min(now)),
+            (None, now) => now,
+            (before, _) => before,
+        };
+        Position {
+            entries_added,
+            ..checkpoint.position()
+        }
     }
-    let trimmed = state.entries_added.is_none_or(|added| added > state.length);
-    let hidden = !outcome.anchored && trimmed;
-    if hidden && slot.on_gap == OnTrouble::Halt && !slot.forgiven {
-        return Found::Unknowable(format!(
-            "a failover of Redis lost history that was mirrored, and what came in its place before {} is trimmed already; to mirror what \
-             is left and go on: lockgate streams resume --database {} '{}' --reason TEXT",
-            first.map_or(checkpoint.id, |held| held.id),
-            slot.stream.database,
-            slot.stream.name
-        ));
-    }
-    let generations = mirrored.values().map(|seen| seen.generation);
-    let generation = generations.max().unwrap_or(0).max(checkpoint.generation) + 1;
-    let counted = state.entries_added.filter(|_| last <= checkpoint.id);
-    let position = Position {
-        id: before(&outcome).unwrap_or_else(|| last.min(checkpoint.id)),
-        generation,
-        entries_added: counted.and_then(|added| added.checked_sub(outcome.missing.len() as u64)),
-        began: checkpoint.began.min(last),
-    };
-    // How many were trimmed nobody can say any more; that some were must not go uncounted.
-    let gap = hidden.then_some(Gap {
-        cause: GapCause::Failover,
-        entries: 1,
-    });
-    Found::Broken(Break {
-        position,
-        missing: outcome.missing.len(),
-        orphans: outcome.orphans,
-        gap,
-    })
-}
-
-/// The place from which reading on brings what is missing, all of it and nothing else; `None`: nothing is.
-fn before(outcome: &Outcome) -> Option<EntryId> {
-    let first = outcome.missing.first()?;
-    outcome.common.or_else(|| first.previous())
 }
 
 impl Break {
@@ -257,21 +308,22 @@ impl Break {
         );
         if self.gap.is_some() {
             warn!(
-                stream = %slot.stream.name, database = %slot.stream.database, after = %position.id, accepted_by_operator = slot.forgiven,
+                stream = %slot.stream.name, database = %slot.stream.database, after = %position.id, accepted_by_operator = slot.forgives(Reason::FailoverHistoryTrimmed),
                 "what came in place of lost history is trimmed in part; counted as one entry, whatever their number, going on"
             );
         }
-        if self.orphans.is_empty() {
+        if self.orphans.count == 0 {
             return;
         }
         let named: Vec<String> = self
             .orphans
+            .ids
             .iter()
             .take(NAMED)
             .map(ToString::to_string)
             .collect();
         warn!(
-            stream = %slot.stream.name, database = %slot.stream.database, orphans = self.orphans.len(), first = named.join(" "),
+            stream = %slot.stream.name, database = %slot.stream.database, orphans = self.orphans.count, first = named.join(" "),
             reason = "redis-lost-history", "Kafka has entries that Redis lost in a failover"
         );
     }
@@ -279,7 +331,7 @@ impl Break {
 
 impl Shared {
     fn count_break(&self, slot: &Slot, broken: &Break) {
-        let orphans = broken.orphans.len() as u64;
+        let orphans = broken.orphans.count;
         self.board.route(slot.binding.route().name(), |route| {
             route.orphans += orphans;
             if let Some(gap) = broken.gap {

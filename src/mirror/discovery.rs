@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::shared::Shared;
+use super::started::{route_mark, waiting};
 use crate::config::Start;
 use crate::entry::{Database, StreamName, StreamRef};
 use crate::flags::Flags;
@@ -34,14 +35,11 @@ pub struct Found {
     pub binding: Binding,
     /// The route names it, rather than a glob of the route.
     named: bool,
-    /// It was found after its route began to mirror: whatever it holds is new, or the route begins with the earliest entry; so
-    /// it is mirrored from its first.
+    /// It came after its route's streams had been looked for to the end: whatever it holds is new, so it is mirrored from its
+    /// first entry.
     pub while_running: bool,
-}
-
-/// The member of `lockgate:<name>:started` that says that a route has begun. No stream is mirrored under such a name.
-pub fn route_mark(route: &str) -> StreamName {
-    StreamName::from(format!("@route:{route}").as_str())
+    /// Its route's streams have been looked for to the end.
+    pub looked_for: bool,
 }
 
 pub type Streams = Arc<BTreeMap<StreamRef, Found>>;
@@ -91,11 +89,23 @@ impl Discovery {
         };
         let counting = known.iter().filter(|(_, found)| counts(found));
         let now: BTreeMap<StreamRef, Found> = counting
-            .map(|(stream, found)| (stream.clone(), found.clone()))
+            .map(|(stream, found)| {
+                let looked_for = complete.contains(found.binding.route().name());
+                let found = Found {
+                    looked_for,
+                    ..found.clone()
+                };
+                (stream.clone(), found)
+            })
             .collect();
-        let told = self.out.borrow().as_ref().map(|streams| streams.len());
+        // Both only grow.
+        let size = |streams: &BTreeMap<StreamRef, Found>| {
+            let looked_for = streams.values().filter(|found| found.looked_for);
+            (streams.len(), looked_for.count())
+        };
+        let told = self.out.borrow().as_ref().map(|streams| size(streams));
         let first = !(complete.is_empty() && now.is_empty());
-        if told.map_or(first, |told| told != now.len()) {
+        if told.map_or(first, |told| told != size(&now)) {
             self.out.send_replace(Some(Arc::new(now)));
         }
     }
@@ -135,6 +145,7 @@ impl Discovery {
                             binding,
                             named: true,
                             while_running: false,
+                            looked_for: false,
                         },
                     );
                 }
@@ -175,24 +186,33 @@ impl Discovery {
         let mut cursor = 0;
         loop {
             let (next, names) = connection.scan(pattern, cursor).await?;
-            for name in names {
-                let stream = StreamRef { database, name };
-                if known.contains_key(&stream) {
-                    continue;
-                }
-                if let Some(binding) = self.shared.routes.bind(&stream) {
-                    let route = binding.route().name();
-                    let while_running = complete.contains(route) || begun.contains(route);
-                    info!(stream = %stream.name, %database, route, topic = %binding.topic(), "found");
-                    known.insert(
-                        stream,
-                        Found {
-                            binding,
-                            named: false,
-                            while_running,
-                        },
-                    );
-                }
+            let streams = names.into_iter().map(|name| StreamRef { database, name });
+            let new = streams.filter(|stream| !known.contains_key(stream));
+            let new: Vec<(StreamRef, Binding)> = new
+                .filter_map(|stream| {
+                    let binding = self.shared.routes.bind(&stream)?;
+                    Some((stream, binding))
+                })
+                .collect();
+            let of_begun = new
+                .iter()
+                .filter(|(_, binding)| begun.contains(binding.route().name()))
+                .map(|(stream, _)| stream.name.clone());
+            let waiting = waiting(&self.shared, &mut connection, of_begun.collect()).await?;
+            for (stream, binding) in new {
+                let route = binding.route().name();
+                let later = begun.contains(route) && !waiting.contains(&stream.name);
+                let while_running = complete.contains(route) || later;
+                info!(stream = %stream.name, %database, route, topic = %binding.topic(), "found");
+                known.insert(
+                    stream,
+                    Found {
+                        binding,
+                        named: false,
+                        while_running,
+                        looked_for: false,
+                    },
+                );
             }
             cursor = next;
             if cursor == 0 {

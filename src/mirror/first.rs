@@ -3,21 +3,21 @@
 //! The first checkpoint is committed before Redis is told that the mirror of the stream has begun. So a checkpoint that is
 //! not there although Redis says so is lost, and never taken for one that was never written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tracing::info;
 
-use super::discovery::route_mark;
+use super::discovery::Streams;
 use super::gaps::{Finding, Mark, assess};
 use super::opening::{Candidate, commit_checkpoints, set_aside};
 use super::shard::{ShardWorker, TermEnd};
-use super::shared::Shared;
 use super::source::{Shut, Source, go_on_without};
-use crate::checkpoint::{Checkpoint, Position};
+use super::started::{self, Refused};
+use crate::checkpoint::{Checkpoint, Position, Remade};
 use crate::config::Start;
-use crate::entry::{Database, EntryId, StreamName};
+use crate::entry::{Database, EntryId};
 use crate::failpoint;
-use crate::streams::{Error, ErrorKind, Inspected, StreamState};
+use crate::streams::{Inspected, StreamState};
 use crate::topics::Writer;
 
 /// Where a mirror began, as a checkpoint tells it.
@@ -42,6 +42,7 @@ pub fn position(start: Start, look: &Inspected) -> Position {
             generation: 0,
             entries_added: (id == EntryId::ZERO).then_some(0),
             began: id,
+            remade: Remade::default(),
         };
     };
     let (id, entries_added) = match start {
@@ -59,6 +60,7 @@ pub fn position(start: Start, look: &Inspected) -> Position {
         generation: 0,
         entries_added,
         began: id,
+        remade: Remade::default(),
     }
 }
 
@@ -85,19 +87,23 @@ pub async fn checkpoints(
     writer: Writer,
     candidates: &mut Vec<Candidate>,
     sources: &mut BTreeMap<Database, Source>,
+    streams: &Streams,
 ) -> Result<Writer, TermEnd> {
     let writer = commit_first(worker, writer, candidates, sources).await?;
     let mut failed = Shut::new();
     for (database, source) in sources.iter_mut() {
-        let (unmarked, error) =
-            match mark_started(&worker.shared, *database, source, candidates).await {
-                Ok((_, None)) => continue,
-                Ok((unmarked, Some(error))) => (unmarked, error),
-                Err(error) => {
-                    failed.insert(*database, error);
-                    continue;
-                }
-            };
+        let noted = started::note(&worker.shared, *database, source, candidates, streams).await;
+        let (unmarked, error) = match noted {
+            Ok(Refused { error: None, .. }) => continue,
+            Ok(Refused {
+                names,
+                error: Some(error),
+            }) => (names, error),
+            Err(error) => {
+                failed.insert(*database, error);
+                continue;
+            }
+        };
         // Without the mark a lost checkpoint would not be noticed: such a stream may not begin.
         candidates.retain(|candidate| {
             let stream = &candidate.slot.stream;
@@ -148,50 +154,4 @@ async fn commit_first(
         failpoint::hit(failpoint::AFTER_FIRST_CHECKPOINT);
     }
     Ok(writer)
-}
-
-/// Notes the streams of a database that are not noted yet. Answers those that a full Redis does not take, and its words.
-async fn mark_started(
-    shared: &Shared,
-    database: Database,
-    source: &mut Source,
-    candidates: &[Candidate],
-) -> Result<(BTreeSet<StreamName>, Option<Error>), Error> {
-    let key = shared.started_key();
-    let mut refused = (BTreeSet::new(), None);
-    let names: Vec<StreamName> = candidates
-        .iter()
-        .filter(|candidate| candidate.slot.stream.database == database)
-        .map(|candidate| candidate.slot.stream.name.clone())
-        .chain(route_marks(candidates, database))
-        .collect();
-    for some in names.chunks(500) {
-        let known = source.connection.started(&key, some).await?;
-        let new: Vec<StreamName> = some
-            .iter()
-            .zip(known)
-            .filter(|(_, known)| !known)
-            .map(|(name, _)| name.clone())
-            .collect();
-        if new.is_empty() {
-            continue;
-        }
-        match source.connection.mark_started(&key, &new).await {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::OutOfMemory => {
-                refused.0.extend(new);
-                refused.1 = Some(error);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(refused)
-}
-
-fn route_marks(candidates: &[Candidate], database: Database) -> BTreeSet<StreamName> {
-    let mine = candidates
-        .iter()
-        .filter(|candidate| candidate.slot.stream.database == database);
-    mine.map(|candidate| route_mark(candidate.slot.binding.route().name()))
-        .collect()
 }

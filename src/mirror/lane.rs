@@ -9,7 +9,7 @@ use super::gaps::{Finding, Mark, assess};
 use super::pace::Pace;
 use super::shared::Shared;
 use super::slot::{Gap, Slot};
-use crate::checkpoint::Position;
+use crate::checkpoint::{Position, Remade};
 use crate::config::OnTrouble;
 use crate::entry::{Entry, EntryId};
 use crate::status::{GapCause, Observation, Reason};
@@ -20,6 +20,7 @@ pub struct Lane {
     pub mark: Mark,
     pub generation: u32,
     began: EntryId,
+    remade: Remade,
     /// The last read brought its full share: more is likely there.
     pub busy: bool,
     pub halted: bool,
@@ -27,7 +28,8 @@ pub struct Lane {
     /// When the last look was begun.
     pub looked: Instant,
     pub pace: Pace,
-    forgiven: bool,
+    /// The operator accepts the next gap that the lifted halt spoke of.
+    forgiving: bool,
     not_a_stream: bool,
     /// Redis does not let us touch the key; looks go on until it does.
     pub refused: bool,
@@ -61,12 +63,13 @@ impl Lane {
             },
             generation: position.generation,
             began: position.began,
+            remade: position.remade,
             busy: false,
             halted: false,
             exact_at: Instant::now(),
             looked: Instant::now(),
             pace: Pace::new(),
-            forgiven: slot.forgiven,
+            forgiving: true,
             not_a_stream: false,
             refused: false,
             absent: false,
@@ -107,6 +110,7 @@ impl Lane {
             generation: self.generation,
             entries_added: self.mark.added,
             began: self.began,
+            remade: self.remade,
         }
     }
 
@@ -318,6 +322,7 @@ impl Lane {
         }
         self.generation += 1;
         self.began = EntryId::ZERO;
+        self.remade = Remade::default();
         self.mark = Mark {
             id: EntryId::ZERO,
             added: history,
@@ -332,14 +337,18 @@ impl Lane {
     fn settle(&mut self) {
         self.open = false;
         // What the operator accepted is behind us, or there was nothing to accept.
-        self.forgiven = false;
+        self.forgiving = false;
         self.mark.exact = self.mark.id;
         self.exact_at = Instant::now();
     }
 
     /// `gone`: the whole stream is.
     fn may_pass(&mut self, shared: &Shared, gap: Gap, gone: bool) -> bool {
-        let forgiven = std::mem::take(&mut self.forgiven);
+        let reason = match gap.cause {
+            GapCause::Deleted if gone => Reason::StreamDeleted,
+            cause => Reason::of_gap(cause),
+        };
+        let forgiven = std::mem::take(&mut self.forgiving) && self.slot.forgives(reason);
         if forgiven || self.slot.on_gap == OnTrouble::Record {
             warn!(
                 stream = %self.slot.stream.name, database = %self.slot.stream.database, cause = gap.cause.as_str(),
@@ -348,10 +357,6 @@ impl Lane {
             );
             return true;
         }
-        let reason = match gap.cause {
-            GapCause::Deleted if gone => Reason::StreamDeleted,
-            cause => Reason::of_gap(cause),
-        };
         let text = self.explain(gap);
         self.halt(shared, reason, text);
         false

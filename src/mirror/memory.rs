@@ -34,8 +34,16 @@ pub struct Memory {
     pub aside: Aside,
     /// Topics that are left alone for a while, and why.
     barred: HashMap<Topic, Bar>,
-    /// Streams whose halt the operator has lifted, and where to begin if their checkpoint is lost.
-    pub lifted: HashMap<StreamRef, Option<Start>>,
+    /// Streams whose halt the operator has lifted.
+    pub lifted: HashMap<StreamRef, Lifted>,
+}
+
+/// A halt that the operator has lifted.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifted {
+    pub halt: Reason,
+    /// Where to begin, for a stream whose checkpoint is lost.
+    pub from: Option<Start>,
 }
 
 impl Memory {
@@ -96,9 +104,9 @@ impl Memory {
             .filter(|careful| !careful.until.is_empty());
     }
 
-    pub fn lift(&mut self, stream: StreamRef, from: Option<Start>) {
+    pub fn lift(&mut self, stream: StreamRef, lifted: Lifted) {
         self.refused.remove(&stream);
-        self.lifted.insert(stream, from);
+        self.lifted.insert(stream, lifted);
     }
 }
 

@@ -109,7 +109,7 @@ impl Mending {
         let of_streams = streams.keys().flat_map(|topic| {
             let count = match worker.memory.places.get(topic) {
                 Some(Place::Partitions(count)) => i32::try_from(*count).unwrap_or(i32::MAX),
-                Some(Place::Missing | Place::Refused(_) | Place::Forbidden(_)) | None => 0,
+                Some(Place::Missing | Place::Refused(..)) | None => 0,
             };
             (0..count).map(|partition| (topic.clone(), Partition(partition)))
         });

@@ -20,7 +20,7 @@ use crate::config::Start;
 use crate::entry::{Database, StreamName, StreamRef};
 use crate::failpoint;
 use crate::placement::Shard;
-use crate::routing::{self, Binding};
+use crate::routing;
 use crate::status::Reason;
 use crate::streams::{Error, Inspected};
 use crate::tasks::passed_on;
@@ -70,7 +70,7 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
     keep_started(worker, &mut candidates, &mut sources).await?;
     keep_placement(worker, &mut candidates);
     let writer = audit::keep_continuous(worker, writer, &mut candidates, &mut sources).await?;
-    let writer = first::checkpoints(worker, writer, &mut candidates, &mut sources).await?;
+    let writer = first::checkpoints(worker, writer, &mut candidates, &mut sources, streams).await?;
     // A halt that was lifted stays so for a stream that this term leaves out.
     worker
         .memory
@@ -162,7 +162,11 @@ fn candidates(
     mine.enumerate()
         .map(|(index, (stream, found))| {
             let slot = Arc::new(slot(worker, index, stream, found));
-            let checkpoint = loaded.checkpoints.get(stream).cloned();
+            let mut checkpoint = loaded.checkpoints.get(stream).cloned();
+            // Every position of the term goes on from it.
+            if let Some(checkpoint) = &mut checkpoint {
+                checkpoint.remade = checkpoint.remade_under(&slot.route_hash, &slot.placement_hash);
+            }
             worker
                 .shared
                 .show_owned(&slot, worker.shard, checkpoint.as_ref());
@@ -186,24 +190,11 @@ fn slot(worker: &ShardWorker, index: usize, stream: &StreamRef, found: &Found) -
         index,
         stream: stream.clone(),
         on_gap: route.config().on_gap,
-        forgiven: worker.memory.lifted.contains_key(stream),
-        route_hash: format!("{:016x}", route.hash()),
-        placement_hash: placement_hash(&found.binding),
+        lifted: worker.memory.lifted.get(stream).map(|lifted| lifted.halt),
+        route_hash: found.binding.route_hash(),
+        placement_hash: found.binding.placement_hash(),
         binding: found.binding.clone(),
     }
-}
-
-/// Changes with what decides where a stream's records go, and with nothing else.
-fn placement_hash(binding: &Binding) -> String {
-    let config = binding.route().config();
-    let decides = (
-        binding.topic().as_str(),
-        config.partitions,
-        &config.key,
-        &config.partition,
-    );
-    let text = serde_json::to_vec(&decides).expect("plain configuration serialises");
-    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&text))
 }
 
 /// Drops streams whose checkpoint is lost, gives those that are new their first position.
@@ -250,7 +241,7 @@ async fn begin_some(
     let looks = looks.map_err(TermEnd::Redis)?;
     let lifted = |stream| {
         let lifted = worker.memory.lifted.get(stream);
-        lifted.is_some_and(Option::is_some)
+        lifted.is_some_and(|lifted| lifted.from.is_some())
     };
     let lost = some
         .iter()
@@ -273,9 +264,9 @@ impl Candidate {
     fn begin(&mut self, worker: &ShardWorker, started: bool, look: &Inspected) {
         let stream = &self.slot.stream;
         let lifted = worker.memory.lifted.get(stream);
-        let start = match (started, lifted) {
-            (true, Some(Some(start))) => *start,
-            (true, _) => {
+        let start = match (started, lifted.and_then(|lifted| lifted.from)) {
+            (_, Some(start)) => start,
+            (true, None) => {
                 let text = format!(
                     "its mirror has begun before, but Kafka holds no checkpoint of it; to begin again (what is mirrored twice is \
                      up to you): lockgate streams resume --database {} '{}' --from earliest|latest|ID --reason TEXT",
@@ -284,9 +275,8 @@ impl Candidate {
                 halt(worker, &self.slot, Reason::CheckpointLost, text);
                 return;
             }
-            (false, Some(Some(start))) => *start,
-            (false, _) if self.while_running => Start::Earliest,
-            (false, _) => self.slot.binding.route().config().start,
+            (false, None) if self.while_running => Start::Earliest,
+            (false, None) => self.slot.binding.route().config().start,
         };
         self.began = Some(if self.while_running {
             format!("{start} (found while running)")
@@ -326,7 +316,7 @@ fn keep_placement(worker: &ShardWorker, candidates: &mut Vec<Candidate>) {
         let Some(checkpoint) = &candidate.checkpoint else { return true };
         let slot = &candidate.slot;
         let moved = checkpoint.placement_hash != slot.placement_hash;
-        if moved && !slot.forgiven {
+        if moved && !slot.forgives(Reason::PlacementChanged) {
             let text = format!(
                 "topic, key or partition settings of route {} are others than those of the records before {}; a key's order would \
                  not hold across the change; to go on all the same: lockgate streams resume --database {} '{}' --reason TEXT",

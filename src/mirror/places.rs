@@ -27,10 +27,8 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub enum Place {
     Missing,
     Partitions(u32),
-    /// Kafka does not let us see or make it, and why.
-    Refused(String),
-    /// A quota or policy of the cluster forbids it for now, and its words.
-    Forbidden(String),
+    /// Kafka does not show it: by what its streams halt or wait, and Kafka's words.
+    Refused(Reason, String),
 }
 
 /// The topics of a term.
@@ -43,13 +41,11 @@ pub async fn keep_placeable(
 ) -> Result<(), TermEnd> {
     let wanted = wanted(candidates);
     let made = look_and_make(&worker.shared, &wanted).await;
-    let (seen, places) =
+    let (places, refused) =
         made.map_err(|error| TermEnd::Checkpoint(checkpoint::Error::Topics(error)))?;
-    for (topic, place) in &places {
-        if let Place::Forbidden(cause) = place {
-            let memory = &mut worker.memory;
-            memory.bar(topic.clone(), Reason::KafkaQuota, cause.clone());
-        }
+    // To a look such a topic is missing, now and when it could be made: only to try again tells.
+    for (topic, reason, cause) in refused {
+        worker.memory.bar(topic, reason, cause);
     }
     candidates.retain(|candidate| {
         let Some((reason, text)) = trouble(worker, candidate, &places) else {
@@ -62,7 +58,7 @@ pub async fn keep_placeable(
         }
         false
     });
-    worker.memory.places = seen;
+    worker.memory.places = places;
     Ok(())
 }
 
@@ -118,8 +114,7 @@ fn judge(route: &Route, topic: &Topic, place: Option<&Place>) -> Option<(Reason,
 
 fn judge_missing(topic: &Topic, place: Option<&Place>) -> Option<(Reason, String)> {
     Some(match place {
-        Some(Place::Refused(cause)) => (Reason::TopicUnauthorised, cause.clone()),
-        Some(Place::Forbidden(cause)) => (Reason::KafkaQuota, cause.clone()),
+        Some(Place::Refused(reason, cause)) => (*reason, cause.clone()),
         _ => (
             Reason::TopicMissing,
             format!("topic {topic} does not exist; make it: lockgate topics apply"),
@@ -169,41 +164,48 @@ fn binding_is_sound(candidate: &Candidate) -> bool {
     candidate.slot.binding.fault().is_none()
 }
 
-/// What a look finds now, and what is to be made of it: a refused creation is a refusal, to a look the topic is missing.
+/// A topic that could not be made: by what its streams halt or wait, and why.
+type Unmade = (Topic, Reason, String);
+
+/// What there is now, with what was missing and could be made; and what could not.
 async fn look_and_make(
     shared: &Shared,
     wanted: &[Wanted],
-) -> Result<(Places, Places), topics::Error> {
+) -> Result<(Places, Vec<Unmade>), topics::Error> {
     let names: Vec<Topic> = wanted.iter().map(|wanted| wanted.topic.clone()).collect();
-    let mut seen = look(shared, &names).await?;
-    let mut places = seen.clone();
+    let mut places = look(shared, &names).await?;
     let to_make = wanted.iter().filter_map(|wanted| wanted.make.as_ref());
     let to_make: Vec<&TopicSpec> = to_make
         .filter(|spec| places.get(&spec.name) == Some(&Place::Missing))
         .collect();
+    let mut refused = Vec::new();
     if to_make.is_empty() {
-        return Ok((seen, places));
+        return Ok((places, refused));
     }
-    let brokers = shared.admin.brokers().await?.len();
     let replication = shared.kafka.config().replication_factor;
+    let brokers = shared.admin.brokers_for_replicas(replication).await;
     for spec in to_make {
-        let spec = spec.clone().for_cluster(replication, brokers);
-        info!(topic = %spec.name, partitions = spec.partitions, "making a topic");
-        let place = match shared.admin.create(std::slice::from_ref(&spec)).await {
+        let made = match &brokers {
+            Ok(brokers) => make(shared, spec.clone().for_cluster(replication, *brokers)).await,
+            Err(error) => Err(error.clone()),
+        };
+        match made {
             Ok(()) => {
-                let made = Place::Partitions(spec.partitions);
-                seen.insert(spec.name.clone(), made.clone());
-                made
+                places.insert(spec.name.clone(), Place::Partitions(spec.partitions));
             }
             Err(error) if is_out_of_reach(&error) => return Err(error),
-            Err(error) => refused(
-                &error,
-                format!("topic {} cannot be made: {error}", spec.name),
-            ),
-        };
-        places.insert(spec.name, place);
+            Err(error) => {
+                let text = format!("topic {} cannot be made: {error}", spec.name);
+                refused.push((spec.name.clone(), reason(&error), text));
+            }
+        }
     }
-    Ok((seen, places))
+    Ok((places, refused))
+}
+
+async fn make(shared: &Shared, spec: TopicSpec) -> Result<(), topics::Error> {
+    info!(topic = %spec.name, partitions = spec.partitions, "making a topic");
+    shared.admin.create(&[spec]).await
 }
 
 /// All topics at once; one by one where Kafka refuses some, so that these do not hide the others.
@@ -218,18 +220,21 @@ async fn look(shared: &Shared, names: &[Topic]) -> Result<Places, topics::Error>
             Ok(found) => places.extend(found),
             Err(error) if is_out_of_reach(&error) => return Err(error),
             Err(error) => {
-                places.insert(name.clone(), refused(&error, error.to_string()));
+                let refused = Place::Refused(reason(&error), error.to_string());
+                places.insert(name.clone(), refused);
             }
         }
     }
     Ok(places)
 }
 
-fn refused(error: &topics::Error, text: String) -> Place {
-    if error.kind() == ErrorKind::Quota {
-        Place::Forbidden(text)
-    } else {
-        Place::Refused(text)
+/// By what the streams of a topic halt or wait that Kafka does not show or make. Only a permission is somebody's to give; all
+/// else may pass.
+const fn reason(error: &topics::Error) -> Reason {
+    match error.kind() {
+        ErrorKind::Unauthorised => Reason::TopicUnauthorised,
+        ErrorKind::Quota => Reason::KafkaQuota,
+        _ => Reason::KafkaRefused,
     }
 }
 
@@ -257,20 +262,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_quota_forbids_is_waited_for_and_what_is_not_permitted_halts() {
-        let topic = Topic::from("t");
-        let place = |error: topics::Error| refused(&error, error.to_string());
-        let quota = place(topics::Error::Quota {
-            cause: "too many topics".to_owned(),
-        });
-        let (reason, text) = judge_missing(&topic, Some(&quota)).unwrap();
-        assert_eq!((reason, reason.halts()), (Reason::KafkaQuota, false));
-        assert!(text.contains("too many topics"), "{text}");
-        let denied = place(topics::Error::Unauthorised {
+    fn what_may_pass_is_waited_for_and_what_is_not_permitted_halts() {
+        let cause = || "its words".to_owned();
+        let waits = [
+            (topics::Error::Quota { cause: cause() }, Reason::KafkaQuota),
+            (topics::Error::Disk { cause: cause() }, Reason::KafkaRefused),
+            (
+                topics::Error::TooFewBrokers { cause: cause() },
+                Reason::KafkaRefused,
+            ),
+        ];
+        for (error, expected) in waits {
+            assert_eq!(reason(&error), expected);
+            assert!(!expected.halts(), "{expected}");
+        }
+        let denied = reason(&topics::Error::Unauthorised {
             what: "a topic".to_owned(),
-            topic: Some(topic.clone()),
+            topic: Some(Topic::from("t")),
         });
-        let (reason, _) = judge_missing(&topic, Some(&denied)).unwrap();
-        assert_eq!((reason, reason.halts()), (Reason::TopicUnauthorised, true));
+        assert_eq!((denied, denied.halts()), (Reason::TopicUnauthorised, true));
     }
 }

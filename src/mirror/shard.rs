@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Seen;
-use super::memory::Memory;
+use super::memory::{Lifted, Memory};
 use super::shared::Shared;
 use super::term;
 use super::writer;
@@ -39,6 +39,8 @@ const CONFIRM_EVERY: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug)]
 pub struct Lift {
     pub stream: StreamRef,
+    /// What the operator saw, and accepts: no other trouble of the stream is passed over with it.
+    pub halt: Reason,
     /// For a stream whose checkpoint is lost: where to begin.
     pub from: Option<Start>,
 }
@@ -212,7 +214,8 @@ impl ShardWorker {
         self.shared
             .board
             .stream(&lift.stream, crate::status::StreamCell::lifted);
-        self.memory.lift(lift.stream, lift.from);
+        let Lift { stream, halt, from } = lift;
+        self.memory.lift(stream, Lifted { halt, from });
     }
 
     fn wait_as(&self, reason: Reason, error: Option<String>) {

@@ -8,7 +8,7 @@ use crate::checkpoint::{Amendment, Position};
 use crate::config::OnTrouble;
 use crate::entry::{Entry, StreamRef};
 use crate::routing::Binding;
-use crate::status::GapCause;
+use crate::status::{GapCause, Reason};
 use crate::streams::Replication;
 
 /// One stream of a shard, as long as a term lasts.
@@ -19,10 +19,19 @@ pub struct Slot {
     pub stream: StreamRef,
     pub binding: Binding,
     pub on_gap: OnTrouble,
-    /// The operator has accepted the next gap of this stream.
-    pub forgiven: bool,
+    /// The halt that the operator has lifted.
+    pub lifted: Option<Reason>,
     pub route_hash: String,
     pub placement_hash: String,
+}
+
+impl Slot {
+    /// Whether the operator has accepted this trouble.
+    #[must_use]
+    pub fn forgives(&self, trouble: Reason) -> bool {
+        self.lifted
+            .is_some_and(|halt| trouble.is_accepted_with(halt))
+    }
 }
 
 /// Entries that are gone, to be counted when the checkpoint that steps over them is durable.

@@ -47,13 +47,14 @@ impl Survey {
     pub async fn run(mut self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
+            // Beside the rounds: an answer that does not come must not make what is known of Redis old.
+            () = ask_kafka(Arc::clone(&self.shared)) => {}
             () = self.rounds() => {}
         }
     }
 
     async fn rounds(&mut self) {
         loop {
-            self.ask_kafka().await;
             if let Err(error) = self.round().await {
                 debug!(%error, "survey");
                 self.connections.clear();
@@ -63,23 +64,6 @@ impl Survey {
                     .edge_error("redis", error.edge_kind(), error.to_string(), down);
             }
             tokio::time::sleep(EVERY).await;
-        }
-    }
-
-    /// Whether Kafka answers: a shard with nothing to write would not notice.
-    async fn ask_kafka(&self) {
-        let begun = Instant::now();
-        let brokers = self.shared.admin.brokers().await;
-        self.shared
-            .metrics
-            .request("kafka", "admin", begun.elapsed());
-        match brokers {
-            Ok(_) => self.shared.board.edge_up("kafka"),
-            Err(error) => {
-                self.shared
-                    .board
-                    .edge_error("kafka", error.edge_kind(), error.to_string(), true);
-            }
         }
     }
 
@@ -233,6 +217,24 @@ impl Survey {
         #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
         let seconds = |left: u64| left as f64 * (now_ms - since_ms) as f64 / 1_000.0 / grown as f64;
         left.filter(|_| now_ms - since_ms >= 1_000).map(seconds)
+    }
+}
+
+/// Whether Kafka answers: a shard with nothing to write would not notice. One topic of our own tells, however many there are.
+async fn ask_kafka(shared: Arc<Shared>) {
+    loop {
+        let begun = Instant::now();
+        let answer = shared.admin.answers(&shared.checkpoints).await;
+        shared.metrics.request("kafka", "admin", begun.elapsed());
+        match answer {
+            Ok(()) => shared.board.edge_up("kafka"),
+            Err(error) => {
+                shared
+                    .board
+                    .edge_error("kafka", error.edge_kind(), error.to_string(), true);
+            }
+        }
+        tokio::time::sleep(EVERY).await;
     }
 }
 

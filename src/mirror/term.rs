@@ -225,13 +225,16 @@ impl ShardWorker {
         }
     }
 
+    /// Of this shard: found since, or their route has been looked through since, which is to be noted.
     fn new_streams(&mut self, before: &Streams, layout_count: u32) -> bool {
         let now = self.seen.streams.borrow_and_update();
         let Some(now) = now.as_ref() else {
             return false;
         };
-        let own = now.keys().any(|stream| {
-            !before.contains_key(stream) && routing::shard_of(stream, layout_count) == self.shard
+        let own = now.iter().any(|(stream, found)| {
+            let known = before.get(stream);
+            known.is_none_or(|known| known.looked_for != found.looked_for)
+                && routing::shard_of(stream, layout_count) == self.shard
         });
         if !own {
             self.shared.board.shard_told_of(self.shard, now.len());

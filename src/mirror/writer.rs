@@ -311,10 +311,10 @@ impl Pipeline {
 
         if self.is_poison(slot, (generation, entry.id)) {
             let why = rejected("the broker refused the record that it would become".to_owned());
-            return self.dead_letter(slot, entry, generation, &why, timestamp_ms);
+            return self.dead_letter(slot, entry, generation, &why, now_ms);
         }
         if let Err(why) = slot.binding.encode(&slot.stream, entry, &mut self.scratch) {
-            return self.dead_letter(slot, entry, generation, &why, timestamp_ms);
+            return self.dead_letter(slot, entry, generation, &why, now_ms);
         }
         let told = *self.shared.told.borrow();
         if let Some(told) = told
@@ -337,7 +337,7 @@ impl Pipeline {
             Ok(()) => Ok(()),
             Err(error @ topics::Error::Refused { local: true, .. }) => {
                 let why = rejected(error.to_string());
-                self.dead_letter(slot, entry, generation, &why, timestamp_ms)
+                self.dead_letter(slot, entry, generation, &why, now_ms)
             }
             Err(error) => Err(Box::new(self.failed(error))),
         }
@@ -347,13 +347,14 @@ impl Pipeline {
         !self.poison.is_empty() && self.poison.contains(&(slot.stream.clone(), at))
     }
 
+    /// Dated now: it is kept for its time from when it was written, and a date that the broker refuses is not tried again.
     fn dead_letter(
         &mut self,
         slot: &Arc<Slot>,
         entry: &Entry,
         generation: u32,
         why: &Unroutable,
-        timestamp_ms: i64,
+        now_ms: i64,
     ) -> Result<(), Box<Ended>> {
         let place = (slot.stream.clone(), (generation, entry.id));
         let mut letter = DeadLetter::new(slot, entry, generation, why);
@@ -363,7 +364,7 @@ impl Pipeline {
         );
         match self
             .writer
-            .send(letter.record(slot, timestamp_ms), self.open.entries as u64)
+            .send(letter.record(slot, now_ms), self.open.entries as u64)
         {
             Ok(()) => {}
             Err(error @ topics::Error::Refused { local: true, .. }) => {

@@ -17,8 +17,9 @@ use super::error::Error;
 use super::look::{Span, logs_now};
 use super::pace::Pace;
 use super::pass::{Extent, Pass, Scope, StreamPass};
+use super::unread::{self, Look};
 use super::verify::{Progress, Step, WindowDigest, lots};
-use crate::entry::{Database, EntryId, StreamName, StreamRef};
+use crate::entry::{Database, EntryId, StreamRef};
 use crate::placement::{Offset, Topic};
 use crate::routing::Routes;
 use crate::streams::Inspected;
@@ -43,6 +44,8 @@ pub struct Again {
     /// Why Redis may hold less than it did.
     pub redis_lost: Option<Why>,
     pub kafka_lost: Option<Why>,
+    /// Why its stream cannot be read; nothing was digested then.
+    pub unread: Option<String>,
 }
 
 /// Reads both stores and digests each window again, in the order given. `None`: stopped before the end.
@@ -56,7 +59,9 @@ pub async fn digest_again(
     stop: &CancellationToken,
     each: &mut (dyn FnMut(&Progress) + Send),
 ) -> Result<Option<Vec<Again>>, Error> {
-    let streams = streams(&edges.routes, before.windows)?;
+    let mut streams = streams(&edges.routes, before.windows)?;
+    let mut now = looks(edges, streams.iter().map(|one| &one.stream)).await?;
+    streams.retain(|one| now.get(&one.stream).is_some_and(Result::is_ok));
     let topics: BTreeSet<(Topic, bool)> = streams
         .iter()
         .flat_map(|stream| [(&stream.topic, false), (&stream.letters, true)])
@@ -81,7 +86,8 @@ pub async fn digest_again(
     if !read {
         return Ok(None);
     }
-    let now = looks(edges, &pass).await?;
+    let after = looks(edges, pass.streams.iter().map(|one| &one.stream)).await?;
+    now.extend(after);
     Ok(Some(compared(before.windows, &pass, &now)))
 }
 
@@ -147,26 +153,16 @@ fn scope(windows: &[&WindowDigest]) -> Scope {
     }
 }
 
-async fn looks(edges: &Arc<Edges>, pass: &Pass) -> Result<BTreeMap<StreamRef, Inspected>, Error> {
-    let mut by_database: BTreeMap<Database, Vec<StreamName>> = BTreeMap::new();
-    for StreamRef { database, name } in pass.streams.iter().map(|stream| &stream.stream) {
-        by_database.entry(*database).or_default().push(name.clone());
-    }
-    let mut seen = BTreeMap::new();
-    for (database, names) in by_database {
-        let looks = edges.redis.connect(database).await?.inspect(&names).await?;
-        for (name, look) in names.into_iter().zip(looks) {
-            seen.insert(StreamRef { database, name }, look);
-        }
-    }
-    Ok(seen)
+/// What the streams look like now, and why some of them cannot be read.
+async fn looks(
+    edges: &Arc<Edges>,
+    streams: impl Iterator<Item = &StreamRef> + Clone,
+) -> Result<BTreeMap<StreamRef, Look>, Error> {
+    let looks = unread::looks(&edges.redis, streams.clone()).await?;
+    Ok(streams.cloned().zip(looks).collect())
 }
 
-fn compared(
-    windows: &[WindowDigest],
-    pass: &Pass,
-    now: &BTreeMap<StreamRef, Inspected>,
-) -> Vec<Again> {
+fn compared(windows: &[WindowDigest], pass: &Pass, now: &BTreeMap<StreamRef, Look>) -> Vec<Again> {
     let mut streams: BTreeMap<&StreamRef, (&StreamPass, usize)> = pass
         .streams
         .iter()
@@ -176,6 +172,8 @@ fn compared(
         .iter()
         .map(|before| {
             let stream = key(before);
+            let look = now.get(&stream);
+            let unread = look.and_then(|look| look.as_ref().err());
             let here = streams.get_mut(&stream).and_then(|(stream, next)| {
                 *next += 1;
                 Some((stream.windows.get(*next - 1)?, *stream))
@@ -186,24 +184,26 @@ fn compared(
                     kafka: Sum::default(),
                     redis_lost: None,
                     kafka_lost: None,
+                    unread: unread.cloned(),
                 };
             };
             Again {
                 redis: window.redis,
                 kafka: window.kafka,
                 redis_lost: (window.redis.count < before.entries)
-                    .then(|| redis_lost(before, now.get(&stream.stream)))
+                    .then(|| redis_lost(before, look))
                     .flatten(),
                 kafka_lost: (window.kafka.count < before.records && has_lost(pass, stream))
                     .then_some(Why::KafkaExpired),
+                unread: unread.cloned(),
             }
         })
         .collect()
 }
 
 /// Why Redis holds fewer entries of the window than it did.
-fn redis_lost(before: &WindowDigest, now: Option<&Inspected>) -> Option<Why> {
-    let Some(Inspected::Stream(state)) = now else {
+fn redis_lost(before: &WindowDigest, now: Option<&Look>) -> Option<Why> {
+    let Some(Ok(Inspected::Stream(state))) = now else {
         return Some(Why::RedisDeleted);
     };
     let deleted = state

@@ -33,7 +33,6 @@ use tracing::{debug, error, info, warn};
 
 use crate::checkpoint::Admission;
 use crate::config;
-use crate::entry::EntryId;
 use crate::placement::Shard;
 use crate::status::{Board, StateName};
 use crate::topics::{self, ErrorKind, TopicSpec};
@@ -45,6 +44,7 @@ use super::level::{self, Knowledge};
 use super::pace::Pace;
 use super::pass::WINDOW_ENTRIES;
 use super::store;
+use super::unread;
 
 use self::held::{Held, Holding};
 use self::round::{Origins, Round, Seen, ShardStep};
@@ -63,6 +63,8 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 const RECHECK_EVERY: Duration = Duration::from_secs(600);
 /// A verified time is never called old before this, however short the windows are.
 const LEAST_LIMIT: Duration = Duration::from_secs(6);
+/// However long a round takes: what was compared longer ago than two of these says nothing of now.
+const LONGEST_ROUND: Duration = Duration::from_secs(300);
 
 /// The auditor of one instance.
 pub struct Auditor {
@@ -299,6 +301,7 @@ impl Auditor {
                     committed,
                     generation: cell.generation,
                     oldest_unmirrored_ms: cell.oldest_unmirrored_ms,
+                    remade: self.holding.remade(cell.shard, stream),
                 });
             }
         });
@@ -343,8 +346,10 @@ impl Auditor {
             obstacle: (self.unaccounted.clone())
                 .or(obstacle)
                 .or(lacking)
-                .or(halted),
-            limit: (self.settings.window * 3).max(LEAST_LIMIT) + self.last.took * 2,
+                .or(halted)
+                .or_else(|| unread(&held)),
+            limit: (self.settings.window * 3).max(LEAST_LIMIT)
+                + self.last.took.min(LONGEST_ROUND) * 2,
         };
         let now = SystemTime::now();
         self.board.parity(|cell| level::tell(cell, &knowledge, now));
@@ -355,6 +360,16 @@ impl Auditor {
         let now = SystemTime::now();
         self.board.parity(|cell| cell.becomes_unknown(reason, now));
     }
+}
+
+/// Why not every stream is compared, where some cannot be read.
+fn unread(held: &[&Held]) -> Option<String> {
+    let streams = held.iter().flat_map(|held| &held.known.streams);
+    let unread = streams.filter_map(|(stream, state)| {
+        let why = state.unread.clone()?;
+        Some((stream.database.0, stream.name.to_string(), why))
+    });
+    unread::in_words(unread)
 }
 
 /// As configured, and at rest while the mirror is behind.
@@ -379,11 +394,4 @@ pub fn topic_spec(migration: &str, shards: u32) -> TopicSpec {
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Where the mirror of a stream began, and in which generation.
-#[derive(Clone, Copy, Debug)]
-struct Beginning {
-    began: EntryId,
-    generation: u32,
 }

@@ -119,6 +119,8 @@ pub enum Why {
     KafkaExpired,
     /// Unverifiable: the topic is compacted and a later record has its key.
     KafkaCompacted,
+    /// Unverifiable: it was mirrored under other settings of its route, which would make another record of it now.
+    RouteChanged,
 }
 
 /// One identity that is no match, and where it can be found.

@@ -8,9 +8,11 @@
 //!   both:        repeated → duplicate; key, value, headers differ → mismatch; elsewhere → misplaced; behind a later entry
 //!                of its key → reordered; a dead letter → dead-lettered; else match
 //!   Redis alone: behind the checkpoint → pending; expired or compacted in Kafka → unverifiable; else missing
+//!   either, made under other settings of the route that would tell: unverifiable in place of a fault
 //!   Kafka alone: trimmed or deleted in Redis → repeated → duplicate; else unverifiable; never there → extra
 //! ```
 
+use crate::checkpoint::Remade;
 use crate::entry::EntryId;
 use crate::placement::Partition;
 
@@ -70,6 +72,7 @@ pub struct Facts {
     pub generation: u32,
     /// Entries of older generations are still in Redis: its history broke in a failover, the stream was not made anew.
     pub shared_history: bool,
+    pub remade: Remade,
 }
 
 /// One identity that is no match.
@@ -149,7 +152,7 @@ impl Comparison<'_> {
         } else {
             judge(entry, first)
         };
-        let why = None;
+        let (class, why) = self.unless_remade(entry.id, class, &parts);
         self.say(class, entry.id, parts, why, expected(entry), of_it);
     }
 
@@ -159,10 +162,32 @@ impl Comparison<'_> {
         } else {
             match lost(entry) {
                 Some(why) => (Class::Unverifiable, Some(why)),
-                None => (Class::Missing, None),
+                None => self.unless_remade(entry.id, Class::Missing, &[]),
             }
         };
         self.say(class, entry.id, Vec::new(), why, expected(entry), &[]);
+    }
+
+    /// What was made under other settings of the route is not to be held against those of now. Whatever they left alone
+    /// can be: after a change of value or headers the key, the place and that there is a record at all.
+    fn unless_remade(&self, id: EntryId, class: Class, parts: &[Part]) -> (Class, Option<Why>) {
+        let remade = self.facts.remade;
+        let excused = match class {
+            Class::Mismatch => {
+                id <= remade.place || id <= remade.form && !parts.contains(&Part::Key)
+            }
+            Class::Missing | Class::Misplaced | Class::Reordered => id <= remade.place,
+            Class::Match
+            | Class::Extra
+            | Class::Duplicate
+            | Class::Pending
+            | Class::Unverifiable
+            | Class::DeadLettered => false,
+        };
+        match excused {
+            true => (Class::Unverifiable, Some(Why::RouteChanged)),
+            false => (class, None),
+        }
     }
 
     fn kafka_alone(&mut self, found: &[Found]) {

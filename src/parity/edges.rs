@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::flags::KafkaBorn;
 use crate::placement::{Partition, Topic};
 use crate::routing::Routes;
 use crate::streams::Redis;
@@ -23,7 +24,11 @@ pub struct Edges {
     pub redis: Redis,
     pub kafka: Kafka,
     pub admin: Admin,
+    pub kafka_born: KafkaBornSource,
 }
+
+/// Tells when applications may have written to Kafka themselves, as far as it is known now.
+pub type KafkaBornSource = Box<dyn Fn() -> Option<KafkaBorn> + Send + Sync>;
 
 impl Edges {
     /// Where each partition of the topic begins and ends now; none for a topic that does not exist.

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::checkpoint::Remade;
 use crate::entry::{Database, EntryId, StreamName, StreamRef};
 use crate::routing::Binding;
 use crate::streams::{Connection, Inspected, Pages};
@@ -51,6 +52,8 @@ pub struct Wanted {
     pub generation: u32,
     /// Entries of older generations are known to match: see `Facts::shared_history`.
     pub shared_history: bool,
+    /// Up to where its records were made under other settings of its route.
+    pub remade: Remade,
 }
 
 /// What was found in one window.
@@ -58,7 +61,7 @@ pub struct Wanted {
 pub struct Looked {
     pub counts: Counts,
     pub read: Read,
-    /// All that are no match.
+    /// What is no match, as far as it was to be named.
     pub differences: Vec<Difference>,
     /// Some entry that Redis still holds was mirrored in an older generation: the history broke and was not begun anew.
     pub shares_history: bool,
@@ -78,6 +81,15 @@ pub struct View<'a> {
     pub strangers: &'a Strangers,
     /// The upper end of the lots that are looked at; `u64::MAX`: all.
     pub lots: u64,
+    pub named: Named,
+}
+
+/// What a look names of each window; it counts everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    All,
+    /// So many faults. A topic that has expired whole must not fill the memory with names that nobody asks for.
+    Faults(usize),
 }
 
 impl View<'_> {
@@ -195,7 +207,8 @@ impl Looking<'_> {
         }
         let looked = group.iter().zip(&*subjects).zip(&courses.of).zip(facts);
         let looked = looked.map(|(((wanted, subject), &course), facts)| {
-            conclude(wanted, (subject, &courses.all[course]), facts, &log_facts)
+            let sides = (subject, &courses.all[course]);
+            conclude(wanted, sides, facts, &log_facts, self.view.named)
         });
         Ok(Some(looked.collect()))
     }
@@ -222,7 +235,10 @@ impl Looking<'_> {
                 return Ok(Some(subject));
             };
             for entry in &page {
-                if !self.view.takes(|| side.lot(entry.id)) {
+                if !self
+                    .view
+                    .takes(|| side.lot(wanted.stream.name.as_bytes(), entry.id))
+                {
                     continue;
                 }
                 subject.hold(side.held(&wanted.stream, &wanted.binding, entry));
@@ -272,6 +288,7 @@ fn facts(wanted: &Wanted, look: Option<&Inspected>) -> Facts {
             absent: true,
             committed: wanted.committed,
             generation: wanted.generation,
+            remade: wanted.remade,
             ..Facts::default()
         };
     };
@@ -284,6 +301,7 @@ fn facts(wanted: &Wanted, look: Option<&Inspected>) -> Facts {
         committed: wanted.committed,
         generation: wanted.generation,
         shared_history: wanted.shared_history,
+        remade: wanted.remade,
     }
 }
 
@@ -292,6 +310,7 @@ fn conclude(
     (subject, course): (&Subject, &Course),
     facts: &Facts,
     logs: &BTreeMap<String, LogFacts>,
+    named: Named,
 ) -> Looked {
     let route = wanted.binding.route();
     let (topic, letters) = (wanted.binding.topic(), route.dead_letters());
@@ -311,8 +330,14 @@ fn conclude(
         logs.get(log.as_str())
             .and_then(|log| log.lost(entry, course))
     });
+    let most = match named {
+        Named::All => usize::MAX,
+        Named::Faults(most) => most,
+    };
     let differences = findings
         .into_iter()
+        .filter(|finding| named == Named::All || finding.class.is_fault())
+        .take(most)
         .map(|finding| difference(wanted, finding));
     Looked {
         counts,

@@ -60,8 +60,12 @@ impl Scope {
     /// Whether the stream cannot have come to this id.
     fn never_had(&self, id: EntryId) -> bool {
         let beyond = id > self.last && id > self.committed;
-        let asked = id > self.after && self.limit.is_none_or(|limit| id <= limit);
-        asked && !self.absent && beyond
+        self.asks_for(id) && !self.absent && beyond
+    }
+
+    /// Whether the id is of the range that is compared, whatever the stream holds.
+    fn asks_for(&self, id: EntryId) -> bool {
+        id > self.after && self.limit.is_none_or(|limit| id <= limit)
     }
 
     /// Why Redis does not have an entry from below its first one.
@@ -237,6 +241,17 @@ impl StreamPass {
         counts
     }
 
+    /// Of these, the records that no sample was drawn from: all there are of them are counted.
+    #[must_use]
+    pub fn never_drawn(&self, shares_history: bool) -> Counts {
+        let unknown = self.below.get(&Why::UnknownId).copied().unwrap_or(0);
+        let mut counts = Counts::kafka_alone(Class::Extra, unknown);
+        if shares_history {
+            counts.add(&Counts::kafka_alone(Class::Extra, self.orphans));
+        }
+        counts
+    }
+
     /// Examples of what is in no window and yet of the stream: what Redis no longer has, and what it lost.
     pub fn outside(&self, shares_history: bool) -> impl Iterator<Item = Difference> {
         let of = || Some((Some(self.stream.database), self.stream.name.to_string()));
@@ -409,6 +424,9 @@ pub struct Pass {
     pub lots: u64,
     /// A record of a stream that a route takes and that there never was is extra; otherwise it is not the pass's business.
     pub covers_all: bool,
+    /// Milliseconds since 1970, both included: a record that is no entry's is the pass's by its own time. `None`: all are.
+    #[serde(default)]
+    pub strays_within: Option<(u64, u64)>,
     /// Keep what belongs to no window of its stream.
     pub keeps_beside: bool,
     #[serde(skip)]
@@ -421,6 +439,9 @@ pub struct Pass {
     /// Those of them that are none of the pass's: of other passes' streams, out of its range or its sample.
     #[serde(default)]
     passed_over: u64,
+    /// Those of these that applications may have written to Kafka themselves.
+    #[serde(default)]
+    pub kafka_born: u64,
 }
 
 impl Pass {

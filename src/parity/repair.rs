@@ -166,6 +166,7 @@ mod tests {
             counts,
             routes: std::collections::BTreeMap::new(),
             streams: 1,
+            unread: Vec::new(),
             differences,
             differences_not_shown: missing_beyond,
             windows: Vec::new(),
@@ -173,6 +174,7 @@ mod tests {
             sampled: None,
             began_at: String::new(),
             ended_at: None,
+            kafka_born: 0,
         }
     }
 

@@ -37,8 +37,8 @@ impl RedisSide {
         }
     }
 
-    pub(super) fn lot(&self, id: EntryId) -> u64 {
-        self.digester.lot(id)
+    pub(super) fn lot(&mut self, stream: &[u8], id: EntryId) -> u64 {
+        self.digester.lot(stream, id)
     }
 
     /// The hash of the record, or of the dead letter, that the entry should have become; and whether it is a letter.
@@ -106,6 +106,13 @@ pub(super) struct KafkaSide {
     letters: bool,
 }
 
+/// Whether the record says nothing of what it is, not even wrongly.
+pub(super) fn is_unnamed(record: &RecordView<'_>) -> bool {
+    [STREAM, ID]
+        .iter()
+        .all(|name| record.header(name).is_none())
+}
+
 /// What a record says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity<'a> {
@@ -124,8 +131,8 @@ impl KafkaSide {
         }
     }
 
-    pub(super) fn lot(&self, id: EntryId) -> u64 {
-        self.digester.lot(id)
+    pub(super) fn lot(&mut self, stream: &[u8], id: EntryId) -> u64 {
+        self.digester.lot(stream, id)
     }
 
     /// Who the record says it is; `None` where it does not say, or not as the mirror writes it: the headers that carry the

@@ -25,8 +25,9 @@ use super::edges::Edges;
 use super::error::Error;
 use super::pace::Pace;
 use super::pass::Pass;
+use super::unread::Unread;
 
-pub(super) use self::begin::lots;
+pub(super) use self::begin::{lots, remade};
 use self::looking::{LookedWindow, Looks};
 
 pub use self::begin::{Checkpoints, checkpoints, fingerprint};
@@ -50,6 +51,9 @@ pub struct Verification {
     #[serde(with = "pairs")]
     looked: BTreeMap<(usize, usize), LookedWindow>,
     looks: Looks,
+    /// Streams that are left out.
+    #[serde(default)]
+    unread: Vec<Unread>,
     /// Missing entries to be kept for a repair, whatever else there is.
     #[serde(default)]
     for_repair: u64,

@@ -1,5 +1,5 @@
-//! What must not be between two routes: a stream that both could match, a topic with two partition counts, records of two
-//! streams that could not be told apart, a dead-letter topic that records are written to.
+//! What must not be between two routes: a stream that both could match, a topic with two partition counts or two ways to be
+//! kept, records of two streams that could not be told apart, a dead-letter topic that records are written to.
 
 use std::collections::HashSet;
 
@@ -58,6 +58,15 @@ fn compare_two(earlier: &Outline<'_>, later: &Outline<'_>, at: &str, problems: &
             ),
         ));
     }
+    // A topic is made once: of two wishes the first would win, and nobody would hear of the other.
+    for (key, here, there) in kept_differently(earlier.config, later.config) {
+        problems.push(Problem::new(
+            format!("{at}.{key}"),
+            format!(
+                "{here} here, but {there} in route `{other}`, whose topic `{other_topic}` can be the same as `{topic}`; a topic has one, so give both routes the same, or different topics"
+            ),
+        ));
+    }
     if let Some(shared) = shared
         && earlier.database != later.database
     {
@@ -69,6 +78,24 @@ fn compare_two(earlier: &Outline<'_>, later: &Outline<'_>, at: &str, problems: &
             ),
         ));
     }
+}
+
+/// The settings of the topic itself in which two routes differ: the key, the later route's value, the earlier one's.
+fn kept_differently(
+    earlier: &config::Route,
+    later: &config::Route,
+) -> Vec<(&'static str, String, String)> {
+    let written = |route| serde_json::to_value(route).expect("plain configuration serialises");
+    let (earlier, later) = (written(earlier), written(later));
+    let shown = |value: &serde_json::Value| match value {
+        serde_json::Value::Null => "none".to_owned(),
+        value => value.to_string(),
+    };
+    ["retention", "retention_bytes", "max_message_bytes"]
+        .into_iter()
+        .filter(|key| earlier[key] != later[key])
+        .map(|key| (key, shown(&later[key]), shown(&earlier[key])))
+        .collect()
 }
 
 fn check_dead_letters(

@@ -156,6 +156,26 @@ impl Binding {
         self.fault.as_deref()
     }
 
+    /// [`Route::hash`], as checkpoints keep it.
+    #[must_use]
+    pub fn route_hash(&self) -> String {
+        format!("{:016x}", self.route.hash())
+    }
+
+    /// Changes with what decides where a stream's records go, and with nothing else.
+    #[must_use]
+    pub fn placement_hash(&self) -> String {
+        let config = self.route.config();
+        let decides = (
+            self.topic.as_str(),
+            config.partitions,
+            &config.key,
+            &config.partition,
+        );
+        let text = serde_json::to_vec(&decides).expect("plain configuration serialises");
+        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&text))
+    }
+
     /// Fills `out` with the entry's record, in the buffers that are there. After an error, which makes the entry a dead
     /// letter, what `out` holds means nothing.
     pub fn encode(

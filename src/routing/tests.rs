@@ -139,6 +139,21 @@ fn routes_are_held_against_each_other() {
         (one("'o'", "t", 3, ""), vec!["routes[1].partitions"]),
         (one("'o:*'", "$1", 3, ""), vec!["routes[1].partitions"]),
         (
+            one(
+                "'o'",
+                "t",
+                2,
+                "retention = '7d'\nretention_bytes = 5000\nmax_message_bytes = 2000",
+            ),
+            vec![
+                "routes[1].retention",
+                "routes[1].retention_bytes",
+                "routes[1].max_message_bytes",
+            ],
+        ),
+        (one("'o'", "t", 2, "retention = '720h'"), vec![]),
+        (one("'o'", "u", 2, "retention = '7d'"), vec![]),
+        (
             one("'o'", "u", 2, "dead_letters = 't'"),
             vec!["routes[1].dead_letters"],
         ),
@@ -155,6 +170,14 @@ fn routes_are_held_against_each_other() {
         };
         assert_eq!(keys, expected, "{other}");
     }
+    let kept = problems(&two(&plain, &one("'o'", "t", 2, "retention = '7d'")));
+    assert!(
+        kept[0]
+            .message
+            .starts_with("\"7d\" here, but \"30d\" in route `a`"),
+        "{}",
+        kept[0]
+    );
     let globs = two(&one("'a:*:x'", "t", 1, ""), &one("'a:b*'", "t", 1, ""));
     let told = problems(&globs);
     assert_eq!(told.len(), 1);

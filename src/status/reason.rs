@@ -115,6 +115,20 @@ impl Reason {
         )
     }
 
+    /// Whether who lifts the halt `lifted` has accepted this as well: at the next look the same loss may have another name.
+    #[must_use]
+    pub fn is_accepted_with(self, lifted: Self) -> bool {
+        let of_both = |same: fn(Self) -> bool| same(self) && same(lifted);
+        let entries_gone = |reason| matches!(reason, Self::EntriesTrimmed | Self::EntriesDeleted);
+        let stream_gone = |reason| {
+            matches!(
+                reason,
+                Self::StreamDeleted | Self::StreamRecreated | Self::StreamEvicted
+            )
+        };
+        self == lifted || of_both(entries_gone) || of_both(stream_gone)
+    }
+
     /// The runbook that says what to do, as `lockgate runbook NAME` takes it.
     #[must_use]
     pub const fn runbook(self) -> &'static str {
@@ -158,6 +172,31 @@ impl Reason {
             GapCause::Recreated => Self::StreamRecreated,
             GapCause::Failover => Self::FailoverHistoryTrimmed,
             GapCause::Evicted => Self::StreamEvicted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lifted_halt_accepts_its_own_trouble_and_no_other() {
+        use Reason::*;
+        for one in Reason::ALL.iter().copied().filter(|one| one.halts()) {
+            assert!(one.is_accepted_with(one), "{one}");
+        }
+        assert!(EntriesDeleted.is_accepted_with(EntriesTrimmed));
+        assert!(StreamRecreated.is_accepted_with(StreamDeleted));
+        for (trouble, lifted) in [
+            (StreamDeleted, EntriesTrimmed),
+            (EntriesTrimmed, TopicMissing),
+            (PlacementChanged, TopicMissing),
+            (PlacementChanged, EntriesTrimmed),
+            (FailoverHistoryTrimmed, EntriesTrimmed),
+        ] {
+            assert!(!trouble.is_accepted_with(lifted), "{trouble} by {lifted}");
+            assert!(!lifted.is_accepted_with(trouble), "{lifted} by {trouble}");
         }
     }
 }

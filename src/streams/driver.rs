@@ -6,7 +6,8 @@
 //! * [`flags_write`](Connection::flags_write) never puts an older version in place of a newer one: a driver that slept between
 //!   storing and telling tells nothing when it wakes.
 //! * [`acknowledged`](Connection::acknowledged) only reads: those keys are the applications' own to write. What instances heard
-//!   of them is kept beside those, by [`keep_heard`](Connection::keep_heard).
+//!   of them is kept beside those, by [`keep_heard`](Connection::keep_heard). [`forget_gone`](Connection::forget_gone) strikes
+//!   out the names under which nothing is left, or the sets would grow with every process that ever was.
 //! * The lease only spares two drivers from duelling; nothing depends on it.
 //!
 //! A call whose answer is lost may have been carried out. Doing it again is refused or has the same effect.
@@ -66,20 +67,21 @@ end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return 1";
 
-/// Names and what they left; a key of another type is as good as one that cannot be read.
+/// Names and what they left, as far as something is left, and whether there are more; a key of another type is as good as one
+/// that cannot be read.
 const ACKNOWLEDGED: &str = "\
-local found = {}
-for i, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-  if i > tonumber(ARGV[2]) then break end
+local found, more = {}, 0
+for _, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local key = ARGV[1] .. name
   local left = redis.call('PTTL', key)
   if left ~= -2 then
+    if #found >= tonumber(ARGV[2]) then more = 1 break end
     local version = redis.pcall('GET', key)
     if type(version) ~= 'string' then version = '' end
     found[#found + 1] = {name, version, left}
   end
 end
-return found";
+return {more, found}";
 
 /// What instances heard of applications: each under a key of its own, which ends by itself.
 const KEEP: &str = "\
@@ -89,7 +91,7 @@ for i = 2, #ARGV, 3 do
 end
 return 1";
 
-/// Strikes out the names whose keys have ended: they are written together, so nobody waits to be read under such a name.
+/// Strikes out the names whose keys have ended. A name is there again with the next acknowledgement under it.
 const FORGET: &str = "\
 local left, ended = {}, false
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
@@ -101,7 +103,7 @@ if ended then
 end
 return 1";
 
-/// Applications that are looked at; more acknowledge in vain.
+/// Applications that are looked at; where more acknowledge, it is not known who follows.
 const MOST_CLIENTS: &[u8] = b"10000";
 
 /// What an application left as its acknowledgement.
@@ -112,6 +114,14 @@ pub struct Acknowledged {
     pub version: Option<u64>,
     /// `None`: it has no end, so that it would be taken for fresh for ever.
     pub left_ms: Option<i64>,
+}
+
+/// What applications left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acknowledgements {
+    pub found: Vec<Acknowledged>,
+    /// There are more than are looked at.
+    pub cut_off: bool,
 }
 
 /// What an instance heard of an application.
@@ -298,12 +308,38 @@ impl Connection {
         self.look(&answer, |cursor| Ok(u64::try_from(cursor.integer()?).ok()))
     }
 
+    /// Fields of the flags' hash.
+    pub async fn flags_read(
+        &mut self,
+        key: &[u8],
+        fields: &[&str],
+    ) -> Result<Vec<Option<String>>, Error> {
+        let mut words: Vec<&[u8]> = vec![b"HMGET", key];
+        words.extend(fields.iter().map(|field| field.as_bytes()));
+        let answer = self.ask("HMGET", &words).await?;
+        self.look(&answer, |cursor| {
+            each(cursor, |cursor| {
+                let found = cursor.bulk_or_null()?;
+                Ok(found.map(|text| String::from_utf8_lossy(text).into_owned()))
+            })
+        })
+    }
+
+    /// The version of the flags that are there; `None`: there are none, or without one.
+    pub async fn flags_version(&mut self, key: &[u8]) -> Result<Option<u64>, Error> {
+        let found = self.flags_read(key, &["version"]).await?;
+        Ok(found
+            .into_iter()
+            .flatten()
+            .find_map(|text| text.parse().ok()))
+    }
+
     /// What the applications named in the set under `clients` left under `prefix` and their name. Reads only.
     pub async fn acknowledged(
         &mut self,
         clients: &[u8],
         prefix: &[u8],
-    ) -> Result<Vec<Acknowledged>, Error> {
+    ) -> Result<Acknowledgements, Error> {
         let words: [&[u8]; 6] = [
             b"EVAL",
             ACKNOWLEDGED.as_bytes(),
@@ -314,7 +350,9 @@ impl Connection {
         ];
         let answer = self.ask("EVAL", &words).await?;
         self.look(&answer, |cursor| {
-            each(cursor, |cursor| {
+            cursor.array_of()?;
+            let cut_off = cursor.integer()? == 1;
+            let found = each(cursor, |cursor| {
                 cursor.array_of()?;
                 let client = String::from_utf8_lossy(cursor.bulk()?).into_owned();
                 let version = std::str::from_utf8(cursor.bulk()?)
@@ -326,7 +364,8 @@ impl Connection {
                     version,
                     left_ms,
                 })
-            })
+            })?;
+            Ok(Acknowledgements { found, cut_off })
         })
     }
 
@@ -351,8 +390,8 @@ impl Connection {
         self.look(&answer, |cursor| cursor.integer().map(drop))
     }
 
-    /// Takes out of the set those of whom nothing is kept any more.
-    pub async fn forget_heard(&mut self, clients: &[u8], prefix: &[u8]) -> Result<(), Error> {
+    /// Takes out of the set those under whose names nothing is left.
+    pub async fn forget_gone(&mut self, clients: &[u8], prefix: &[u8]) -> Result<(), Error> {
         check_own("EVAL", clients)?;
         let words: [&[u8]; 5] = [b"EVAL", FORGET.as_bytes(), b"1", clients, prefix];
         let answer = self.ask("EVAL", &words).await?;

@@ -109,7 +109,7 @@ pub enum Error {
         what: &'static str,
     },
     #[error(
-        "the answer of Redis at {peer} to {command} passes {limit} bytes; ask for less at once"
+        "the answer of Redis at {peer} to {command} passes {limit} bytes; it is asked for in smaller parts, and where one entry alone is larger, `shards.buffer_bytes` must be"
     )]
     Oversized {
         peer: Arc<Peer>,

@@ -36,7 +36,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use commands::Read;
 pub use connection::Connection;
-pub use driver::{Acknowledged, DriverSaved, HeardOf, Lease, StoredDriver};
+pub use driver::{Acknowledged, Acknowledgements, DriverSaved, HeardOf, Lease, StoredDriver};
 pub use error::{Error, ErrorKind, Peer};
 pub use groups::{GroupLooked, GroupState};
 pub use info::{Inspected, Replication, Role, Server, StreamState};

@@ -238,23 +238,30 @@ impl<'a> Cursor<'a> {
             n if (0..=MAX_BULK).contains(&n) => n as usize,
             _ => return Err(Stop::Malformed("a string of an impossible length")),
         };
-        let end = self.at + length;
-        match self.bytes.get(end..end + 2) {
-            Some(b"\r\n") => {}
-            Some(_) => return Err(Stop::Malformed("a string that does not end in CR LF")),
-            None => {
-                self.at = start;
-                return Err(Stop::More(end + 2));
-            }
-        }
-        let text = &self.bytes[self.at..end];
-        self.at = end + 2;
+        let text = self.counted(start, length)?;
         match kind {
             b'=' => text
                 .get(4..)
                 .map(Some)
                 .ok_or(Stop::Malformed("a verbatim string without its format")),
             _ => Ok(Some(text)),
+        }
+    }
+
+    /// The `length` bytes ahead and the CR LF behind them; without all of these the cursor goes back to `start`.
+    fn counted(&mut self, start: usize, length: usize) -> Look<&'a [u8]> {
+        let end = self.at + length;
+        match self.bytes.get(end..end + 2) {
+            Some(b"\r\n") => {
+                let text = &self.bytes[self.at..end];
+                self.at = end + 2;
+                Ok(text)
+            }
+            Some(_) => Err(Stop::Malformed("a string that does not end in CR LF")),
+            None => {
+                self.at = start;
+                Err(Stop::More(end + 2))
+            }
         }
     }
 
@@ -271,15 +278,10 @@ impl<'a> Cursor<'a> {
             b'-' => self.line().map(Some),
             b'!' => {
                 let start = self.at;
-                let length = usize::try_from(self.number()?)
-                    .map_err(|_| Stop::Malformed("an error of an impossible length"))?;
-                let end = self.at + length;
-                let Some(text) = self.bytes.get(self.at..end) else {
-                    self.at = start;
-                    return Err(Stop::More(end + 2));
-                };
-                self.at = end + 2;
-                Ok(Some(text))
+                match self.number()? {
+                    n if (0..=MAX_BULK).contains(&n) => self.counted(start, n as usize).map(Some),
+                    _ => Err(Stop::Malformed("an error of an impossible length")),
+                }
             }
             _ => Ok(None),
         }

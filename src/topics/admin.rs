@@ -2,7 +2,7 @@
 //!
 //! Nothing here changes a topic that exists but for [`Admin::add_partitions`], which is called by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,10 @@ pub struct Broker {
 /// The cluster as its metadata has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
+    /// Those that are up.
     pub brokers: Vec<Broker>,
+    /// Those that hold replicas and are not up, as far as this user sees the topics.
+    pub away: BTreeSet<i32>,
     /// All that this user may see, without their settings.
     pub topics: BTreeMap<Topic, TopicState>,
 }
@@ -66,6 +69,29 @@ pub struct PartitionState {
 pub struct Setting {
     pub value: Option<String>,
     pub is_default: bool,
+}
+
+impl Cluster {
+    /// With how many brokers to reckon for the replicas of a topic that is made now.
+    ///
+    /// # Errors
+    /// [`Error::TooFewBrokers`] while brokers are away that would have made a difference: the topic would keep the fewer
+    /// replicas when they are back.
+    pub fn brokers_for_replicas(&self) -> Result<usize, Error> {
+        let up = self.brokers.len();
+        if up >= TopicSpec::USUAL_REPLICAS || self.away.is_empty() {
+            return Ok(up);
+        }
+        let away: Vec<String> = self.away.iter().map(ToString::to_string).collect();
+        Err(Error::TooFewBrokers {
+            cause: format!(
+                "{up} of {} are up, broker {} is away, and a topic made now would have {up} replicas for good; bring it back, or set \
+                 kafka.replication_factor",
+                up + away.len(),
+                away.join(", ")
+            ),
+        })
+    }
 }
 
 impl PartitionState {
@@ -114,6 +140,26 @@ impl Admin {
         Ok(self.cluster().await?.brokers)
     }
 
+    /// Whether the cluster answers: asks for one topic, there or not.
+    ///
+    /// # Errors
+    /// The cluster gave no answer.
+    pub async fn answers(&self, topic: &Topic) -> Result<(), Error> {
+        self.metadata(Some(topic.clone())).await.map(drop)
+    }
+
+    /// The second argument of [`TopicSpec::for_cluster`], whose first is `configured`.
+    ///
+    /// # Errors
+    /// The cluster gave no answer; as [`Cluster::brokers_for_replicas`], where nothing is configured.
+    pub async fn brokers_for_replicas(&self, configured: Option<u16>) -> Result<usize, Error> {
+        let cluster = self.cluster().await?;
+        match configured {
+            Some(_) => Ok(cluster.brokers.len()),
+            None => cluster.brokers_for_replicas(),
+        }
+    }
+
     /// The brokers that are up, and how the partitions of all topics stand that this user may see.
     ///
     /// # Errors
@@ -125,11 +171,22 @@ impl Admin {
             host: broker.host().to_owned(),
             port: broker.port(),
         });
+        let brokers: Vec<Broker> = brokers.collect();
         let topics = metadata.topics().iter();
-        let topics = topics.map(|topic| (Topic::from(topic.name()), state(topic)));
+        let topics: BTreeMap<Topic, TopicState> = topics
+            .map(|topic| (Topic::from(topic.name()), state(topic)))
+            .collect();
+        let partitions = topics.values().flat_map(|topic| &topic.partitions);
+        let mut away: BTreeSet<i32> = partitions
+            .flat_map(|one| one.replicas.iter().copied())
+            .collect();
+        for broker in &brokers {
+            away.remove(&broker.id);
+        }
         Ok(Cluster {
-            brokers: brokers.collect(),
-            topics: topics.collect(),
+            brokers,
+            away,
+            topics,
         })
     }
 
@@ -160,9 +217,13 @@ impl Admin {
             for topic in topics {
                 found.extend(layout(&metadata, topic)?);
             }
-            return Ok(found);
         }
-        for topic in topics {
+        // An answer about all topics leaves out those that this user may not describe: asked by name, Kafka says so.
+        let unseen: Vec<&Topic> = topics
+            .iter()
+            .filter(|topic| !found.contains_key(*topic))
+            .collect();
+        for topic in unseen {
             let metadata = self.metadata(Some(topic.clone())).await?;
             found.extend(layout(&metadata, topic)?);
         }
@@ -344,4 +405,40 @@ fn state(found: &MetadataTopic) -> TopicState {
 
 fn refused(what: &'static str, code: Code, topic: &str) -> Error {
     Error::on_topic(what, KafkaError::Global(code), &Topic::from(topic), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_not_made_with_too_few_replicas_while_a_broker_is_away() {
+        let cluster = |up: &[i32], away: &[i32]| Cluster {
+            brokers: up
+                .iter()
+                .map(|&id| Broker {
+                    id,
+                    host: "h".to_owned(),
+                    port: 1,
+                })
+                .collect(),
+            away: away.iter().copied().collect(),
+            topics: BTreeMap::new(),
+        };
+        let reckoned = |up: &[i32], away: &[i32]| cluster(up, away).brokers_for_replicas();
+        assert_eq!(reckoned(&[1], &[]).unwrap(), 1);
+        assert_eq!(reckoned(&[1, 2], &[]).unwrap(), 2);
+        // Three are enough, whoever else is away.
+        assert_eq!(reckoned(&[1, 2, 4], &[3]).unwrap(), 3);
+        let error = reckoned(&[1, 3], &[2]).unwrap_err();
+        assert_eq!(error.kind(), crate::topics::ErrorKind::TooFewBrokers);
+        let text = error.to_string();
+        for word in [
+            "2 of 3 are up, broker 2 is away",
+            "2 replicas for good",
+            "kafka.replication_factor",
+        ] {
+            assert!(text.contains(word), "{text}");
+        }
+    }
 }

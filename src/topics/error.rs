@@ -55,11 +55,16 @@ pub enum Error {
         local: bool,
     },
     /// A broker's quota or policy forbids it.
-    #[error("a quota or policy of the cluster forbids it: {cause}")]
+    #[error(
+        "a quota or policy of the cluster forbids it: {cause}; see lockgate runbook kafka-refuses"
+    )]
     Quota { cause: String },
     /// A broker's log directory failed.
-    #[error("a broker cannot write its disk: {cause}")]
+    #[error("a broker cannot write its disk: {cause}; see lockgate runbook LockgateKafkaDiskHigh")]
     Disk { cause: String },
+    /// A topic cannot have its replicas now.
+    #[error("too few brokers: {cause}")]
+    TooFewBrokers { cause: String },
     /// A property of the client, or one that the brokers do not accept.
     #[error("kafka configuration: {cause}")]
     Config { cause: String },
@@ -120,12 +125,13 @@ pub enum ErrorKind {
     PartitionMissing,
     Quota,
     Disk,
+    TooFewBrokers,
     Config,
     Other,
 }
 
 impl ErrorKind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Fenced,
         Self::CommitUnknown,
         Self::Refused,
@@ -136,6 +142,7 @@ impl ErrorKind {
         Self::PartitionMissing,
         Self::Quota,
         Self::Disk,
+        Self::TooFewBrokers,
         Self::Config,
         Self::Other,
     ];
@@ -153,6 +160,7 @@ impl ErrorKind {
             Self::PartitionMissing => "partition-missing",
             Self::Quota => "kafka-quota",
             Self::Disk => "kafka-disk",
+            Self::TooFewBrokers => "kafka-too-few-brokers",
             Self::Config => "kafka-config",
             Self::Other => "kafka-other",
         }
@@ -173,6 +181,7 @@ impl Error {
             Self::PartitionMissing { .. } => ErrorKind::PartitionMissing,
             Self::Quota { .. } => ErrorKind::Quota,
             Self::Disk { .. } => ErrorKind::Disk,
+            Self::TooFewBrokers { .. } => ErrorKind::TooFewBrokers,
             Self::Config { .. } => ErrorKind::Config,
             Self::Other { .. } => ErrorKind::Other,
         }
@@ -189,7 +198,8 @@ impl Error {
             Self::Refused { .. }
             | Self::TopicMissing { .. }
             | Self::PartitionMissing { .. }
-            | Self::Quota { .. } => "refused",
+            | Self::Quota { .. }
+            | Self::TooFewBrokers { .. } => "refused",
             Self::Disk { .. } | Self::Config { .. } | Self::Other { .. } => "other",
         }
     }
@@ -329,8 +339,13 @@ impl Error {
             Code::InvalidConfig
             | Code::InvalidArgument
             | Code::UnsupportedVersion
-            | Code::UnsupportedFeature
-            | Code::InvalidReplicationFactor => Some(Self::Config { cause: cause() }),
+            | Code::UnsupportedFeature => Some(Self::Config { cause: cause() }),
+            Code::InvalidReplicationFactor => Some(Self::TooFewBrokers {
+                cause: format!(
+                    "the cluster cannot place as many replicas ({}); start more brokers, or set a smaller kafka.replication_factor",
+                    cause()
+                ),
+            }),
             _ => None,
         }
     }

@@ -398,6 +398,55 @@ mod tests {
         assert_eq!(consumer.get("enable.auto.commit"), Some("false"));
     }
 
+    /// What comes after the operator's properties wins unsaid; so the configuration must refuse each of these.
+    #[test]
+    fn no_property_is_taken_and_then_passed_over() {
+        const OWN: &str = "the operator's";
+        let plain = kafka(&[]).expect("defaults");
+        let configs = |kafka: &Kafka| {
+            let member = kafka.member("g", Duration::from_secs(6));
+            [kafka.producer("t"), kafka.consumer(), member]
+        };
+        let names = configs(&plain)
+            .iter()
+            .flat_map(|client| {
+                client
+                    .config_map()
+                    .into_keys()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .collect::<std::collections::BTreeSet<String>>();
+        let mut set = plain;
+        set.config = Arc::new(config::Kafka {
+            properties: names
+                .into_iter()
+                .map(|name| (name, OWN.to_owned()))
+                .collect(),
+            ..config::Kafka::default()
+        });
+        let clients = configs(&set);
+        let passed_over = set.config.properties.keys().filter(|name| {
+            clients
+                .iter()
+                .any(|client| client.get(name).is_some_and(|value| value != OWN))
+        });
+        let passed_over: Vec<&String> = passed_over.collect();
+        assert!(passed_over.len() >= 12, "{passed_over:?}");
+        for name in passed_over {
+            let key = format!("kafka.properties.{name}");
+            let sources = config::Sources {
+                overrides: vec![(key.clone(), "5".to_owned())],
+                ..config::Sources::default()
+            };
+            let problems = config::load(&sources).expect_err("no routes, at the least");
+            let refused = |problem: &config::Problem| {
+                problem.key == key && problem.message.contains("Lockgate's own to set")
+            };
+            assert!(problems.iter().any(refused), "{key}: {problems:?}");
+        }
+    }
+
     #[test]
     fn an_unknown_property_is_named() {
         let error = kafka(&[("sasl.passwort", "hunter2")]).expect_err("no such property");

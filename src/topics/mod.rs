@@ -13,6 +13,7 @@ mod kafka;
 mod membership;
 mod places;
 mod plan;
+mod properties;
 mod reader;
 mod record;
 mod spec;

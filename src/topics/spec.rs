@@ -24,6 +24,9 @@ const DEAD_LETTER_BYTES: usize = 16 << 20;
 const LARGEST_OWN_BYTES: usize = 8 << 20;
 
 impl TopicSpec {
+    /// What a topic gets where nothing else is configured and there are brokers enough.
+    pub const USUAL_REPLICAS: usize = 3;
+
     /// A topic that records are mirrored into.
     #[must_use]
     pub fn records(
@@ -92,7 +95,9 @@ impl TopicSpec {
     /// or more replicas allow one to be away.
     #[must_use]
     pub fn for_cluster(mut self, configured: Option<u16>, brokers: usize) -> Self {
-        let possible = u16::try_from(brokers).unwrap_or(u16::MAX).clamp(1, 3);
+        let possible = u16::try_from(brokers)
+            .unwrap_or(u16::MAX)
+            .clamp(1, Self::USUAL_REPLICAS as u16);
         let replication = self.replication.or(configured).unwrap_or(possible);
         self.replication = Some(replication);
         let named = self

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::harness::{KafkaCluster, RedisOptions, RedisServer, Workload, eventually, redis, soak};
+use crate::harness::{
+    KafkaCluster, RedisOptions, RedisServer, Workload, eventually, lockgate, redis, soak,
+};
+use crate::plan::{Plan, Topic, add, await_level, await_state};
 use crate::rig::{LONG, Rig, assert_level_in_the_end, assert_nothing_wrong, pass, shared_out};
 
 const MEMORY: u64 = 100 << 20;
@@ -160,6 +163,66 @@ fn a_broker_that_restarts_or_stays_away_is_waited_for() {
     let resident = daemon.process().resident_bytes();
     println!("resident after catching up: {} MB", resident >> 20);
     assert_level_in_the_end(&rig, load);
+}
+
+/// In a rolling restart: a topic made with the replicas of that moment would keep them.
+#[test]
+fn no_topic_is_made_with_too_few_replicas_while_a_broker_is_away() {
+    let cluster = KafkaCluster::start(3);
+    let mut plan = Plan::on("rolling", redis(), redis().own_database(), &cluster);
+    let captured = format!("topic = \"{}\"\n", plan.topic("own.$1"));
+    plan = plan.route("own", &["own:*"], &captured);
+    let db = plan.database;
+    let before = add(redis(), db, "own:before", "x", 5);
+    let daemon = plan.daemon();
+    await_level(&daemon, "own:before");
+    Topic::on(&cluster, &plan.topic("own.before")).await_values("own:before", &before);
+
+    cluster.stop(2);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lockgate.toml");
+    let mut other = Plan::on("rolling", redis(), db, &cluster);
+    other.name.clone_from(&plan.name);
+    std::fs::write(&file, other.route("fixed", &["fixed"], "").toml()).unwrap();
+    let topics = |verb: &str| {
+        let output = lockgate(&["topics", verb, "--config", file.to_str().unwrap()]);
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        (text, output.status.code())
+    };
+    let sentence = "2 of 3 are up, broker 3 is away";
+    let planned = eventually(LONG, "the plan says who is away", || {
+        let (text, _) = topics("plan");
+        if text.contains(sentence) {
+            Ok(text)
+        } else {
+            Err(text)
+        }
+    });
+    assert!(planned.contains("3 replicas"), "{planned}");
+    let (applied, code) = topics("apply");
+    assert_eq!(code, Some(1), "{applied}");
+    assert!(applied.contains(sentence), "{applied}");
+    let during = add(redis(), db, "own:during", "y", 5);
+    let seen = await_state(&daemon, "own:during", "waiting", "kafka-refused");
+    assert!(
+        seen["last_error"].as_str().unwrap().contains(sentence),
+        "{seen}"
+    );
+    let more = add(redis(), db, "own:before", "more", 5);
+    let mut topic = Topic::on(&cluster, &plan.topic("own.before"));
+    topic.await_values("own:before", &[before, more].concat());
+
+    cluster.restart(2);
+    await_level(&daemon, "own:during");
+    Topic::on(&cluster, &plan.topic("own.during")).await_values("own:during", &during);
+    let (applied, code) = topics("apply");
+    assert_eq!(code, Some(0), "{applied}");
+    for name in ["own.during", "fixed"] {
+        let described = cluster.describe_topic(&plan.topic(name));
+        assert!(described.contains("ReplicationFactor: 3"), "{described}");
+        assert!(described.contains("min.insync.replicas=2"), "{described}");
+    }
 }
 
 /// The earliest time since which a shard waits for Kafka; `None` unless all four do.

@@ -10,16 +10,16 @@ use crate::redis_failover::Ids;
 use crate::rig::armed;
 
 /// A Redis that comes back without the last five entries of its streams, while nobody mirrors; Kafka has them.
-struct Lost {
-    server: RedisServer,
-    plan: Plan,
-    ids: Ids,
+pub struct Lost {
+    pub server: RedisServer,
+    pub plan: Plan,
+    pub ids: Ids,
     /// What Kafka has of each stream.
     mirrored: Vec<String>,
 }
 
 impl Lost {
-    fn of(what: &str, streams: &[&str]) -> Self {
+    pub fn of(what: &str, streams: &[&str]) -> Self {
         let server = RedisServer::start(RedisOptions::default());
         let plan = Plan::on(what, &server, 0, kafka()).route("r", streams, "on_gap = \"record\"\n");
         kafka().create_topic(&plan.topic("r"), 1, &[("max.message.bytes", "1500")]);
@@ -54,7 +54,7 @@ impl Lost {
         }
     }
 
-    fn with(&self, more: &[&[String]]) -> Vec<String> {
+    pub fn with(&self, more: &[&[String]]) -> Vec<String> {
         [
             &[&self.mirrored[..]],
             &more.iter().map(|part| &part[..]).collect::<Vec<_>>()[..],

@@ -1,7 +1,9 @@
-//! Kafka denies and slows: a denied topic halts its own streams alone, what is permitted again is taken up by itself, and a
-//! quota costs time and nothing else. A refused checkpoint blames no entry.
+//! Kafka denies and slows: a denied topic halts its own streams alone, what is permitted again is taken up by itself, a topic
+//! that may not be seen is no missing one, and a quota costs time and nothing else. A refused checkpoint blames no entry.
 
-use crate::harness::{KafkaCluster, KafkaOptions, RedisOptions, RedisServer, eventually, kafka};
+use crate::harness::{
+    KafkaCluster, KafkaOptions, RedisOptions, RedisServer, eventually, kafka, lockgate,
+};
 use crate::plan::{Plan, SOON, Topic, add, await_level, await_state, causes, letters};
 
 fn acl(cluster: &KafkaCluster, change: &str, kind: &str, name: &str, operation: &str) {
@@ -20,6 +22,16 @@ fn acl(cluster: &KafkaCluster, change: &str, kind: &str, name: &str, operation: 
     cluster.tool("AclCommand", &arguments);
 }
 
+/// The plan's daemon is a user whom the cluster permits nothing yet.
+fn as_user(plan: &mut Plan, cluster: &KafkaCluster) {
+    let mut properties = cluster.sasl_properties();
+    plan.bootstrap = properties.remove("bootstrap.servers").unwrap();
+    plan.more = "[kafka.properties]\n".to_owned();
+    for (key, value) in properties {
+        plan.more.push_str(&format!("{key:?} = {value:?}\n"));
+    }
+}
+
 #[test]
 fn kafka_denies_and_slows_and_the_mirror_waits() {
     let cluster = KafkaCluster::start_options(KafkaOptions {
@@ -30,12 +42,7 @@ fn kafka_denies_and_slows_and_the_mirror_waits() {
     let mut plan = Plan::on("denied", &server, 0, &cluster)
         .route("open", &["a"], "")
         .route("shut", &["b"], "");
-    let mut properties = cluster.sasl_properties();
-    plan.bootstrap = properties.remove("bootstrap.servers").unwrap();
-    plan.more = "[kafka.properties]\n".to_owned();
-    for (key, value) in properties {
-        plan.more.push_str(&format!("{key:?} = {value:?}\n"));
-    }
+    as_user(&mut plan, &cluster);
     for route in ["open", "shut"] {
         cluster.create_topic(&plan.topic(route), 1, &[]);
     }
@@ -122,6 +129,60 @@ fn kafka_denies_and_slows_and_the_mirror_waits() {
         status["shards"][0]["state"]["name"], "running",
         "slowed, not stopped"
     );
+}
+
+#[test]
+fn topics_that_may_not_be_seen_or_made_are_told_and_taken_up_when_they_may() {
+    let cluster = KafkaCluster::start_options(KafkaOptions {
+        sasl: true,
+        ..KafkaOptions::default()
+    });
+    let server = RedisServer::start(RedisOptions::default());
+    let mut plan = Plan::on("unseen", &server, 0, &cluster).route("hidden", &["b"], "");
+    let captured = format!("topic = \"{}\"\n", plan.topic("own.$1"));
+    plan = plan.route("own", &["own:*"], &captured);
+    cluster.create_topic(&plan.topic("hidden"), 1, &[]);
+    // More topics than are asked about one by one.
+    for n in 0..8 {
+        let name = format!("other{n}");
+        plan = plan.route(&name, &[&name], "");
+        cluster.create_topic(&plan.topic(&name), 1, &[]);
+    }
+    as_user(&mut plan, &cluster);
+    for resource in ["--topic", "--group", "--transactional-id"] {
+        cluster.allow_user(resource, "*", "All");
+    }
+    let denied = [
+        (plan.topic("hidden"), "Describe"),
+        (plan.topic("own.x"), "Create"),
+    ];
+    for (topic, operation) in &denied {
+        acl(&cluster, "--add", "--deny-principal", topic, operation);
+    }
+    let b = add(&server, 0, "b", "y", 10);
+    let own = add(&server, 0, "own:x", "x", 10);
+    let other = add(&server, 0, "other0", "z", 10);
+    let daemon = plan.daemon();
+    await_state(&daemon, "b", "halted", "topic-unauthorised");
+    await_state(&daemon, "own:x", "halted", "topic-unauthorised");
+    Topic::on(&cluster, &plan.topic("other0")).await_values("other0", &other);
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lockgate.toml");
+    std::fs::write(&file, plan.toml()).unwrap();
+    let output = lockgate(&["topics", "plan", "--config", file.to_str().unwrap()]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    let refusal = format!("Kafka refuses access: topic {}", plan.topic("hidden"));
+    assert!(told.contains(&refusal), "{told}");
+    assert_eq!(output.status.code(), Some(1), "{told}");
+
+    for (topic, operation) in &denied {
+        acl(&cluster, "--remove", "--deny-principal", topic, operation);
+    }
+    await_level(&daemon, "b");
+    await_level(&daemon, "own:x");
+    Topic::on(&cluster, &plan.topic("hidden")).await_values("b", &b);
+    Topic::on(&cluster, &plan.topic("own.x")).await_values("own:x", &own);
 }
 
 #[test]

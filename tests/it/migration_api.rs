@@ -178,7 +178,7 @@ fn bad_calls_are_told_what_to_do_and_change_nothing() {
     let billing = Role::Flags.authorization();
     let application: Headers<'_> = &[(AUTH, &billing)];
     let large = format!(r#"{{"reason": "{}"}}"#, "x".repeat(70_000));
-    let bad: [(&str, Headers<'_>, &str, u16); 24] = [
+    let bad: [(&str, Headers<'_>, &str, u16); 27] = [
         ("/v1/hold", &[], r#"{"reason": "because it must be"}"#, 401),
         ("/v1/hold", name, &large, 413),
         (
@@ -259,7 +259,25 @@ fn bad_calls_are_told_what_to_do_and_change_nothing() {
         (
             "/v1/evidence",
             name,
-            r#"{"measure": "duplicates", "faults": 3, "total": 2}"#,
+            r#"{"measure": "produce-errors", "faults": 3, "total": 2, "seconds": 60}"#,
+            400,
+        ),
+        (
+            "/v1/evidence",
+            name,
+            r#"{"measure": "produce-errors", "faults": 3, "total": 9000}"#,
+            400,
+        ),
+        (
+            "/v1/evidence",
+            name,
+            r#"{"measure": "write-latency", "value": 12}"#,
+            400,
+        ),
+        (
+            "/v1/evidence",
+            name,
+            r#"{"measure": "throughput", "faults": 0, "total": 900, "seconds": 60}"#,
             400,
         ),
         (
@@ -335,8 +353,8 @@ fn applications_evaluate_acknowledge_and_are_told_nothing_new_when_nothing_is() 
             .into_iter()
             .find(|gate| gate["name"] == "clients" && gate["verdict"] == "pass")
     });
-    let (status, _) = operator.as_ana("/v1/rehearsals", &json!({ "step": "consumers:5" }));
-    assert_eq!(status, 202);
+    let (status, tried) = operator.as_ana("/v1/rehearsals", &json!({ "step": "consumers:5" }));
+    assert_eq!((status, &tried["passed"]), (200, &json!(true)), "{tried}");
     eventually(SOON, "the way back is proven", || {
         let shown = operator.shown()?;
         let gates = shown["gates"].as_array()?.clone();
@@ -399,6 +417,9 @@ fn the_verbs_show_refuse_and_hold_with_the_exit_codes_that_scripts_rely_on() {
         "nothing was promoted",
     ]);
     assert_eq!(code, Some(4), "{text}");
+    let (code, text) = run(&["rollback", "--dry-run", "--to", "consumers:5"]);
+    assert_eq!(code, Some(4), "nobody follows: {text}");
+    assert!(text.contains("is not open: no application"), "{text}");
     let (code, text) = run(&["baseline", "record"]);
     assert_eq!(code, Some(4), "no throughput was told: {text}");
     let (code, text) = run(&["hold", "--reason", "short"]);

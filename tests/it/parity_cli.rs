@@ -101,7 +101,7 @@ fn a_state_file_of_another_run_is_refused_and_left_as_it_is() {
     let nowhere = Nowhere::new();
     let kept = |migration: &str, asked: serde_json::Value| {
         json!({
-            "schema": "lockgate.parity-state/v1",
+            "schema": "lockgate.parity-state/v2",
             "run": { "migration": migration, "fingerprint": "0000000000000000", "asked": asked },
             "verification": {},
         })

@@ -1,16 +1,19 @@
 //! How long a shard stands still when its owner goes: planned, killed, or alone and started again.
 //!
 //! Measured from the signal to the first record of an entry that was added after the owner was gone, on every stream
-//! that it had. The bounds are the product's promise; a machine that is busy with other tests may need a second try.
+//! that it had. The seconds of the promise are held to in `make soak`; a machine that is busy with other tests is only asked
+//! whether the reason holds: who leaves is not waited for as one who died, and who died is given up.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::harness::messages;
+use crate::harness::{messages, soak};
 use crate::rig::{LONG, Rig, assert_level_in_the_end, now_ms, pass, running_streams, shared_out};
 use crate::witness::Witness;
 
 const TRIES: u32 = 3;
+/// Until the group gives up a member that says nothing.
+const SESSION: Duration = Duration::from_secs(6);
 
 fn six_seconds(what: &str) -> Rig<'static> {
     Rig {
@@ -26,8 +29,10 @@ fn stood_still(witness: &Witness, streams: &BTreeSet<String>, begin: Instant) ->
         .duration_since(begin)
 }
 
+/// `busy`: what a busy machine is held to.
 #[track_caller]
-fn one_is_within(bound: Duration, mut attempt: impl FnMut() -> Duration) {
+fn one_is_within(promised: Duration, busy: Duration, mut attempt: impl FnMut() -> Duration) {
+    let bound = if soak() { promised } else { busy };
     let mut all = Vec::new();
     for _ in 0..TRIES {
         let took = attempt();
@@ -41,12 +46,12 @@ fn one_is_within(bound: Duration, mut attempt: impl FnMut() -> Duration) {
 }
 
 #[test]
-fn after_a_planned_stop_the_other_goes_on_within_a_second() {
+fn after_a_planned_stop_the_other_goes_on_without_waiting_for_the_session() {
     let rig = six_seconds("planned");
     let load = rig.load(1_000);
     let witness = rig.witness();
     let (mut leaving, staying) = (rig.daemon(), rig.daemon());
-    one_is_within(Duration::from_secs(1), || {
+    one_is_within(Duration::from_secs(1), SESSION, || {
         shared_out(&[&leaving, &staying]);
         pass(&load, 500);
         let streams = running_streams(&leaving);
@@ -67,7 +72,7 @@ fn after_a_kill_the_other_goes_on_within_eight_seconds() {
     let load = rig.load(1_000);
     let witness = rig.witness();
     let (mut killed, staying) = (rig.daemon(), rig.daemon());
-    one_is_within(Duration::from_secs(8), || {
+    one_is_within(Duration::from_secs(8), LONG, || {
         shared_out(&[&killed, &staying]);
         pass(&load, 500);
         let streams = running_streams(&killed);
@@ -87,7 +92,7 @@ fn a_single_instance_killed_and_started_again_goes_on_within_eight_seconds() {
     let witness = rig.witness();
     let mut alone = rig.daemon();
     let all = messages::streams().into_iter().collect();
-    one_is_within(Duration::from_secs(8), || {
+    one_is_within(Duration::from_secs(8), LONG, || {
         witness.goes_on(LONG);
         pass(&load, 500);
         let begin = Instant::now();

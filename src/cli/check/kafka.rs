@@ -45,6 +45,14 @@ async fn seen(
 }
 
 fn topics(seen: &Seen, routes: &Routes, findings: &mut Findings) {
+    if let Some(error) = seen.not_now.as_ref().filter(|_| !seen.missing().is_empty()) {
+        findings.add(
+            Level::Warning,
+            "kafka brokers",
+            error.to_string(),
+            "bring the broker back before the start: no topic is made meanwhile",
+        );
+    }
     for wanted in seen.missing() {
         let topic = &wanted.spec.name;
         let (level, action) = if wanted.made_by_daemon {

@@ -1,4 +1,7 @@
 //! Which hash settings explain where the application put its keys: streams whose names end in numbers are its partitions.
+//!
+//! How many there are, entries do not tell: a stream that no key has come to yet does not exist. So a family is judged over
+//! the range that the route names, and over other numbers only where that one leaves keys unexplained.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +24,6 @@ pub struct Family {
     /// Keys whose record goes to the partition of their stream's number, of all.
     in_place: usize,
     highest: u32,
-    streams: usize,
 }
 
 /// Families of a route by the name before the number.
@@ -49,7 +51,6 @@ pub fn take(families: &mut Families, name: &StreamName, keys: &[(Vec<u8>, u32)])
         return;
     };
     let family = families.entry(prefix.to_vec()).or_default();
-    family.streams += 1;
     family.highest = family.highest.max(number);
     for (key, partition) in keys {
         family.in_place += usize::from(*partition == number);
@@ -70,32 +71,99 @@ fn numbered(name: &[u8]) -> Option<(&[u8], u32)> {
     (plain && !prefix.is_empty()).then_some((prefix, number))
 }
 
-/// Judges each family of a route that has more than one stream and some keys.
-pub fn judge(route: &Route, families: &Families, findings: &mut Findings) -> Vec<Placement> {
-    let worth = families
-        .iter()
-        .filter(|(_, family)| family.highest > 0 && !family.samples.is_empty());
-    worth
-        .map(|(prefix, family)| {
-            judge_family(route, &String::from_utf8_lossy(prefix), family, findings)
-        })
-        .collect()
+/// Judges each family of a route that has more than one stream and some keys. `found`: every stream of the route that is
+/// known, there or not, looked at or not.
+pub fn judge<'a>(
+    route: &Route,
+    families: &Families,
+    found: impl Iterator<Item = &'a StreamName>,
+    findings: &mut Findings,
+) -> Vec<Placement> {
+    let named = route.fixed_streams();
+    let (named, found) = (highest(named.iter()), highest(found));
+    let mut placements = Vec::new();
+    for (prefix, family) in families {
+        let named = named.get(prefix).copied();
+        let last = family.highest.max(found.get(prefix).copied().unwrap_or(0));
+        if last == 0 || family.samples.is_empty() {
+            continue;
+        }
+        let spread = spread(route, family, named, last);
+        let prefix = String::from_utf8_lossy(prefix);
+        placements.push(judge_family(route, &prefix, family, &spread, findings));
+    }
+    placements
+}
+
+/// The highest number of each family.
+fn highest<'a>(names: impl Iterator<Item = &'a StreamName>) -> BTreeMap<Vec<u8>, u32> {
+    let mut highest = BTreeMap::new();
+    for (prefix, number) in names.filter_map(|name| numbered(name.as_bytes())) {
+        let most: &mut u32 = highest.entry(prefix.to_vec()).or_default();
+        *most = number.max(*most);
+    }
+    highest
+}
+
+/// Over how many streams an application spreads its keys, and what explains them then.
+struct Spread {
+    over: u32,
+    /// The number of the last stream that is known.
+    last: u32,
+    explanations: Vec<Explanation>,
+}
+
+impl Spread {
+    fn explained_by(&self, settings: Partitioner) -> Option<Explanation> {
+        let mut all = self.explanations.iter();
+        all.find(|one| one.partitioner == settings).copied()
+    }
+}
+
+/// Over the range that the route names, its number of partitions, or the streams that there are: the first of them over
+/// which the configured settings explain all keys; else over which any do; else the first.
+fn spread(route: &Route, family: &Family, named: Option<u32>, last: u32) -> Spread {
+    let settings = route.config().partition;
+    let mut spreads: Vec<Spread> = Vec::new();
+    let ends = [
+        named,
+        route.partitions().checked_sub(1),
+        Some(family.highest),
+        Some(last),
+    ];
+    for end in ends.into_iter().flatten() {
+        let over = end.saturating_add(1);
+        // Over one stream anything explains everything.
+        if end >= family.highest.max(1) && spreads.iter().all(|known| known.over != over) {
+            spreads.push(Spread {
+                over,
+                last,
+                explanations: explain(&family.samples, over),
+            });
+        }
+    }
+    // Over few streams few keys are explained by anything.
+    let complete = |one: Option<Explanation>| {
+        one.is_some_and(|one| one.is_complete() && one.total >= ENOUGH_KEYS)
+    };
+    let by_configured = |one: &Spread| complete(one.explained_by(settings));
+    let by_any = |one: &Spread| complete(one.explanations.first().copied());
+    let chosen = spreads.iter().position(by_configured);
+    let chosen = chosen.or_else(|| spreads.iter().position(by_any));
+    spreads.swap_remove(chosen.unwrap_or(0))
 }
 
 fn judge_family(
     route: &Route,
     prefix: &str,
     family: &Family,
+    spread: &Spread,
     findings: &mut Findings,
 ) -> Placement {
-    let over = family.highest + 1;
-    let explanations = explain(&family.samples, over);
+    let (over, explanations) = (spread.over, &spread.explanations);
     let total = explanations.first().map_or(0, |best| best.total);
     let settings = route.config().partition;
-    let configured = explanations
-        .iter()
-        .find(|explanation| explanation.partitioner == settings)
-        .copied();
+    let configured = spread.explained_by(settings);
     let in_place = Explanation {
         partitioner: settings,
         agreeing: family.in_place,
@@ -109,7 +177,7 @@ fn judge_family(
     let place = format!(
         "route {}, streams {prefix}0 to {}",
         route.name(),
-        family.highest
+        spread.last
     );
     let best: Vec<Explanation> = explanations
         .iter()
@@ -122,6 +190,7 @@ fn judge_family(
         .filter(|best| best.is_complete() && total >= ENOUGH_KEYS);
     match (settings.hash, complete) {
         (Hash::StreamIndex, _) => {}
+        _ if total == 0 => {}
         (_, _) if configured_agrees && total >= ENOUGH_KEYS => {}
         (_, _) if configured_agrees => findings.add(
             Level::Note,
@@ -146,6 +215,16 @@ fn judge_family(
                 said(best.partitioner)
             ),
             format!("set routes.partition = {}", toml(best.partitioner)),
+        ),
+        (_, None) if total < ENOUGH_KEYS => findings.add(
+            Level::Note,
+            place,
+            format!(
+                "{} explains {} of {total} distinct keys seen, which are too few to judge by",
+                said(settings),
+                configured.map_or(0, |one| one.agreeing)
+            ),
+            "sample more entries: lockgate check --samples 1000",
         ),
         (_, None) => findings.add(
             Level::Error,
@@ -172,7 +251,7 @@ fn judge_family(
     }
     Placement {
         route: route.name().to_owned(),
-        streams: format!("{prefix}0..{}", family.highest),
+        streams: format!("{prefix}0..{}", spread.last),
         over,
         distinct_keys: total,
         configured: configured.map(explained),
@@ -278,6 +357,8 @@ impl std::fmt::Display for Placement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::check::finding::Finding;
+    use crate::routing::Routes;
 
     #[test]
     fn a_family_is_the_name_before_the_number() {
@@ -311,5 +392,93 @@ mod tests {
             }),
             "murmur2"
         );
+    }
+
+    const RIGHT: Partitioner = Partitioner {
+        hash: Hash::Murmur3,
+        fold: Fold::Abs,
+        seed: 0,
+        reading: Reading::Utf8,
+    };
+
+    fn route(streams: &str, partitions: u32, hash: &str) -> Routes {
+        let text = format!(
+            "name = 'r'\nstreams = ['{streams}']\ntopic = 't'\npartitions = {partitions}\nkey = {{ field = 'k' }}\n\
+             partition = {{ hash = '{hash}' }}\nvalue = {{ all = true }}"
+        );
+        let config: crate::config::Route = toml::from_str(&text).expect("a route");
+        Routes::compile("m", &[config], crate::entry::Database(0)).expect("compiles")
+    }
+
+    /// `keys` keys where an application with [`RIGHT`] over `over` streams puts them.
+    fn placed(keys: usize, over: u32) -> Vec<(Vec<u8>, u32)> {
+        let key = |n| format!("conv_{n:03}").into_bytes();
+        let place = |key: Vec<u8>| {
+            let place = |stream| explain(&[(key.clone(), stream)], over).into_iter();
+            let mut streams = 0..over;
+            let at = streams.find(|&stream| {
+                place(stream).any(|one| one.partitioner == RIGHT && one.is_complete())
+            });
+            (key, at.expect("one of them"))
+        };
+        (1..=keys).map(key).map(place).collect()
+    }
+
+    /// What is said of keys on streams that exist only where a key is.
+    fn judged(routes: &Routes, placed: &[(Vec<u8>, u32)]) -> (Vec<Finding>, Option<Placement>) {
+        let route = routes.iter().next().expect("one");
+        let mut families = Families::new();
+        let mut names: Vec<StreamName> = route.fixed_streams();
+        for (key, stream) in placed {
+            let name = StreamName::from(format!("msg:{stream}").as_str());
+            take(&mut families, &name, &[(key.clone(), *stream)]);
+            names.push(name);
+        }
+        let mut findings = Findings::default();
+        let placements = judge(route, &families, names.iter(), &mut findings);
+        (findings.finish(), placements.into_iter().next())
+    }
+
+    #[test]
+    fn a_right_system_with_few_keys_is_not_judged_over_the_streams_that_are_there() {
+        // The two keys of the messaging application's own tests: streams 0 and 9 of 16.
+        let few = placed(2, 16);
+        assert_eq!((few[0].1, few[1].1), (0, 9));
+        for streams in ["msg:{0..15}", "msg:*"] {
+            let (findings, placement) = judged(&route(streams, 16, "murmur3"), &few);
+            assert_eq!(findings.len(), 1, "{streams}: {findings:?}");
+            assert_eq!(findings[0].level, Level::Note, "{streams}: {findings:?}");
+            assert!(findings[0].what.contains("explains all 2"), "{findings:?}");
+            assert_eq!(placement.expect("judged").over, 16);
+        }
+    }
+
+    #[test]
+    fn too_few_keys_accuse_nobody() {
+        for keys in 1..ENOUGH_KEYS {
+            let (findings, _) = judged(&route("msg:{0..15}", 16, "crc32"), &placed(keys, 16));
+            assert!(
+                findings.iter().all(|one| one.level == Level::Note),
+                "{keys}: {findings:?}"
+            );
+        }
+        let (findings, _) = judged(&route("msg:{0..15}", 16, "crc32"), &placed(60, 16));
+        assert_eq!(findings[0].level, Level::Error);
+        assert!(findings[0].what.contains("explains all"), "{findings:?}");
+    }
+
+    #[test]
+    fn a_spread_that_is_not_the_routes_is_found() {
+        for (streams, partitions) in [("msg:*", 16), ("msg:{0..15}", 16), ("msg:*", 4)] {
+            let (findings, placement) =
+                judged(&route(streams, partitions, "murmur3"), &placed(60, 10));
+            assert_eq!(placement.expect("judged").over, 10);
+            assert_eq!(findings.len(), 1, "{findings:?}");
+            assert_eq!(findings[0].level, Level::Warning);
+            assert!(
+                findings[0].what.contains("spreads over 10 streams"),
+                "{findings:?}"
+            );
+        }
     }
 }

@@ -74,9 +74,12 @@ pub async fn check(
     }
     for route in routes.iter() {
         if let Some(families) = families.get(&route.index()) {
-            report
-                .placements
-                .extend(placement::judge(route, families, findings));
+            let of_route = streams
+                .iter()
+                .filter(|(_, binding)| binding.route().index() == route.index());
+            let found = of_route.map(|(stream, _)| &stream.name);
+            let placements = placement::judge(route, families, found, findings);
+            report.placements.extend(placements);
         }
     }
     streams

@@ -1,8 +1,10 @@
 //! A child process that cannot outlive the demo.
 //!
 //! `setpriv --pdeathsig KILL` has the kernel kill it when the thread that started it ends, which is the main thread: so
-//! children are started from there alone. What is dropped is killed at once.
+//! children are started from there alone. What is dropped is killed at once. None of them inherits a `LOCKGATE_` variable:
+//! those are of the user's own daemon and beat a file, so that the demo's would mirror the user's streams.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
@@ -34,10 +36,8 @@ impl Child {
             .append(true)
             .open(log)
             .with_context(|| format!("log {}", log.display()))?;
-        let process = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(program)
-            .args(arguments)
+        let inherited = std::env::vars_os().map(|(name, _)| name);
+        let process = command(program, arguments, inherited)
             .stdin(Stdio::null())
             .stdout(file.try_clone().context("a second handle on a log")?)
             .stderr(file)
@@ -107,6 +107,22 @@ impl Drop for Child {
     }
 }
 
+fn command(
+    program: &Path,
+    arguments: &[String],
+    inherited: impl Iterator<Item = OsString>,
+) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(program)
+        .args(arguments);
+    for name in inherited.filter(|name| name.as_encoded_bytes().starts_with(b"LOCKGATE_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// The last lines of a log.
 fn tail(log: &Path) -> String {
     const BYTES: u64 = 2_000;
@@ -119,4 +135,37 @@ fn tail(log: &Path) -> String {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     read().unwrap_or_else(|error| format!("(no log: {error})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_setting_of_the_users_own_daemon_reaches_a_child() {
+        let inherited = [
+            "HOME",
+            "LOCKGATE_CONFIG",
+            "LOCKGATE_REDIS__URL",
+            "LOCKGATE_ROUTES__0__TOPIC",
+            "PATH",
+        ];
+        let command = command(
+            Path::new("lockgate"),
+            &["run".to_owned()],
+            inherited.into_iter().map(OsString::from),
+        );
+        let taken: Vec<_> = command
+            .get_envs()
+            .map(|(name, value)| (name.to_str().unwrap(), value.is_none()))
+            .collect();
+        assert_eq!(
+            taken,
+            [
+                ("LOCKGATE_CONFIG", true),
+                ("LOCKGATE_REDIS__URL", true),
+                ("LOCKGATE_ROUTES__0__TOPIC", true)
+            ]
+        );
+    }
 }

@@ -7,11 +7,10 @@ use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
+use super::interrupt::Interrupt;
 use super::progress::Line;
-use super::report::{Report, SCHEMA, chain};
+use super::report::{BEFORE, Report, SCHEMA, chain};
 use super::session::{Session, told, usage};
 use super::text::Look;
 use super::words;
@@ -29,7 +28,7 @@ const LISTED: usize = 10;
 pub enum Now {
     /// Both sides hold what they held.
     Same,
-    /// It was not level, Redis holds what it held, and Kafka is level with it now.
+    /// It was not level, or entries were still on their way; Redis holds what it held, and Kafka is level with it now.
     Mended,
     /// A side holds something else.
     Changed,
@@ -48,6 +47,9 @@ pub struct Judged {
     pub changed: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<Why>,
+    /// Why its stream cannot be read now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
     pub entries_now: u64,
     pub records_now: u64,
 }
@@ -100,12 +102,19 @@ fn read(session: &Session, path: &Path) -> Result<Report, String> {
     let text = fs::read(path).map_err(|error| format!("{shown}: {error}"))?;
     let head: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
     match head["schema"].as_str() {
-        Some(SCHEMA) => {}
+        Some(SCHEMA | BEFORE) => {}
         Some(other) => return Err(format!("{shown} is of `{other}`, and not of `{SCHEMA}`")),
         None => return Err(format!("{shown} is no report of lockgate parity report")),
     }
     let report: Report = serde_json::from_value(head)
         .map_err(|error| format!("{shown} cannot be read as a report: {error}"))?;
+    if report.schema == BEFORE && report.outcome.sampled.is_some() {
+        return Err(format!(
+            "{shown} is of a sample that lockgate {} drew in another way, which this version does not; a report of everything \
+             can be checked",
+            report.version
+        ));
+    }
     if report.migration != session.config.name {
         return Err(format!(
             "{shown} is of migration `{}`, and the configuration is that of `{}`",
@@ -144,20 +153,11 @@ async fn again(
         sampled: report.outcome.sampled,
         from: report.from,
     };
-    let stop = CancellationToken::new();
+    let interrupt = Interrupt::listen()?;
     let mut line = Line::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let digested = {
-        let mut each = |progress: &parity::Progress| line.show(progress);
-        let pace = Pace::new(rate);
-        let digesting = digest_again(&session.edges, before, &pace, &stop, &mut each);
-        tokio::select! {
-            digested = digesting => digested,
-            _ = terminate.recv() => Ok(None),
-            _ = interrupt.recv() => Ok(None),
-        }
-    };
+    let mut each = |progress: &parity::Progress| line.show(progress);
+    let pace = Pace::new(rate);
+    let digested = digest_again(&session.edges, before, &pace, interrupt.stop(), &mut each).await;
     line.clear();
     Ok(match digested {
         Ok(Some(now)) => Ok(windows
@@ -183,15 +183,18 @@ fn judge(window: WindowDigest, again: &Again) -> Judged {
         .redis_lost
         .filter(|_| redis)
         .or(again.kafka_lost.filter(|_| kafka));
-    let mended = !window.level && !redis && again.kafka == again.redis;
+    let on_the_way = window.records < again.kafka.count
+        && (window.records, &window.kafka_digest) != (window.entries, &window.digest);
+    let mended = (!window.level || on_the_way) && !redis && again.kafka == again.redis;
     let changed: Vec<&'static str> = [
         (redis && again.redis_lost.is_none(), "redis"),
         (kafka && again.kafka_lost.is_none() && !mended, "kafka"),
     ]
     .into_iter()
-    .filter_map(|(changed, side)| changed.then_some(side))
+    .filter_map(|(changed, side)| (changed && again.unread.is_none()).then_some(side))
     .collect();
     let now = match (changed.is_empty(), lost) {
+        _ if again.unread.is_some() => Now::Unverifiable,
         (false, _) => Now::Changed,
         (true, Some(_)) => Now::Unverifiable,
         (true, None) if kafka => Now::Mended,
@@ -202,6 +205,7 @@ fn judge(window: WindowDigest, again: &Again) -> Judged {
         now,
         changed,
         why: lost,
+        unread: again.unread.clone(),
         entries_now: again.redis.count,
         records_now: again.kafka.count,
     }
@@ -310,7 +314,10 @@ fn what(one: &Judged) -> String {
             _ => numbers("Kafka", one.window.records, one.records_now),
         })
         .collect();
-    parts.extend(one.why.map(|why| words::because(Some(why)).to_owned()));
+    match &one.unread {
+        Some(why) => parts.push(why.clone()),
+        None => parts.extend(one.why.map(|why| words::because(Some(why)).to_owned())),
+    }
     parts.join(" · ")
 }
 
@@ -333,6 +340,7 @@ mod tests {
                 kafka,
                 redis_lost: lost.0,
                 kafka_lost: lost.1,
+                unread: None,
             },
         )
     }
@@ -371,10 +379,36 @@ mod tests {
             (unused.now, unused.why),
             (Now::Unverifiable, Some(Why::KafkaExpired))
         );
+        let mut on_the_way = crate::cli::parity::samples::window("s", 0, 100, true);
+        on_the_way.records = 97;
+        on_the_way.kafka_digest = format!("{:032x}", 97);
+        let arrived = Again {
+            redis: sum(100, 100),
+            kafka: sum(100, 100),
+            redis_lost: None,
+            kafka_lost: None,
+            unread: None,
+        };
+        assert_eq!(judge(on_the_way, &arrived).now, Now::Mended);
         let mended = judged(sum(100, 100), sum(100, 100), none, false);
         assert_eq!(mended.now, Now::Mended);
         let still = judged(sum(100, 100), sum(100, 101), none, false);
         assert_eq!(still.now, Now::Same, "apart as it was");
+    }
+
+    #[test]
+    fn a_window_whose_stream_cannot_be_read_has_neither_changed_nor_stayed() {
+        let window = crate::cli::parity::samples::window("s", 0, 100, true);
+        let again = Again {
+            redis: Sum::default(),
+            kafka: Sum::default(),
+            redis_lost: None,
+            kafka_lost: None,
+            unread: Some("the key holds a list, not a stream".to_owned()),
+        };
+        let judged = judge(window, &again);
+        assert_eq!((judged.now, judged.changed.len()), (Now::Unverifiable, 0));
+        assert_eq!(what(&judged), "the key holds a list, not a stream");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::parity::{Counts, Difference, Outcome, Verdict};
+use crate::parity::{Counts, Difference, Outcome, Unread, Verdict};
 
 const SCHEMA: &str = "lockgate.parity/v1";
 
@@ -48,12 +48,18 @@ pub struct OutcomeShown {
     pub began_at: String,
     pub ended_at: Option<String>,
     pub streams: u64,
+    /// Streams that could not be read, and so are in none of the counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<Unread>,
     pub sampled: Option<f64>,
     pub lower_bound: Option<f64>,
     pub counts: CountsShown,
     pub routes: BTreeMap<String, CountsShown>,
     pub differences: Vec<Difference>,
     pub differences_not_shown: u64,
+    /// Records that applications may have written to Kafka themselves; they are in no class.
+    #[serde(default)]
+    pub kafka_born: u64,
 }
 
 impl OutcomeShown {
@@ -67,6 +73,7 @@ impl OutcomeShown {
             began_at: outcome.began_at.clone(),
             ended_at: outcome.ended_at.clone(),
             streams: outcome.streams,
+            unread: outcome.unread.clone(),
             sampled: outcome.sampled,
             lower_bound: outcome.lower_bound,
             counts: (&outcome.counts).into(),
@@ -77,6 +84,7 @@ impl OutcomeShown {
                 .collect(),
             differences: outcome.differences.clone(),
             differences_not_shown: outcome.differences_not_shown,
+            kafka_born: outcome.kafka_born,
         }
     }
 }

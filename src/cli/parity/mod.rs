@@ -4,6 +4,7 @@
 mod against;
 mod daemon;
 mod explain;
+mod interrupt;
 mod json;
 mod progress;
 mod repair;

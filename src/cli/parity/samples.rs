@@ -52,6 +52,7 @@ pub fn level() -> Outcome {
         routes: BTreeMap::from([("chat".to_owned(), counts.clone())]),
         counts,
         streams: 16,
+        unread: Vec::new(),
         differences: Vec::new(),
         differences_not_shown: 0,
         windows: vec![window("msg:stream:7", 0, 100, true)],
@@ -59,6 +60,7 @@ pub fn level() -> Outcome {
         sampled: None,
         began_at: "2026-03-12T14:03:48Z".to_owned(),
         ended_at: Some("2026-03-12T14:04:00Z".to_owned()),
+        kafka_born: 0,
     }
 }
 

@@ -6,18 +6,18 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
+use super::interrupt::Interrupt;
 use super::progress::{self, Line};
 use super::select::Select;
 use super::state_file::{Run, StateFile};
 use crate::cli::{ConfigArgs, Exit};
 use crate::config;
+use crate::flags::{self, KafkaBorn};
 use crate::parity::{self, Edges, Pace, Ran, Request, Sample, Verification};
 use crate::routing::Routes;
 use crate::streams::Redis;
@@ -63,6 +63,7 @@ pub struct Scope {
 pub struct Session {
     pub config: config::Config,
     pub edges: Arc<Edges>,
+    kafka_born: Arc<OnceLock<KafkaBorn>>,
 }
 
 /// Why there is no answer: said already, and its exit code.
@@ -80,17 +81,39 @@ impl Session {
         };
         let config = loaded.config;
         let kafka = Kafka::new(&config.kafka)?;
+        let kafka_born = Arc::new(OnceLock::new());
         let edges = Edges {
             migration: config.name.clone(),
             routes: Arc::new(routes),
             redis: Redis::new(&config.redis)?,
             admin: Admin::new(&kafka)?,
             kafka,
+            kafka_born: {
+                let known = Arc::clone(&kafka_born);
+                Box::new(move || known.get().copied())
+            },
         };
         Ok(Ok(Self {
             config,
             edges: Arc::new(edges),
+            kafka_born,
         }))
+    }
+
+    /// Finds out when applications may have written to Kafka themselves. Who may not read that may still compare.
+    async fn learn_kafka_born(&self) {
+        let redis = &self.edges.redis;
+        let asked = async {
+            let mut connection = redis.connect(redis.default_database()).await?;
+            flags::kafka_born(&mut connection, &self.config.name).await
+        };
+        match asked.await {
+            Ok(born) => drop(born.map(|born| self.kafka_born.set(born))),
+            Err(error) => eprintln!(
+                "lockgate: what the migration's flags say in Redis is not known ({error}); records that applications wrote to \
+                 Kafka themselves count as extra"
+            ),
+        }
     }
 
     #[must_use]
@@ -127,6 +150,7 @@ impl Session {
             Ok(kept) => kept.flatten(),
             Err(why) => return Ok(Err(usage(&why))),
         };
+        self.learn_kafka_born().await;
         let begun = match kept {
             Some(verification) => Ok(verification),
             None => self.begin(scope, request).await,
@@ -136,13 +160,13 @@ impl Session {
             Err(exit) => return Ok(Err(exit)),
         };
         // Before anything is saved: who sees the file may signal, and the signal must find its listener.
-        let signals = Signals::listen()?;
+        let interrupt = Interrupt::listen()?;
         if let Some(file) = &mut file {
             save(file, &verification)?;
         }
         let pace = Pace::new(effort.rate);
         let ran = self
-            .run(&mut verification, pace, file.as_mut(), signals)
+            .run(&mut verification, pace, file.as_mut(), &interrupt)
             .await?;
         if matches!(ran, Ok(Ran::Finished)) {
             if let Some(file) = &file {
@@ -176,15 +200,14 @@ impl Session {
             .map_err(|error| told(&error))
     }
 
-    /// Runs until the end or the first signal; a second one leaves at once, with what was saved last.
+    /// Runs until the end or the first signal.
     async fn run(
         &self,
         verification: &mut Verification,
         pace: Pace,
         mut file: Option<&mut StateFile>,
-        mut signals: Signals,
+        interrupt: &Interrupt,
     ) -> anyhow::Result<Result<Ran, parity::Error>> {
-        let stop = CancellationToken::new();
         let mut line = Line::new();
         let mut unsaved = false;
         let mut each = |verification: &Verification| {
@@ -199,44 +222,11 @@ impl Session {
                 );
             }
         };
-        let ran = {
-            let running = verification.run(&self.edges, pace, &stop, &mut each);
-            tokio::pin!(running);
-            loop {
-                tokio::select! {
-                    ran = &mut running => break ran,
-                    () = signals.next() => {}
-                }
-                if stop.is_cancelled() {
-                    break Ok(Ran::Interrupted);
-                }
-                stop.cancel();
-            }
-        };
+        let ran = verification
+            .run(&self.edges, pace, interrupt.stop(), &mut each)
+            .await;
         line.clear();
         Ok(ran)
-    }
-}
-
-/// What asks to break off.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> anyhow::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).context("signals")?,
-            interrupt: signal(SignalKind::interrupt()).context("signals")?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }
 

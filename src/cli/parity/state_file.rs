@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::select::Asked;
 
-const SCHEMA: &str = "lockgate.parity-state/v1";
+const SCHEMA: &str = "lockgate.parity-state/v2";
 /// How often it is saved.
 const EVERY: Duration = Duration::from_secs(1);
 /// A save of a very long state is due this many times later than it took, so that saving never becomes the work.

@@ -4,7 +4,7 @@
 use super::words;
 use crate::cli::output::{counted, grouped};
 use crate::cli::status::{Page, Paint};
-use crate::parity::{Class, Counts, Difference, Outcome, Verdict};
+use crate::parity::{Class, Counts, Difference, Outcome, Unread, Verdict};
 
 /// Differences that are spelled out; `--output json` has more.
 const SPELLED_OUT: usize = 10;
@@ -29,6 +29,7 @@ pub fn text(migration: &str, outcome: &Outcome, look: Look) -> String {
     let mut page = look.page();
     head(&mut page, migration, outcome);
     counts(&mut page, outcome);
+    unread(&mut page, &outcome.unread);
     differences(
         &mut page,
         &outcome.differences,
@@ -118,7 +119,8 @@ fn level(outcome: &Outcome) -> String {
     }
     if verified < total {
         let (verified, total) = (grouped(verified), grouped(total));
-        return format!("{verified} of {total} compared, each {each}");
+        let not = words::not_compared(&outcome.counts);
+        return format!("{verified} of {total} compared, each {each}; {not}");
     }
     format!("all {} compared, each {each}", grouped(verified))
 }
@@ -200,12 +202,15 @@ pub fn classes(counts: &Counts) -> String {
 
 fn read(outcome: &Outcome) -> String {
     let counts = &outcome.counts;
-    format!(
-        "{} of Redis · {} of Kafka · {}",
-        entries(counts.redis_entries),
-        counted(counts.kafka_records, "record"),
-        counted(outcome.streams, "stream")
-    )
+    let mut parts = vec![
+        format!("{} of Redis", entries(counts.redis_entries)),
+        format!("{} of Kafka", counted(counts.kafka_records, "record")),
+        counted(outcome.streams, "stream"),
+    ];
+    if outcome.kafka_born > 0 {
+        parts.push(format!("{} Kafka-born", grouped(outcome.kafka_born)));
+    }
+    parts.join(" · ")
 }
 
 /// `1 entry`, `2 entries`.
@@ -225,6 +230,23 @@ fn route(name: &str, counts: &Counts) -> String {
         grouped(counts.verified()),
         grouped(counts.total())
     )
+}
+
+/// Streams that are in none of the counts, each with its reason.
+fn unread(page: &mut Page, unread: &[Unread]) {
+    for one in unread.iter().take(SPELLED_OUT) {
+        let place = format!("{}/{}: not read", one.database, one.stream);
+        page.line("UNREAD", &place, Paint::Warn);
+        page.line("", &one.why, Paint::Plain);
+    }
+    if let Some(more) = unread
+        .len()
+        .checked_sub(SPELLED_OUT)
+        .filter(|more| *more > 0)
+    {
+        let more = format!("and {} more; --output json has all", grouped(more as u64));
+        page.line("", &more, Paint::Plain);
+    }
 }
 
 /// The first differences, each with its place.
@@ -288,12 +310,35 @@ BOUND     >= 99.99998 % are level, at 95 % confidence
     }
 
     #[test]
+    fn a_stream_that_was_not_read_is_named_with_its_reason() {
+        let mut some = samples::unknown();
+        some.unread = (0..12)
+            .map(|n| Unread {
+                database: 0,
+                stream: format!("s{n}"),
+                route: "chat".to_owned(),
+                why: "the key holds a list, not a stream".to_owned(),
+            })
+            .collect();
+        let shown = text("m", &some, Look::default());
+        let first = "UNREAD    0/s0: not read\n          the key holds a list, not a stream\n";
+        assert!(shown.contains(first), "{shown}");
+        assert!(
+            shown.contains("and 2 more; --output json has all"),
+            "{shown}"
+        );
+    }
+
+    #[test]
     fn a_few_that_were_compared_are_not_called_all() {
         let mut few = samples::level();
         few.counts = Counts::level(1, 0);
         few.counts.count(Class::Pending, 9_999);
         let each = "in Kafka once, the same, in place and order";
-        assert_eq!(verdict(&few), format!("1 of 10,000 compared, each {each}"));
+        assert_eq!(
+            verdict(&few),
+            format!("1 of 10,000 compared, each {each}; 9,999 pending")
+        );
         few.counts = Counts::level(3_000, 0);
         (few.sampled, few.lower_bound) = (Some(0.05), Some(0.999_002));
         assert_eq!(

@@ -15,14 +15,20 @@ use crate::parity::Sample;
 /// Read both stores again and compare them, entry for entry
 ///
 /// Needs no running daemon and writes to neither store. What is not mirrored yet is counted as pending, what one side no
-/// longer has as unverifiable; neither is taken for level.
+/// longer has, or what was mirrored before its route was changed, as unverifiable; neither is taken for level.
+///
+/// Level is said of what Redis holds: nothing differs, and at least half of it could be compared; the verdict's own line
+/// says how much is pending or unverifiable beside it. What only Kafka still has, because Redis trims, does not stand in the
+/// way. A stream that may not be read, or whose key holds something else, is named, and all but it is compared. With --from
+/// or --to a record that is no entry's counts by the time it was written with.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  lockgate parity verify --config lockgate.toml\n  \
     lockgate parity verify --route chat --from 2h --state verify.state\n  \
     lockgate parity verify --sample 3000 --output json\n  \
     lockgate parity verify --against report.json\n\n\
-    Exit codes: 0 level, 5 apart, 6 could not tell (nothing compared, a store out of reach, interrupted), 2 usage, 1 failed."
+    Exit codes: 0 level, 5 apart, 6 could not tell (less than half of what Redis holds \
+    compared, a stream unread, a store out of reach, interrupted), 2 usage, 1 failed."
 )]
 pub struct Args {
     #[command(flatten)]

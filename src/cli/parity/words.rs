@@ -98,6 +98,9 @@ pub const fn because(why: Option<Why>) -> &'static str {
             "Kafka's retention has removed the part of the log where it would be"
         }
         Some(Why::KafkaCompacted) => "the topic is compacted and a later record has its key",
+        Some(Why::RouteChanged) => {
+            "it was mirrored under other settings of its route, which would make another record of it now"
+        }
         None => "only one side has it",
     }
 }
@@ -151,6 +154,9 @@ pub const fn advice(class: Class, why: Option<Why>) -> &'static str {
                 "let Redis keep entries until they are compared: trim later, or compare more often"
             }
             Some(Why::KafkaExpired) => "raise the topic's retention above the age of the stream",
+            Some(Why::RouteChanged) => {
+                "nothing, if the change is meant; to compare it, verify with the configuration of that day"
+            }
             Some(_) | None => "compare before the topic is compacted, or use retention alone",
         },
         Class::DeadLettered => "read the reason in the dead letter's headers",
@@ -164,6 +170,17 @@ pub fn faults(counts: &Counts) -> String {
         .classes()
         .filter(|(class, count)| class.is_fault() && *count > 0)
         .map(|(class, count)| format!("{} {class}", crate::cli::output::grouped(count)))
+        .collect();
+    some.join(", ")
+}
+
+/// `80 pending, 12 unverifiable`: what could not be compared, by those of the two that are not 0.
+#[must_use]
+pub fn not_compared(counts: &Counts) -> String {
+    let some = [Class::Pending, Class::Unverifiable].into_iter();
+    let some = some.filter(|&class| counts.of(class) > 0);
+    let some: Vec<String> = some
+        .map(|class| format!("{} {class}", crate::cli::output::grouped(counts.of(class))))
         .collect();
     some.join(", ")
 }

@@ -19,7 +19,9 @@ pub fn advice(reason: Reason, resume: &str) -> String {
         Reason::KafkaQuota => {
             "raise the quota of Lockgate's user or client id, or hold the mirror below it: lockgate throttle"
         }
-        Reason::KafkaRefused => "see the broker's answer: a policy or a full disk",
+        Reason::KafkaRefused => {
+            "see the broker's answer: a policy, a full disk, or too few brokers"
+        }
         Reason::RedisUnreachable => "bring Redis back; mirroring goes on by itself",
         Reason::RedisLoading => "wait: Redis is loading its data",
         Reason::RedisAuth => "correct redis.username and redis.password_file, then restart",

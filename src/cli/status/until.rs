@@ -76,7 +76,7 @@ pub fn wait(
         let reached = match &asked {
             Ok(body) => serde_json::from_str(body).is_ok_and(|status| goal.reached(&status)),
             // A daemon that is just being restarted is waited for.
-            Err(Error::NotReached { .. }) => false,
+            Err(Error::NotReached { .. } | Error::Unanswered { .. }) => false,
             Err(Error::Refused { .. } | Error::Unreadable { .. }) => {
                 return Ok(asked.map_or_else(|error| error.exit(), |_| Exit::Failed));
             }

@@ -57,7 +57,7 @@ fn broker(server: &str) -> Result<(), String> {
 }
 
 /// What promises of exactly-once rest on, and what to do instead of setting it. A name that ends with `*` is a prefix.
-const DENIED: [(&str, &str); 25] = [
+const DENIED: [(&str, &str); 28] = [
     ("transactional.id", "each shard has one, made from `name`"),
     ("transaction.timeout.ms", "use kafka.transaction_timeout"),
     (
@@ -80,7 +80,19 @@ const DENIED: [(&str, &str); 25] = [
     ("session.timeout.ms", "use kafka.session_timeout"),
     (
         "heartbeat.interval.ms",
-        "it follows from kafka.session_timeout",
+        "always 250 ms, well within any kafka.session_timeout",
+    ),
+    (
+        "max.poll.interval.ms",
+        "how long a shard's work takes says nothing about whether it is alive; the heartbeat does, see kafka.session_timeout",
+    ),
+    (
+        "message.max.bytes",
+        "use routes[].max_message_bytes; the client itself takes records up to 16 MiB",
+    ),
+    (
+        "statistics.interval.ms",
+        "Lockgate reads the client's counts once a second",
     ),
     (
         "partition.assignment.strategy",
@@ -174,6 +186,9 @@ mod tests {
             "heartbeat.interval.ms",
             "partition.assignment.strategy",
             "enable.partition.eof",
+            "max.poll.interval.ms",
+            "message.max.bytes",
+            "statistics.interval.ms",
             "ACKS",
             " acks",
         ] {

@@ -142,7 +142,7 @@ fn way_back(driver: &DriverStatus) -> Vec<Family> {
     );
     let mut estimate = gauge(
         "lockgate_migration_rollback_estimate_seconds",
-        "How long a rollback from here took when it was tried",
+        "How long a rollback from here is likely to take",
     );
     let mut proven = gauge(
         "lockgate_migration_rehearsal_timestamp_seconds",

@@ -21,7 +21,11 @@ impl Driver {
                 self.precheck(epoch, at);
                 return None;
             }
-            Action::Tell(told) => self.tell(as_flags(&told)).await,
+            Action::Tell(told) => {
+                let stored = self.machine.as_ref().and_then(Machine::stored);
+                let born = stored.and_then(|state| state.kafka_born);
+                self.tell(as_flags(&told, born)).await
+            }
             Action::Converge { version } => self.converged(version),
             Action::Drain => self.drained(epoch, at),
         })
@@ -67,6 +71,12 @@ impl Driver {
         }
         let now = now_ms();
         let following = self.measurements.followers.following(version, now);
+        if following.left_out {
+            return Acted::NotYet(
+                "applications that are not known apart: too many acknowledge; see docs/flags.md"
+                    .to_owned(),
+            );
+        }
         if following.known == 0 {
             return Acted::NotYet(
                 "an application that follows the flags; none is known".to_owned(),

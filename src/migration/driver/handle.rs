@@ -33,6 +33,8 @@ pub struct View {
     pub state: Option<State>,
     pub verdicts: Vec<Verdict>,
     pub next: Option<Step>,
+    /// How long going back from here is likely to take; `None`: it cannot be reckoned, or another instance's to say.
+    pub way_back_ms: Option<i64>,
     pub waiting: Option<String>,
     pub trouble: Option<Trouble>,
     /// Who steers, where it is not this instance.

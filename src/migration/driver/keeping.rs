@@ -20,7 +20,7 @@ pub(super) async fn keep(followers: Followers, mut store: Store, stop: Cancellat
     loop {
         let kept = tokio::select! {
             () = stop.cancelled() => return,
-            _ = tidying.tick() => store.forget_heard().await,
+            _ = tidying.tick() => store.forget_gone().await,
             () = followers.unkept() => keep_some(&followers, &mut store).await,
         };
         if let Err(error) = &kept

@@ -19,10 +19,14 @@ impl Driver {
         let following = self.measurements.followers.following(told, now);
         self.measurements.put(Sample {
             measure: Measure::Clients,
-            reading: Reading::Counted {
-                faults: following.behind.len() as u64,
-                total: following.known,
-                since_ms: now,
+            reading: if following.left_out {
+                Reading::Unknown("more applications acknowledge than are known apart".to_owned())
+            } else {
+                Reading::Counted {
+                    faults: following.behind.len() as u64,
+                    total: following.known,
+                    since_ms: now,
+                }
             },
             at_ms: now,
         });

@@ -158,16 +158,28 @@ impl Driver {
         }
     }
 
+    /// What Redis tells may be lost or set back without the state (evicted, deleted, a failover): then it is told again.
+    pub(super) async fn compare_flags(&mut self, told: u64) {
+        match self.store.flags_version().await {
+            Ok(found) => self.untold |= found != Some(told),
+            Err(error) => self.now.error = Some(error.to_string()),
+        }
+    }
+
     /// Who stored what was read may have died before telling it, may have told it to other processes' readers alone, or Redis
     /// may have lost it: what was read is told again. Where that fails, at the next turn.
     pub(super) async fn retell(&mut self) {
         // Flags that are found to be of a later version are outrun, and told then.
         for _ in 0..2 {
-            let machine = self.machine.as_ref().filter(|_| self.untold);
-            let calm = machine.filter(|machine| machine.trouble().is_none());
-            let Some(flags) = calm.and_then(Machine::stored).map(flags) else {
+            let calm = (self.machine.as_ref()).filter(|machine| machine.trouble().is_none());
+            let Some(state) = calm.and_then(Machine::stored) else {
                 return;
             };
+            // While it moves, telling is an action of its own.
+            let (flags, still) = (flags(state), state.motion.is_none());
+            if !self.untold && (!still || self.flags.says(&flags)) {
+                return;
+            }
             match self.tell(flags).await {
                 Acted::Failed(why) => self.now.error = Some(why),
                 Acted::Outrun(later) => drop(self.take(Event::Outrun(later)).await),

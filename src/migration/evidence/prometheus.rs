@@ -95,8 +95,18 @@ impl Asked {
         let measure = Measure::named(query.measure.as_str())?;
         // Dated before it is asked, so that a slow answer is not taken for a young one.
         let at_ms = now_ms();
-        let reading = self.reading(measure, query, at_ms);
-        let reading = reading.unwrap_or_else(Reading::Unknown);
+        let reading = self
+            .reading(measure, query, at_ms)
+            .unwrap_or_else(Reading::Unknown);
+        let known = !matches!(reading, Reading::Unknown(_));
+        let reading = if known && !measure.shape().fits(&reading) {
+            Reading::Unknown(format!(
+                "the query gives what is no {measure}; {}",
+                measure.shape().wanted()
+            ))
+        } else {
+            reading
+        };
         Some(Sample {
             at_ms,
             ..sample(measure, reading)
@@ -275,6 +285,18 @@ mod tests {
         ] {
             let why = number(&body).expect_err("no evidence");
             assert!(why.contains(says), "{why}");
+        }
+    }
+
+    #[test]
+    fn the_configuration_asks_for_each_measure_in_the_form_in_which_it_is_judged() {
+        use crate::config::Asked;
+        for measure in Measure::ALL {
+            let name = serde_json::Value::from(measure.as_str());
+            let asked: Result<Asked, _> = serde_json::from_value(name);
+            let Ok(asked) = asked else { continue };
+            let counted = measure.shape() == crate::migration::gate::Shape::Counts;
+            assert_eq!(asked.is_counted(), counted, "{measure}");
         }
     }
 

@@ -84,6 +84,75 @@ names! {
     }
 }
 
+/// The form in which a measure can be judged. A gate and a tripwire hold a value and counts against different thresholds, so
+/// that the one in place of the other would be judged wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A number.
+    Value,
+    /// A number from 0 to 1.
+    Share,
+    /// How many of a total are at fault.
+    Counts,
+}
+
+impl Shape {
+    /// Whether a reading that says anything has this form.
+    #[must_use]
+    pub fn fits(self, reading: &Reading) -> bool {
+        match (self, reading) {
+            (Self::Value, Reading::Value(value)) => value.is_finite(),
+            (Self::Share, Reading::Value(value)) => (0.0..=1.0).contains(value),
+            (Self::Counts, Reading::Counted { .. }) => true,
+            (Self::Value | Self::Share, Reading::Counted { .. })
+            | (Self::Counts, Reading::Value(_))
+            | (_, Reading::Unknown(_)) => false,
+        }
+    }
+
+    /// What is to be said in this form, for who says it.
+    #[must_use]
+    pub const fn wanted(self) -> &'static str {
+        match self {
+            Self::Value => "give value, a number",
+            Self::Share => "give value, a share from 0 to 1",
+            Self::Counts => {
+                "give total, how many were counted, faults, how many of them are at fault or beyond the limit, and seconds, \
+                 over how long they were counted"
+            }
+        }
+    }
+}
+
+impl Measure {
+    /// The one table of what is a value and what is counted.
+    #[must_use]
+    pub const fn shape(self) -> Shape {
+        match self {
+            Self::Parity
+            | Self::AddedLatency
+            | Self::DeadLetters
+            | Self::ProduceLatency
+            | Self::ProduceErrors
+            | Self::WriteLatency
+            | Self::EndToEnd
+            | Self::Clients
+            | Self::Archive => Shape::Counts,
+            Self::DuplicateHits | Self::Disk => Shape::Share,
+            Self::MirrorLag
+            | Self::Inconsistency
+            | Self::Incident
+            | Self::GroupLag
+            | Self::Duplicates
+            | Self::Throughput
+            | Self::UnderReplicated
+            | Self::ReplicationLag
+            | Self::Strays
+            | Self::Undrained => Shape::Value,
+        }
+    }
+}
+
 /// A measured value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

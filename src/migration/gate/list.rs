@@ -149,9 +149,9 @@ impl GateName {
             Self::Rehearsal => {
                 "lockgate rollback --dry-run --to STEP proves the way back from the next step"
             }
-            Self::Drained => "wait until both mirrors are level",
+            Self::Drained => "wait until the mirror is level",
             Self::Archive => {
-                "archive the streams, read the archive again, and say what was found: lockgate evidence archive --faults N --total N"
+                "archive the streams, read the archive again, and say what was found: lockgate evidence archive --faults N --total N --seconds N"
             }
         }
     }

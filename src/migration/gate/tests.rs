@@ -316,3 +316,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn when_it_opens_is_said_a_year_ahead_at_most() {
+    let gate = of(Step::consumers(100), GateName::DeadLetters);
+    let over = |passed_ms: i64| Evidence {
+        reading: Reading::Counted {
+            faults: 0,
+            total: 1,
+            since_ms: NOW - passed_ms,
+        },
+        ..counted(0, 1)
+    };
+    let day = 86_400_000;
+    let soon = gate.judge(&over(day / 10), FRESH, NOW);
+    assert_eq!(soon.opens_at_ms, Some(NOW + day / 10 * 2_994));
+    for passed in [day, 1_000 * day] {
+        let late = gate.judge(&over(passed), FRESH, NOW);
+        assert_eq!(
+            (late.verdict, late.needed, late.opens_at_ms),
+            (Answer::Inconclusive, Some(2_995), None)
+        );
+    }
+}

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::flags::{Clients, Following};
-use crate::streams::{Acknowledged, HeardOf};
+use crate::streams::{Acknowledgements, HeardOf};
 
 /// How long an application is known that left an acknowledgement nobody can read.
 const UNREADABLE_MS: i64 = 10_000;
@@ -157,12 +157,13 @@ impl Followers {
         });
     }
 
-    /// What was left in Redis, by applications and by instances that heard them; of one that left two the older counts. A version
+    /// What was left in Redis, by applications and by instances that heard them; of one that left two the older counts. Where there
+    /// are more than can be looked at, it is not known who follows. A version
     /// that was never told, a text that is no version and a key that never ends are no acknowledgement: its writer is known, and
     /// follows nothing. What this process heard and has not kept yet is newer than what is there.
-    pub fn heard(&self, all: &[Acknowledged], told: u64, now_ms: i64) {
+    pub fn heard(&self, all: &Acknowledgements, told: u64, now_ms: i64) {
         let mut read: BTreeMap<&str, (u64, i64)> = BTreeMap::new();
-        for one in all {
+        for one in &all.found {
             let version = one.version.filter(|version| *version <= told);
             let (version, left_ms) = match (version, one.left_ms) {
                 (Some(version), Some(left_ms)) => (version, left_ms),
@@ -172,10 +173,16 @@ impl Followers {
             *known = (known.0.min(version), known.1.max(left_ms));
         }
         let mut inner = self.lock();
+        if all.cut_off {
+            inner
+                .clients
+                .leave_out(now_ms.saturating_add(UNREADABLE_MS));
+        }
         for (client, (version, left_ms)) in read {
             if !inner.unkept.contains_key(client) {
                 let until_ms = now_ms.saturating_add(left_ms);
-                inner.clients.seen_until(client, version, until_ms, now_ms);
+                // One that finds no room is left out, and what follows says so.
+                let _ = inner.clients.seen_until(client, version, until_ms, now_ms);
             }
         }
     }
@@ -189,6 +196,7 @@ impl Followers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::streams::Acknowledged;
 
     #[test]
     fn what_is_heard_again_while_it_is_being_kept_is_still_to_be_kept() {
@@ -220,6 +228,13 @@ mod tests {
         assert_eq!(followers.kept_number(), 1, "billing's first is not there");
     }
 
+    fn found(all: &[Acknowledged]) -> Acknowledgements {
+        Acknowledgements {
+            found: all.to_vec(),
+            cut_off: false,
+        }
+    }
+
     #[test]
     fn of_two_that_one_application_left_the_older_counts() {
         let left = |version, left_ms| Acknowledged {
@@ -228,9 +243,9 @@ mod tests {
             left_ms: Some(left_ms),
         };
         let followers = Followers::default();
-        followers.heard(&[left(7, 9_000), left(6, 4_000)], 7, 0);
+        followers.heard(&found(&[left(7, 9_000), left(6, 4_000)]), 7, 0);
         assert_eq!(followers.following(7, 0).behind, ["billing"]);
-        followers.heard(&[left(7, 8_000)], 7, 1_000);
+        followers.heard(&found(&[left(7, 8_000)]), 7, 1_000);
         assert_eq!(followers.following(7, 1_000).behind, [""; 0]);
     }
 
@@ -243,10 +258,23 @@ mod tests {
             version: Some(6),
             left_ms: Some(9_000),
         };
-        followers.heard(std::slice::from_ref(&old), 7, 0);
+        let old = found(&[old]);
+        followers.heard(&old, 7, 0);
         assert_eq!(followers.following(7, 0).behind, [""; 0]);
         followers.keep(&followers.to_keep(0));
-        followers.heard(&[old], 7, 1_000);
+        followers.heard(&old, 7, 1_000);
         assert_eq!(followers.following(7, 1_000).behind, ["billing"]);
+    }
+
+    #[test]
+    fn more_than_can_be_looked_at_are_not_said_to_follow() {
+        let followers = Followers::default();
+        let all = Acknowledgements {
+            cut_off: true,
+            ..found(&[])
+        };
+        followers.heard(&all, 7, 1_000);
+        assert!(followers.following(7, 1_000).left_out);
+        assert!(!followers.following(7, 60_000).left_out);
     }
 }

@@ -80,8 +80,9 @@ impl Machine {
             deadline_ms: now_ms.saturating_add(millis(self.config.attempt_budget)),
             by: wanted.who.name.clone(),
             reason: wanted.reason.to_owned(),
+            undoes: None,
         });
-        self.intend();
+        self.intend(now_ms);
         self.note(
             wanted.who,
             wanted.verb,
@@ -120,10 +121,9 @@ impl Machine {
         self.begin(wanted, Direction::Back, now_ms);
     }
 
-    /// What is told is part of the state from before the telling on.
-    fn intend(&mut self) {
+    fn intend(&mut self, now_ms: i64) {
         if let Some(Action::Tell(told)) = self.state.motion.as_ref().and_then(Motion::action) {
-            self.state.told = told;
+            self.state.tell(told, now_ms);
         }
     }
 
@@ -145,7 +145,7 @@ impl Machine {
                 } else {
                     let action = motion.action().map_or("", Action::as_str);
                     let (verb, to) = (motion.verb, motion.to);
-                    self.intend();
+                    self.intend(now_ms);
                     let own = self.own();
                     self.note(&own, verb, to, "", Outcome::Begun, action, now_ms);
                 }
@@ -232,24 +232,13 @@ impl Machine {
         }
     }
 
-    /// Puts a move back to where it began.
+    /// Puts a move back to where it began. It is undone, and said to be, once that is reached.
     fn undo(&mut self, why: &str, now_ms: i64) {
         let Some(motion) = &self.state.motion else {
             return;
         };
         let (verb, from, reached) = (motion.verb, motion.from, motion.to);
         let own = self.own();
-        if !self.state.tells_only(from) {
-            self.note(
-                &own,
-                verb,
-                reached,
-                why,
-                Outcome::Undone,
-                "going back",
-                now_ms,
-            );
-        }
         let wanted = Wanted {
             verb,
             to: from,
@@ -257,6 +246,12 @@ impl Machine {
             reason: why,
         };
         self.go_back(&wanted, now_ms);
+        if let Some(motion) = &mut self.state.motion {
+            motion.undoes = Some(reached);
+            if let Some(record) = self.records.last_mut() {
+                record.note = format!("{reached} is not reached; going back");
+            }
+        }
     }
 
     fn arrive(&mut self, note: &str, now_ms: i64) {
@@ -267,11 +262,16 @@ impl Machine {
             name: motion.by.clone(),
             origin: self.instance.clone(),
         };
+        self.waiting = None;
+        if let Some(failed) = motion.undoes {
+            self.note_undone(&who, &motion, failed, note, now_ms);
+            return;
+        }
         self.state.step = motion.to;
+        self.state.followed(now_ms);
         self.state.since_ms = now_ms;
         (self.state.soaked_ms, self.state.looked_ms) = (0, now_ms);
         self.state.by.clone_from(&motion.by);
-        self.waiting = None;
         // What was shown at another step shows nothing at this one.
         self.state.holding.clear();
         self.state.tally.since_ms = i64::MIN;
@@ -290,5 +290,17 @@ impl Machine {
         if let Some(record) = self.records.last_mut() {
             record.from = motion.from;
         }
+    }
+
+    /// It stands where it stood: since when, how long it was looked at, and what its windows hold are as they were.
+    fn note_undone(&mut self, who: &Who, motion: &Motion, failed: Step, note: &str, now_ms: i64) {
+        let back = format!("back at {}", motion.to);
+        let note = if note.is_empty() {
+            back
+        } else {
+            format!("{back}; {note}")
+        };
+        let (verb, reason) = (motion.verb, &motion.reason);
+        self.note(who, verb, failed, reason, Outcome::Undone, &note, now_ms);
     }
 }

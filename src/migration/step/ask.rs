@@ -60,18 +60,22 @@ pub enum Answer {
         epoch: u64,
         step: Step,
     },
+    /// The way back from a step was tried, and what came of it is stored.
+    Rehearsed {
+        step: Step,
+        passed: bool,
+        note: String,
+        took_ms: i64,
+    },
 }
 
 impl Machine {
     pub(super) fn on_asked(&mut self, who: &Who, ask: Ask, now_ms: i64, out: &mut Vec<Command>) {
         let verb = self.verb_of(&ask);
         let reason = reason_of(&ask).to_owned();
-        let planning = matches!(ask, Ask::Plan { .. });
         let answer = self.answer(who, ask, now_ms);
         if let Err(refusal) = &answer
-            && self.saved.is_some()
-            && self.trouble.is_none()
-            && !planning
+            && refusal.is_noted()
         {
             let step = self.state.step;
             self.note(
@@ -124,11 +128,17 @@ impl Machine {
                 let proof = Rehearsal {
                     at_ms: now_ms,
                     passed,
-                    note,
+                    note: note.clone(),
                     took_ms,
                     settings_number: self.state.settings_number,
                 };
                 self.rehearsed(who, step, proof, now_ms)?;
+                return Ok(Answer::Rehearsed {
+                    step,
+                    passed,
+                    note,
+                    took_ms,
+                });
             }
             Ask::Baseline => self.baseline(who, now_ms)?,
             Ask::Evidence(sample) => {
@@ -136,7 +146,7 @@ impl Machine {
                     let step = self.state.step;
                     self.note(who, Verb::Evidence, step, "", Outcome::Done, &said, now_ms);
                 }
-                self.hear(sample);
+                self.hear(who, sample);
             }
             Ask::Note { outcome, note } => {
                 let step = self.state.step;

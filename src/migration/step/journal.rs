@@ -2,11 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Machine;
 use super::state::Verb;
 use crate::migration::gate::Verdict;
 use crate::migration::phase::Step;
 
-/// One record. Records are numbered from 1 without gaps and are never changed.
+/// Records that are kept for a store that loses some.
+const RECORDS: usize = 200;
+
+/// One record. Records are numbered from 1, each number once, and are never changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub n: u64,
@@ -56,4 +60,39 @@ impl Outcome {
 pub struct Who {
     pub name: String,
     pub origin: String,
+}
+
+impl Machine {
+    /// What was saved last is remembered, what was saved again once.
+    pub(super) fn keep(&mut self) {
+        let last = self.kept.back().map_or(0, |record| record.n);
+        let saved = self.records.drain(..);
+        self.kept.extend(saved.filter(|record| record.n > last));
+        let excess = self.kept.len().saturating_sub(RECORDS);
+        self.kept.drain(..excess);
+    }
+
+    /// The store's journal ends at `journaled`. What it lost behind that, with the last saves before a failover, is written
+    /// again as far as it is remembered here, and the journal says what is not.
+    pub(super) fn append_again(&mut self, journaled: u64, now_ms: i64) {
+        let had = self.state.journal;
+        if journaled >= had {
+            return;
+        }
+        let lost = journaled + 1..=had;
+        let kept = self.kept.iter();
+        let again: Vec<Record> = kept.filter(|one| lost.contains(&one.n)).cloned().collect();
+        let rest = (had - journaled).saturating_sub(again.len() as u64);
+        let mut note = format!(
+            "Redis had lost records {} to {had} of the journal; written again: {}",
+            journaled + 1,
+            again.len()
+        );
+        if rest > 0 {
+            note.push_str(&format!("; missing, and in the logs alone: {rest}"));
+        }
+        self.records.extend(again);
+        let (own, step) = (self.own(), self.state.step);
+        self.note(&own, Verb::Start, step, "", Outcome::Done, &note, now_ms);
+    }
 }

@@ -192,6 +192,13 @@ impl Machine {
         Ok(sum)
     }
 
+    /// How long going back from here is likely to take; `None`: there is no way back, or a part of it cannot be reckoned.
+    #[must_use]
+    pub fn way_back_ms(&self) -> Option<i64> {
+        let (_, actions) = self.way_back_from(self.saved.as_ref()?.furthest())?;
+        self.estimate(&actions).ok()
+    }
+
     /// The actions that would lead back from a step, for trying them against the live stores.
     #[must_use]
     pub fn way_back_from(&self, step: Step) -> Option<(Step, Vec<Action>)> {

@@ -14,7 +14,9 @@ pub enum Refusal {
     NotReady,
     #[error("{0}")]
     Trouble(Trouble),
-    #[error("instance {0} steers; ask that one")]
+    #[error(
+        "instance {0} steers; ask its API: `--url http://ITS-HOST:PORT`, or run the command there"
+    )]
     Elsewhere(String),
     #[error("{}", match .0 {
         NotSaved::Conflict => "another instance changed the state at the same moment; look at lockgate status and ask again",
@@ -52,6 +54,17 @@ pub enum Refusal {
     Unreckoned(&'static str),
     #[error("the throughput is not known now; a baseline needs it fresh")]
     NoThroughput,
+}
+
+impl Refusal {
+    /// Whether the driver puts it into the journal itself. Where it cannot steer, or could not store, whoever was asked does.
+    #[must_use]
+    pub const fn is_noted(&self) -> bool {
+        !matches!(
+            self,
+            Self::NotReady | Self::Trouble(_) | Self::Elsewhere(_) | Self::NotStored(_)
+        )
+    }
 }
 
 fn names(verdicts: &[Verdict]) -> String {

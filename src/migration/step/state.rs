@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::journal::Who;
 use super::lineage::Lineage;
 use super::tally::{Lot, Reached, Tally};
+use crate::flags::KafkaBorn;
 use crate::migration::gate::{GateName, Held, Measure, Reading, Sample};
 use crate::migration::phase::{Share, Step};
 use crate::migration::tripwire::Trip;
@@ -38,6 +40,9 @@ pub struct State {
     /// What only applications know, as they last said.
     #[serde(default)]
     pub pushed: BTreeMap<Measure, Sample>,
+    /// Who said it.
+    #[serde(default)]
+    pub pushed_by: BTreeMap<Measure, Who>,
     #[serde(default)]
     pub tally: Tally,
     /// The newest of what is in the sums, the oldest at the front.
@@ -54,6 +59,9 @@ pub struct State {
     /// Since when Kafka has been out of reach, or a routed partition without one of its replicas.
     #[serde(default)]
     pub unwell_since_ms: Option<i64>,
+    /// When applications may have written to Kafka themselves.
+    #[serde(default)]
+    pub kafka_born: Option<KafkaBorn>,
     /// Records in the journal.
     pub journal: u64,
 }
@@ -114,6 +122,9 @@ pub struct Motion {
     pub deadline_ms: i64,
     pub by: String,
     pub reason: String,
+    /// The step that could not be reached, where this leads back from the attempt: it is as if it had not been begun.
+    #[serde(default)]
+    pub undoes: Option<Step>,
 }
 
 /// One thing to do. Each may be done again after a crash, and has the same effect then.
@@ -141,7 +152,7 @@ impl Action {
             }) => "tell applications to hold the buckets that move",
             Self::Tell(_) => "tell applications",
             Self::Converge { .. } => "wait until every application follows",
-            Self::Drain => "wait until both mirrors are level",
+            Self::Drain => "wait until the mirror is level",
         }
     }
 }
@@ -287,12 +298,14 @@ impl State {
             holding: BTreeMap::new(),
             trips: BTreeMap::new(),
             pushed: BTreeMap::new(),
+            pushed_by: BTreeMap::new(),
             tally: Tally::default(),
             recent: VecDeque::new(),
             soaked_ms: 0,
             looked_ms: now_ms,
             processes: BTreeMap::new(),
             unwell_since_ms: None,
+            kafka_born: None,
             journal: 0,
         }
     }
@@ -320,6 +333,21 @@ impl State {
         match &self.motion {
             Some(motion) => motion.from.max(motion.to),
             None => self.step,
+        }
+    }
+
+    /// Nobody is told yet, and what is told is part of the state from before the telling on.
+    pub(super) fn tell(&mut self, told: Told, now_ms: i64) {
+        self.told = told;
+        if told.share.ingress > 0 || told.hold_ingress_to.is_some() {
+            self.kafka_born = Some(KafkaBorn::opened(self.kafka_born, now_ms));
+        }
+    }
+
+    /// Every application that answers follows what is told.
+    pub(super) fn followed(&mut self, now_ms: i64) {
+        if self.told.share.ingress == 0 && self.told.hold_ingress_to.is_none() {
+            self.kafka_born = self.kafka_born.map(|born| born.closed(now_ms));
         }
     }
 

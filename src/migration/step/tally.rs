@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Machine;
+use super::{Machine, Who};
 use crate::migration::gate::{Measure, Reading, Sample, millis};
 
 /// Sums of the present step.
@@ -263,7 +263,8 @@ impl Machine {
     }
 
     /// Takes in what somebody else measured.
-    pub(super) fn hear(&mut self, sample: Sample) {
+    pub(super) fn hear(&mut self, who: &Who, sample: Sample) {
+        self.state.pushed_by.insert(sample.measure, who.clone());
         self.state.pushed.insert(sample.measure, sample);
         self.save_soon();
     }
@@ -281,6 +282,16 @@ impl Machine {
             (None, pushed) => pushed,
             (seen, _) => seen,
         }
+    }
+
+    /// Who pushed a sample, for the journal; empty where Lockgate or a Prometheus measured it.
+    pub(super) fn said_by(&self, sample: &Sample) -> String {
+        let measure = sample.measure;
+        let who = self.state.pushed_by.get(&measure);
+        let pushed = self.state.pushed.get(&measure) == Some(sample);
+        who.filter(|_| pushed).map_or_else(String::new, |who| {
+            format!(", as {} said from {}", who.name, who.origin)
+        })
     }
 
     /// What has changed is stored with this event and not within half a minute.

@@ -105,6 +105,49 @@ fn a_promotion_that_fails_at_any_action_returns_and_says_so() {
 }
 
 #[test]
+fn one_who_is_silent_for_a_moment_costs_no_soak() {
+    let mut world = calm(Step::consumers(5));
+    world.promote(0, Verb::Promote).expect("open");
+    let before = world.state().clone();
+    assert!(before.soaked_ms > 0 && !before.holding.is_empty());
+    world.act(0, Acted::Done, false);
+    world.act(0, Acted::Done, false);
+    world.act(0, Acted::NotYet("billing".to_owned()), false);
+    for _ in 0..31 {
+        world.pass(1_000);
+        world.observe(0, Weather::Good);
+    }
+    world.give(0, Event::Tick, "deadline");
+    assert_eq!(world.state().name(), Name::RollingBack);
+    world.finish(0);
+    let after = world.state();
+    assert_eq!(
+        (after.step, after.since_ms, after.soaked_ms, &after.holding),
+        (
+            before.step,
+            before.since_ms,
+            before.soaked_ms,
+            &before.holding
+        )
+    );
+    let last = world.last_records.last().expect("it says so");
+    assert_eq!(
+        (last.verb, last.outcome, last.from, last.to),
+        (
+            Verb::Promote,
+            Outcome::Undone,
+            Step::consumers(5),
+            Step::consumers(25)
+        )
+    );
+    assert!(last.reason.contains("billing"), "{last:?}");
+    // Its gates are as open as they were: it may be tried again at once.
+    world.pass(1_000);
+    world.observe(0, Weather::Good);
+    world.apply(0, Verb::Promote).expect("open");
+}
+
+#[test]
 fn an_attempt_ends_at_its_deadline_and_a_rollback_does_not_wait_for_the_silent() {
     let mut world = calm(Step::ingress(10));
     world.promote(0, Verb::Promote).expect("open");
@@ -163,7 +206,7 @@ fn a_plan_is_used_once_and_only_in_its_epoch_and_time() {
     ) {
         Some(Ok(answer)) => match *answer {
             Answer::Plan(plan) => plan,
-            Answer::Accepted { .. } => panic!("a plan was asked for"),
+            Answer::Accepted { .. } | Answer::Rehearsed { .. } => panic!("a plan was asked for"),
         },
         other => panic!("{other:?}"),
     };
@@ -211,7 +254,7 @@ fn a_plan_of_a_process_that_is_gone_is_no_plan_of_the_next() {
     ) {
         Some(Ok(answer)) => match *answer {
             Answer::Plan(plan) => plan,
-            Answer::Accepted { .. } => panic!("a plan was asked for"),
+            Answer::Accepted { .. } | Answer::Rehearsed { .. } => panic!("a plan was asked for"),
         },
         other => panic!("{other:?}"),
     };

@@ -47,13 +47,13 @@ impl Machine {
     }
 
     /// A step has lasted for as long as it was looked at: neither a clock that was put on counts, nor a time in which nobody
-    /// steered.
+    /// steered, nor an attempt to leave it.
     fn soak(&mut self, now_ms: i64) {
         let (looked_ms, since_ms) = (self.state.looked_ms, self.state.since_ms);
         let passed = now_ms.saturating_sub(looked_ms);
         if looked_ms == 0 {
             self.state.soaked_ms = now_ms.saturating_sub(since_ms).max(0);
-        } else if (0..=self.freshness_ms()).contains(&passed) {
+        } else if (0..=self.freshness_ms()).contains(&passed) && self.state.motion.is_none() {
             self.state.soaked_ms += passed;
         }
         self.state.looked_ms = now_ms;
@@ -110,6 +110,7 @@ impl Machine {
             let recent = self.recent.as_ref();
             let recent = recent.filter(|recent| recent.measure == wire.measure);
             let sample = recent.or_else(|| self.sample(wire.measure, now_ms));
+            let said_by = sample.map_or_else(String::new, |sample| self.said_by(sample));
             let sample = sample.map(|sample| Sample {
                 reading: relative(&self.state, sample),
                 ..sample.clone()
@@ -124,7 +125,7 @@ impl Machine {
                 now_ms,
             ) {
                 let read = sample.map_or_else(String::new, |sample| text(&sample.reading));
-                fired.push((wire, read));
+                fired.push((wire, read + &said_by));
             } else if before != trip.fired_ms {
                 self.touched = true;
             }
@@ -358,7 +359,7 @@ fn unmeasured(measure: Measure) -> String {
                 .to_owned()
         }
         Measure::Archive => {
-            "nobody has said what was found when the archive was read again: lockgate evidence archive --faults N --total N"
+            "nobody has said what was found when the archive was read again: lockgate evidence archive --faults N --total N --seconds N"
                 .to_owned()
         }
         _ => "it was not measured yet".to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! Redis copies to its replicas without waiting. A replica that is promoted may lack the last entries, and what is added
 //! afterwards may carry ids at or below those that Kafka already has. So after a change of history the last id proves
-//! nothing; what stands on both sides is compared.
+//! nothing; what stands on both sides is compared, from the newest downwards, a window at a time.
 
 use std::collections::BTreeMap;
 
@@ -28,62 +28,159 @@ pub struct Mirrored {
     pub letter: Option<Digest>,
 }
 
-/// What follows for one stream.
+/// What Kafka has of a window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Entries up to the checkpoint that Kafka does not have, to be mirrored in the next generation: the window's end, without
-    /// a break.
-    pub missing: Vec<EntryId>,
-    /// The last entry that both sides have.
-    pub common: Option<EntryId>,
-    /// Ids that Kafka has and Redis no longer: lost by the failover.
-    pub orphans: Vec<EntryId>,
-    /// Somewhere in the window stands an entry that both sides have: the comparison reaches below the point of divergence.
-    pub anchored: bool,
+pub struct InKafka {
+    /// Under ids that Redis holds.
+    pub both: BTreeMap<EntryId, Mirrored>,
+    /// Under ids that Redis does not hold, and the greatest generation of each.
+    pub alone: Alone,
 }
 
-/// Compares Redis's entries of a window, ascending, with what Kafka has from the window's first id on.
-///
-/// `deleted`: the greatest id that was ever deleted one by one. A gap at or below it may be a deletion and is not called a
-/// loss. `by_id`: the route makes records otherwise than it did, so their bytes say nothing.
-#[must_use]
-pub fn compare(
-    window: &[Held],
-    mirrored: &BTreeMap<EntryId, Mirrored>,
-    deleted: EntryId,
-    by_id: bool,
-) -> Outcome {
-    let is_there = |held: &Held| {
-        mirrored.get(&held.id).is_some_and(|in_kafka| {
-            by_id
-                || (held.record.is_some() && in_kafka.record == held.record)
-                || in_kafka.letter == Some(held.letter)
-        })
-    };
-    // A history after a failover is the old one's beginning and then new entries: whatever stands at or below an entry that
-    // both sides have is the common beginning, and what Kafka lacks of it was mirrored in another form or is expired there.
-    let common = window.iter().rposition(is_there);
-    let after = common.map_or(0, |at| at + 1);
-    let missing: Vec<EntryId> = window[after..].iter().map(|held| held.id).collect();
-    let common = common.map(|at| window[at].id);
-    let divergence = common.unwrap_or(EntryId::ZERO);
-    let orphans = mirrored
-        .keys()
-        .filter(|id| **id > divergence.max(deleted))
-        .copied()
-        .collect();
-    let anchored = common.is_some() || window.is_empty();
-    Outcome {
-        missing,
-        common,
-        orphans,
-        anchored,
+impl InKafka {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.both.is_empty() && self.alone.ids.is_empty()
     }
+}
+
+/// Ids and their generations: the greatest, as many as there is room for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alone {
+    ids: BTreeMap<EntryId, u32>,
+    /// There were more.
+    cut: bool,
+}
+
+impl Alone {
+    pub fn put(&mut self, id: EntryId, generation: u32, room: usize) {
+        let known = self.ids.entry(id).or_default();
+        *known = generation.max(*known);
+        if self.ids.len() > room {
+            self.ids.pop_first();
+            self.cut = true;
+        }
+    }
+}
+
+/// What the windows so far say of one stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Entries up to the checkpoint that Kafka does not have, to be mirrored in the next generation: the end of what was
+    /// compared, without a break.
+    pub missing: u64,
+    first_missing: Option<EntryId>,
+    /// The last entry of the common beginning. While there is none, the windows do not reach below the point of divergence.
+    pub common: Option<EntryId>,
+    /// The greatest generation that Kafka has of it.
+    pub generation: u32,
+    /// The greatest generation at or below `common`.
+    before: u32,
+    /// What Kafka has above `common`.
+    above: Alone,
+}
+
+/// Entries that Kafka has and Redis no longer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orphans {
+    pub count: u64,
+    /// Those that are known, ascending.
+    pub ids: Vec<EntryId>,
+}
+
+impl Compared {
+    /// Takes in the next window: Redis's entries, ascending, and what Kafka has from the first of them on. Each lies below the
+    /// one before, and none comes after the one that holds the common entry.
+    ///
+    /// `remade`: at or below it the route made records otherwise than it does, so their bytes say nothing. `room`: most ids kept.
+    pub fn take(&mut self, window: &[Held], kafka: &InKafka, remade: EntryId, room: usize) {
+        let common = last_common(window, &kafka.both, remade);
+        let missing = &window[common.map_or(0, |at| at + 1)..];
+        self.missing += missing.len() as u64;
+        self.first_missing = missing.first().map(|held| held.id).or(self.first_missing);
+        self.common = common.map(|at| window[at].id);
+        self.above.cut |= kafka.alone.cut;
+        let both = kafka.both.iter();
+        let both = both.map(|(id, in_kafka)| (*id, in_kafka.generation));
+        let alone = kafka.alone.ids.iter();
+        for (id, generation) in both.chain(alone.map(|(id, generation)| (*id, *generation))) {
+            self.generation = self.generation.max(generation);
+            if self.common.is_some_and(|common| id <= common) {
+                self.before = self.before.max(generation);
+            } else {
+                self.above.put(id, generation, room);
+            }
+        }
+    }
+
+    /// The place from which reading on brings what is missing, all of it and nothing else; `None`: nothing is.
+    #[must_use]
+    pub fn before_missing(&self) -> Option<EntryId> {
+        let first = self.first_missing?;
+        self.common.or_else(|| first.previous())
+    }
+
+    /// What Redis lost. `deleted`: the greatest id that was ever deleted one by one; what is missing in Redis at or below it may
+    /// be a deletion, and is called a loss only as far as Redis's count of entries proves one: `lost`, the least number.
+    #[must_use]
+    pub fn orphans(&self, deleted: EntryId, lost: u64) -> Orphans {
+        // An id of a lesser generation above one of a greater was lost, or deleted with its stream, before that one began.
+        let mut generation = self.before;
+        let mut ids: Vec<EntryId> = Vec::new();
+        for (id, of) in &self.above.ids {
+            generation = generation.max(*of);
+            if *of == generation {
+                ids.push(*id);
+            }
+        }
+        let sure = ids.iter().filter(|id| **id > deleted).count() as u64;
+        let all_known = self.common.is_some() && !self.above.cut;
+        let proven = if all_known {
+            lost.min(ids.len() as u64)
+        } else {
+            lost
+        };
+        let count = sure.max(proven);
+        // What is lost is the end of the history, so the last ones are.
+        let named = usize::try_from(count).map_or(ids.len(), |count| count.min(ids.len()));
+        let ids = ids.split_off(ids.len() - named);
+        Orphans { count, ids }
+    }
+}
+
+/// The end of the common beginning within a window.
+///
+/// A history after a failover is the old one's beginning and then new entries: whatever stands at or below an entry that both
+/// sides have is the common beginning, and what Kafka lacks of it was mirrored in another form or is expired there. But an
+/// entry *behind* a common one that Kafka has under another content came in place of a lost one, and with it the new entries
+/// begin, also where ones that were lost were added again as they had been.
+fn last_common(
+    window: &[Held],
+    both: &BTreeMap<EntryId, Mirrored>,
+    remade: EntryId,
+) -> Option<usize> {
+    let mut common = None;
+    for (at, held) in window.iter().enumerate() {
+        let Some(in_kafka) = both.get(&held.id) else {
+            continue;
+        };
+        let same = held.id <= remade
+            || (held.record.is_some() && in_kafka.record == held.record)
+            || in_kafka.letter == Some(held.letter);
+        match common {
+            _ if same => common = Some(at),
+            Some(_) => break,
+            None => {}
+        }
+    }
+    common
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ROOM: usize = 100;
 
     fn id(ms: u64) -> EntryId {
         EntryId::new(ms, 0)
@@ -97,75 +194,92 @@ mod tests {
         }
     }
 
-    fn kafka(entries: &[(u64, Digest)]) -> BTreeMap<EntryId, Mirrored> {
-        let mirrored = |digest| Mirrored {
-            generation: 0,
-            record: Some(digest),
-            letter: None,
-        };
-        entries
-            .iter()
-            .map(|(ms, digest)| (id(*ms), mirrored(*digest)))
-            .collect()
+    /// What Kafka has, as (id, digest, generation), of a window of these.
+    fn kafka(window: &[Held], entries: &[(u64, Digest, u32)]) -> InKafka {
+        let mut kafka = InKafka::default();
+        for &(ms, digest, generation) in entries {
+            if window.iter().any(|held| held.id == id(ms)) {
+                let mirrored = Mirrored {
+                    generation,
+                    record: Some(digest),
+                    letter: None,
+                };
+                kafka.both.insert(id(ms), mirrored);
+            } else {
+                kafka.alone.put(id(ms), generation, ROOM);
+            }
+        }
+        kafka
+    }
+
+    fn compare(window: &[Held], entries: &[(u64, Digest, u32)]) -> Compared {
+        let mut compared = Compared::default();
+        compared.take(window, &kafka(window, entries), EntryId::ZERO, ROOM);
+        compared
+    }
+
+    fn ids(orphans: &Orphans) -> Vec<u64> {
+        assert_eq!(orphans.count, orphans.ids.len() as u64);
+        orphans.ids.iter().map(|id| id.ms).collect()
     }
 
     #[test]
     fn the_same_on_both_sides_is_nothing_to_do() {
-        let outcome = compare(
-            &[held(1, 1), held(2, 2)],
-            &kafka(&[(1, 1), (2, 2)]),
-            EntryId::ZERO,
-            false,
-        );
-        assert_eq!(
-            outcome,
-            Outcome {
-                missing: vec![],
-                common: Some(id(2)),
-                orphans: vec![],
-                anchored: true
-            }
-        );
+        let compared = compare(&[held(1, 1), held(2, 2)], &[(1, 1, 0), (2, 2, 0)]);
+        assert_eq!((compared.missing, compared.common), (0, Some(id(2))));
+        assert_eq!(compared.orphans(EntryId::ZERO, 0), Orphans::default());
     }
 
     #[test]
     fn a_lost_suffix_and_a_new_entry_below_the_checkpoint() {
         // Kafka saw 1 2 3 4; Redis lost 3 and 4, then got another 3.
-        let outcome = compare(
-            &[held(1, 1), held(2, 2), held(3, 33)],
-            &kafka(&[(1, 1), (2, 2), (3, 3), (4, 4)]),
-            EntryId::ZERO,
-            false,
+        let window = [held(1, 1), held(2, 2), held(3, 33)];
+        let compared = compare(&window, &[(1, 1, 0), (2, 2, 0), (3, 3, 0), (4, 4, 0)]);
+        assert_eq!(
+            (compared.missing, compared.before_missing()),
+            (1, Some(id(2)))
         );
-        assert_eq!(outcome.missing, [id(3)]);
-        assert_eq!(outcome.orphans, [id(3), id(4)]);
-        assert!(outcome.anchored);
+        assert_eq!(ids(&compared.orphans(EntryId::ZERO, 0)), [3, 4]);
     }
 
     #[test]
-    fn a_window_without_a_common_entry_does_not_reach_far_enough() {
-        assert!(
-            !compare(
-                &[held(3, 33), held(4, 44)],
-                &kafka(&[(3, 3), (4, 4)]),
-                EntryId::ZERO,
-                false
-            )
-            .anchored
+    fn windows_go_down_to_the_common_entry_as_one() {
+        let mut compared = Compared::default();
+        let kafka_has: Vec<(u64, Digest, u32)> = (1..=9).map(|n| (n, Digest::from(n), 0)).collect();
+        for (window, of) in [
+            (vec![held(7, 77), held(8, 88)], 6..9),
+            (vec![held(5, 55), held(6, 66)], 4..6),
+            (vec![held(3, 3), held(4, 44)], 2..4),
+        ] {
+            assert_eq!(compared.common, None);
+            let found = kafka(&window, &kafka_has[of]);
+            compared.take(&window, &found, EntryId::ZERO, ROOM);
+        }
+        assert_eq!(
+            (compared.missing, compared.before_missing()),
+            (5, Some(id(3)))
+        );
+        assert_eq!(ids(&compared.orphans(EntryId::ZERO, 0)), [4, 5, 6, 7, 8, 9]);
+        let mut small = Compared::default();
+        let window = [held(1, 1)];
+        let mut found = InKafka::default();
+        found
+            .both
+            .insert(id(1), kafka(&window, &[(1, 1, 0)]).both[&id(1)]);
+        for n in 2..=9 {
+            found.alone.put(id(n), 0, 3);
+        }
+        small.take(&window, &found, EntryId::ZERO, 3);
+        let orphans = small.orphans(EntryId::ZERO, 8);
+        assert_eq!(
+            (orphans.count, orphans.ids.len()),
+            (8, 3),
+            "the rest is known by Redis's count alone"
         );
     }
 
     #[test]
     fn a_deleted_entry_is_no_loss_and_a_dead_letter_is_there() {
-        let mut mirrored = kafka(&[(1, 1), (2, 2)]);
-        mirrored.insert(
-            id(3),
-            Mirrored {
-                generation: 0,
-                record: None,
-                letter: Some(1_003),
-            },
-        );
         let window = [
             held(1, 1),
             Held {
@@ -174,32 +288,80 @@ mod tests {
                 letter: 1_003,
             },
         ];
-        let outcome = compare(&window, &mirrored, id(2), false);
-        assert_eq!(
-            outcome,
-            Outcome {
-                missing: vec![],
-                common: Some(id(3)),
-                orphans: vec![],
-                anchored: true
-            }
+        let mut found = kafka(&window, &[(1, 1, 0), (2, 2, 0)]);
+        let letter = Mirrored {
+            generation: 0,
+            record: None,
+            letter: Some(1_003),
+        };
+        found.both.insert(id(3), letter);
+        let mut compared = Compared::default();
+        compared.take(&window, &found, EntryId::ZERO, ROOM);
+        assert_eq!((compared.missing, compared.common), (0, Some(id(3))));
+        assert_eq!(compared.orphans(id(2), 0), Orphans::default());
+    }
+
+    #[test]
+    fn of_what_may_be_deleted_as_many_are_lost_as_redis_counts_too_few() {
+        let window = [held(1, 1), held(2, 2)];
+        let compared = compare(
+            &window,
+            &[(1, 1, 0), (2, 2, 0), (3, 3, 0), (4, 4, 0), (5, 5, 0)],
         );
+        assert_eq!(ids(&compared.orphans(id(9), 0)), [0_u64; 0]);
+        assert_eq!(ids(&compared.orphans(id(9), 2)), [4, 5]);
+        assert_eq!(ids(&compared.orphans(id(3), 1)), [4, 5]);
+        assert_eq!(
+            ids(&compared.orphans(id(9), 7)),
+            [3, 4, 5],
+            "gaps were counted as well, and are not in Kafka"
+        );
+    }
+
+    #[test]
+    fn what_an_earlier_failover_lost_is_no_loss_of_this_one() {
+        // 11 to 15 were lost, 11 and 13 came in their place, in the next generation; now 13 is lost as well.
+        let window = [held(10, 10), held(11, 111)];
+        let found = [(10, 10, 0), (11, 111, 1), (12, 12, 0), (13, 133, 1)];
+        let compared = compare(&window, &found);
+        assert_eq!(ids(&compared.orphans(EntryId::ZERO, 0)), [13]);
+        // Now 10 goes as well, of the first generation, and 11.
+        let compared = compare(
+            &[held(9, 9)],
+            &[(9, 9, 0), (10, 10, 0), (11, 11, 1), (12, 12, 0)],
+        );
+        assert_eq!(ids(&compared.orphans(EntryId::ZERO, 0)), [10, 11]);
     }
 
     #[test]
     fn what_expired_in_kafka_or_was_made_otherwise_below_a_common_entry_is_not_missing() {
         let window = [held(1, 1), held(2, 2), held(3, 3), held(4, 4)];
-        let outcome = compare(&window, &kafka(&[(2, 222), (3, 3)]), EntryId::ZERO, false);
+        let compared = compare(&window, &[(2, 222, 0), (3, 3, 0)]);
         assert_eq!(
-            outcome.missing,
-            [id(4)],
+            (compared.missing, compared.before_missing()),
+            (1, Some(id(3))),
             "only what stands behind the last common entry"
         );
-        assert!(outcome.orphans.is_empty() && outcome.anchored);
-        let outcome = compare(&window, &kafka(&[(2, 222), (4, 444)]), EntryId::ZERO, true);
-        assert!(
-            outcome.missing.is_empty(),
-            "by id all that Kafka has is there"
+        assert_eq!(compared.orphans(EntryId::ZERO, 0), Orphans::default());
+        let mut compared = Compared::default();
+        let found = kafka(&window, &[(2, 222, 0), (4, 444, 0)]);
+        compared.take(&window, &found, EntryId::MAX, ROOM);
+        assert_eq!(compared.missing, 0, "by id all that Kafka has is there");
+    }
+
+    #[test]
+    fn entries_sent_again_under_their_ids_are_there_up_to_the_first_of_another_content() {
+        let before: Vec<(u64, Digest, u32)> = (1..=5).map(|n| (n, Digest::from(n), 0)).collect();
+        let same: Vec<Held> = (1..=5).map(|n| held(n, Digest::from(n))).collect();
+        assert_eq!(compare(&same, &before).missing, 0);
+        let mut other = same;
+        other[2] = held(3, 33);
+        let compared = compare(&other, &before);
+        assert_eq!(
+            (compared.missing, compared.before_missing()),
+            (3, Some(id(2))),
+            "it is not taken for the old one because those behind it are the same"
         );
+        assert_eq!(ids(&compared.orphans(EntryId::ZERO, 0)), [3, 4, 5]);
     }
 }

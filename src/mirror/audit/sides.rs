@@ -1,15 +1,16 @@
 //! Both sides of an audit, as digests: what Redis holds up to the checkpoint, and what Kafka has of it.
 //!
-//! Redis is read downwards, in replies within the bound of the shard's memory; of an entry its id and two digests stay, so
-//! that a long way down to the point where the histories part costs some 80 bytes an entry on either side.
+//! Redis is read downwards, in replies within the bound of the shard's memory, and compared a window at a time; of an entry its
+//! id and two digests stay, and only as long as its window, so that a long way down to the point where the histories part costs
+//! reading, and no memory: a window, and what Kafka has of it, fit `shards.buffer_bytes` once more.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::ops::ControlFlow;
+use std::collections::VecDeque;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::compare::{Digest, Held, Mirrored};
+use super::compare::{Digest, Held, InKafka, Mirrored};
 use crate::checkpoint;
 use crate::entry::{Entry, EntryId, StreamRef};
 use crate::mirror::pace::Pace;
@@ -22,9 +23,20 @@ use crate::placement::{Partition, Topic};
 use crate::routing::{Encoded, dead_letter};
 use crate::streams::Error;
 use crate::tasks::passed_on;
-use crate::topics::{self, From};
+use crate::topics::{self, From, RecordView};
 
-/// Redis's entries from the newest that is compared downwards, as far as they have been read.
+/// Entries of the first window; each further one is eight times as long, as far as there is room.
+pub const FIRST_WINDOW: usize = 1_000;
+/// What an entry of a window costs, with what Kafka has of it.
+const ENTRY_BYTES: usize = 256;
+
+/// The most entries of a window, and the most ids kept that Kafka alone has.
+#[must_use]
+pub fn room(shared: &Shared) -> usize {
+    (shared.shards.buffer_bytes / ENTRY_BYTES).max(FIRST_WINDOW)
+}
+
+/// Redis's entries from the newest that is compared downwards, one stretch of them after another.
 pub struct Window {
     slot: Arc<Slot>,
     low: EntryId,
@@ -45,23 +57,24 @@ impl Window {
         }
     }
 
-    /// What has been read, ascending.
+    /// The stretch that was read last, ascending.
     pub fn held(&mut self) -> &[Held] {
         self.held.make_contiguous()
     }
 
-    /// Reads on until it holds so many entries, or all there are: then `true`.
-    pub async fn widen(
+    /// Goes down to the next stretch, of about so many entries, or all there are: then `true`.
+    pub async fn go_down(
         &mut self,
         shared: &Shared,
         source: &mut Source,
         count: usize,
     ) -> Result<bool, TermEnd> {
+        self.held.clear();
         let bound = shared.shards.buffer_bytes / 2;
         source.connection.bound_entries(bound);
         while let Some(high) = self.next.filter(|_| self.held.len() < count) {
             let fit = (bound / self.pace.entry_bytes().max(1)).max(1);
-            let asked = self.pace.most().min(fit);
+            let asked = self.pace.most().min(fit).min(count);
             let name = &self.slot.stream.name;
             let read = source.connection.range_back(name, high, self.low, asked);
             match read.await {
@@ -113,89 +126,112 @@ fn digest(key: Option<&[u8]>, value: &[u8]) -> Digest {
     hash.digest128()
 }
 
-/// What Kafka has of the stream from this id on, in its topic and among the dead letters.
+/// What Kafka has of the stream's entries with these ids, in its topic and among the dead letters. `held`: those of Redis.
 pub async fn mirrored(
     shared: &Arc<Shared>,
     slot: &Arc<Slot>,
-    from: EntryId,
-) -> Result<BTreeMap<EntryId, Mirrored>, TermEnd> {
-    let shared = Arc::clone(shared);
-    let slot = Arc::clone(slot);
+    ids: RangeInclusive<EntryId>,
+    held: &[Held],
+) -> Result<InKafka, TermEnd> {
+    if ids.is_empty() {
+        return Ok(InKafka::default());
+    }
     let topic = slot.binding.topic().clone();
     let letters = slot.binding.route().dead_letters().clone();
-    let counts = partition_counts(&shared, &[topic.clone(), letters.clone()]).await;
+    let counts = partition_counts(shared, &[topic.clone(), letters.clone()]).await;
     let counts = counts.map_err(|error| TermEnd::Checkpoint(checkpoint::Error::Topics(error)))?;
     let count = move |topic: &Topic| match counts.get(topic) {
         Some(Place::Partitions(count)) => i32::try_from(*count).unwrap_or(i32::MAX),
         _ => 0,
     };
-    let read = tokio::task::spawn_blocking(move || -> Result<_, topics::Error> {
-        let mut seen = HashMap::new();
-        collect(
-            &shared,
-            (&topic, count(&topic)),
-            &slot.stream,
-            from,
-            |mirrored, digest| mirrored.record = Some(digest),
-            false,
-            &mut seen,
-        )?;
-        collect(
-            &shared,
-            (&letters, count(&letters)),
-            &slot.stream,
-            from,
-            |mirrored, digest| mirrored.letter = Some(digest),
-            true,
-            &mut seen,
-        )?;
-        Ok(seen.into_iter().collect())
+    let mut kafka = Kafka {
+        shared: Arc::clone(shared),
+        stream: slot.stream.clone(),
+        ids,
+        held: held.iter().map(|held| held.id).collect(),
+        room: room(shared),
+        found: InKafka::default(),
+    };
+    let read = tokio::task::spawn_blocking(move || -> Result<InKafka, topics::Error> {
+        kafka.collect(&topic, count(&topic), false)?;
+        kafka.collect(&letters, count(&letters), true)?;
+        Ok(kafka.found)
     });
     let read = passed_on(read.await);
     read.map_err(|error| TermEnd::Checkpoint(checkpoint::Error::Topics(error)))
 }
 
-fn collect(
-    shared: &Shared,
-    (topic, partitions): (&Topic, i32),
-    stream: &StreamRef,
-    from: EntryId,
-    put: impl Fn(&mut Mirrored, Digest),
-    letters: bool,
-    seen: &mut HashMap<EntryId, Mirrored>,
-) -> Result<(), topics::Error> {
-    // A record's time is its id's, or the time it was read where the id is none; two hours cover clocks that differ.
-    let begin = from
-        .plausible_time_ms(now_ms())
-        .map_or(From::Beginning, |ms| From::TimeMs(ms - 7_200_000));
-    let starts: Vec<(Partition, From)> = (0..partitions)
-        .map(|partition| (Partition(partition), begin))
-        .collect();
-    topics::read_partitions(&shared.kafka, topic, &starts, KAFKA_TIMEOUT, |record| {
-        if record.header("redis-stream") != Some(stream.name.as_bytes()) {
-            return ControlFlow::Continue(());
+/// What is looked for in Kafka, and what has been found of it.
+struct Kafka {
+    shared: Arc<Shared>,
+    stream: StreamRef,
+    ids: RangeInclusive<EntryId>,
+    /// Redis's, ascending.
+    held: Vec<EntryId>,
+    room: usize,
+    found: InKafka,
+}
+
+impl Kafka {
+    fn collect(
+        &mut self,
+        topic: &Topic,
+        partitions: i32,
+        letters: bool,
+    ) -> Result<(), topics::Error> {
+        // A record's time is its id's, or the time it was read where the id is none; two hours cover clocks that differ.
+        let begin = self
+            .ids
+            .start()
+            .plausible_time_ms(now_ms())
+            .map_or(From::Beginning, |ms| From::TimeMs(ms - 7_200_000));
+        let starts: Vec<(Partition, From)> = (0..partitions)
+            .map(|partition| (Partition(partition), begin))
+            .collect();
+        let shared = Arc::clone(&self.shared);
+        topics::read_partitions(&shared.kafka, topic, &starts, KAFKA_TIMEOUT, |record| {
+            self.take(record, letters);
+            ControlFlow::Continue(())
+        })?;
+        Ok(())
+    }
+
+    fn take(&mut self, record: &RecordView<'_>, letter: bool) {
+        if record.header("redis-stream") != Some(self.stream.name.as_bytes()) {
+            return;
         }
         let text = |name| {
             record
                 .header(name)
                 .and_then(|bytes| std::str::from_utf8(bytes).ok())
         };
-        let Some(id) = text("redis-id")
-            .and_then(|id| id.parse::<EntryId>().ok())
-            .filter(|id| *id >= from)
-        else {
-            return ControlFlow::Continue(());
+        let id = text("redis-id").and_then(|id| id.parse::<EntryId>().ok());
+        let Some(id) = id.filter(|id| self.ids.contains(id)) else {
+            return;
         };
         let generation = text("redis-gen")
             .and_then(|generation| generation.parse().ok())
             .unwrap_or(0);
-        let key = record.key.filter(|_| !letters);
-        let mirrored = seen.entry(id).or_default();
-        if generation >= mirrored.generation {
-            mirrored.generation = generation;
-            put(mirrored, digest(key, record.value.unwrap_or_default()));
+        if self.held.binary_search(&id).is_err() {
+            self.found.alone.put(id, generation, self.room);
+            return;
         }
-        ControlFlow::Continue(())
-    })?;
-    Ok(())
+        let mirrored = self.found.both.entry(id).or_default();
+        if generation > mirrored.generation {
+            *mirrored = Mirrored {
+                generation,
+                ..Mirrored::default()
+            };
+        }
+        if generation == mirrored.generation {
+            let key = record.key.filter(|_| !letter);
+            let digest = digest(key, record.value.unwrap_or_default());
+            let place = if letter {
+                &mut mirrored.letter
+            } else {
+                &mut mirrored.record
+            };
+            *place = Some(digest);
+        }
+    }
 }

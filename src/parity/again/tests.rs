@@ -90,7 +90,7 @@ fn a_trim_and_a_deletion_are_told_from_a_change() {
             max_deleted_entry_id: deleted.map(id),
             ..StreamState::default()
         });
-        redis_lost(&window("a", 10, 20), Some(&state))
+        redis_lost(&window("a", 10, 20), Some(&Ok(state)))
     };
     assert_eq!(now(15, Some(0)), Some(Why::RedisTrimmed));
     assert_eq!(now(5, Some(12)), Some(Why::RedisDeleted));

@@ -7,19 +7,20 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 
-use crate::checkpoint::{self, Layout, LayoutState};
+use crate::checkpoint::{self, Checkpoint, Layout, LayoutState, Remade};
 use crate::entry::StreamRef;
 use crate::placement::Shard;
-use crate::routing;
+use crate::routing::{self, Routes};
 use crate::tasks::passed_on;
 use crate::topics::{self, ErrorKind};
 
 use super::super::edges::{Edges, KAFKA_TIMEOUT};
 use super::super::error::Error;
 use super::super::store::{self, Batch, Store, StreamState};
+use super::super::verify::remade;
 use super::round::{Known, Seen, ShardStep};
 use super::settle::Step;
-use super::{Beginning, now_ms, topic_spec};
+use super::{now_ms, topic_spec};
 
 /// A shard that another auditor took is left alone for this long: two that fence each other in turn get nothing done.
 const FENCED_FOR: Duration = Duration::from_secs(15);
@@ -138,9 +139,10 @@ impl Holding {
         let found = admin.layouts(std::slice::from_ref(&topic)).await?;
         match found.get(&topic).map(topics::TopicState::partition_count) {
             None | Some(0) => {
-                let brokers = admin.brokers().await?.len();
-                let spec = topic_spec(&self.edges.migration, shards)
-                    .for_cluster(self.edges.kafka.config().replication_factor, brokers);
+                let replication = self.edges.kafka.config().replication_factor;
+                let brokers = admin.brokers_for_replicas(replication).await?;
+                let spec =
+                    topic_spec(&self.edges.migration, shards).for_cluster(replication, brokers);
                 info!(%topic, partitions = shards, "making the auditor's topic");
                 admin.create(&[spec]).await
             }
@@ -154,13 +156,18 @@ impl Holding {
         let version = self.version();
         let opened = self
             .of_each(shards, move |edges, shard| {
-                Store::open(
+                let (store, mut loaded) = Store::open(
                     &edges.kafka,
                     &edges.migration,
                     shard,
                     version,
                     KAFKA_TIMEOUT,
-                )
+                )?;
+                // The routes may be others than when it was written.
+                let topic = checkpoint::topic(&edges.migration);
+                let now = checkpoint::load(&edges.kafka, &topic, shard, KAFKA_TIMEOUT)?;
+                renew(&mut loaded.streams, &now.checkpoints, &edges.routes);
+                Ok::<_, Error>((store, loaded))
             })
             .await;
         let mut failed = Ok(());
@@ -175,7 +182,7 @@ impl Holding {
                     let store = Some(store);
                     self.held.insert(shard, Held { store, known });
                 }
-                Err(error) => failed = Err(error.into()),
+                Err(error) => failed = Err(error),
             }
         }
         failed
@@ -228,17 +235,20 @@ impl Holding {
             checkpoint::load(&edges.kafka, &topic, shard, KAFKA_TIMEOUT)
         });
         for (shard, loaded) in loaded.await {
-            let beginnings = beginnings(loaded?);
+            let checkpoints = loaded?.checkpoints;
             for seen in unknown.iter().filter(|seen| seen.shard == shard) {
-                let beginning = beginnings
+                let checkpoint = checkpoints
                     .get(&seen.stream)
-                    .filter(|beginning| beginning.generation == seen.generation);
-                let (Some(beginning), Some(held)) = (beginning, self.held.get_mut(&shard)) else {
+                    .filter(|checkpoint| checkpoint.generation == seen.generation);
+                let (Some(checkpoint), Some(held)) = (checkpoint, self.held.get_mut(&shard)) else {
                     missing = Some(format!("stream {} is not compared yet", seen.stream.name));
                     continue;
                 };
                 let route = seen.binding.route().name();
-                let state = StreamState::begin(route, beginning.began, beginning.generation);
+                let state = StreamState {
+                    remade: remade(checkpoint, &seen.binding),
+                    ..StreamState::begin(route, checkpoint.began, checkpoint.generation)
+                };
                 held.known.streams.insert(seen.stream.clone(), state);
             }
         }
@@ -250,6 +260,13 @@ impl Holding {
         let held = self.held.get(&seen.shard);
         held.and_then(|held| held.known.streams.get(&seen.stream))
             .is_some_and(|state| state.generation == seen.generation)
+    }
+
+    /// Up to where the records of a stream were made under other settings of its route.
+    pub fn remade(&self, shard: Shard, stream: &StreamRef) -> Remade {
+        let held = self.held.get(&shard);
+        held.and_then(|held| held.known.streams.get(stream))
+            .map_or_else(Remade::default, |state| state.remade)
     }
 
     /// Every stream that has a state, as it is seen; one that is not seen just now, or in another generation, stands where it
@@ -266,14 +283,17 @@ impl Holding {
                 let Some(binding) = self.edges.routes.bind(stream) else {
                     continue;
                 };
-                streams.push(seen.remove(stream).unwrap_or_else(|| Seen {
+                let mut one = seen.remove(stream).unwrap_or_else(|| Seen {
                     stream: stream.clone(),
                     shard,
                     binding,
                     committed: state.sealed,
                     generation: state.generation,
                     oldest_unmirrored_ms: None,
-                }));
+                    remade: state.remade,
+                });
+                one.remade = state.remade;
+                streams.push(one);
             }
         }
         streams
@@ -386,13 +406,18 @@ impl Holding {
     }
 }
 
-fn beginnings(loaded: checkpoint::Loaded) -> BTreeMap<StreamRef, Beginning> {
-    let beginnings = loaded.checkpoints.into_iter().map(|(stream, checkpoint)| {
-        let beginning = Beginning {
-            began: checkpoint.began,
-            generation: checkpoint.generation,
-        };
-        (stream, beginning)
-    });
-    beginnings.collect()
+/// Up to where records were made under other settings of their routes, for the streams that are known in this generation.
+fn renew(
+    streams: &mut BTreeMap<StreamRef, StreamState>,
+    checkpoints: &BTreeMap<StreamRef, Checkpoint>,
+    routes: &Routes,
+) {
+    for (stream, state) in streams {
+        if let Some(binding) = routes.bind(stream)
+            && let Some(checkpoint) = checkpoints.get(stream)
+            && checkpoint.generation == state.generation
+        {
+            state.remade = remade(checkpoint, &binding);
+        }
+    }
 }

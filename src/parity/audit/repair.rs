@@ -22,7 +22,7 @@ use crate::placement::{Shard, Topic};
 
 use super::super::class::Class;
 use super::super::error::Error;
-use super::super::look::{Looked, Span, Strangers, View, Wanted, logs_now, look};
+use super::super::look::{Looked, Named, Span, Strangers, View, Wanted, logs_now, look};
 use super::super::repair::Target;
 use super::super::store::{Batch, Repaired};
 use super::{Auditor, Seen, now_ms};
@@ -212,6 +212,7 @@ impl Auditor {
                 committed: case.seen.committed,
                 generation: case.seen.generation,
                 shared_history: false,
+                remade: case.seen.remade,
             })
             .collect();
         let looked = look(
@@ -221,6 +222,7 @@ impl Auditor {
                 logs: &logs,
                 strangers: &Strangers::new(),
                 lots: u64::MAX,
+                named: Named::All,
             },
             &wanted,
             &self.pace,

@@ -22,7 +22,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::entry::{Database, EntryId, StreamRef};
+use crate::checkpoint::Remade;
+use crate::entry::{EntryId, StreamRef};
 use crate::placement::{Offset, Partition, Shard, Topic};
 use crate::routing::{Binding, Route};
 use crate::streams::Inspected;
@@ -35,6 +36,7 @@ use super::super::error::Error;
 use super::super::pace::Pace;
 use super::super::pass::{Pass, Scope, TopicPass};
 use super::super::store::{Cursor, Reach, Strays, StreamState};
+use super::super::unread;
 use super::settle::{self, Step};
 
 use self::group::{Group, Span};
@@ -50,6 +52,8 @@ pub struct Seen {
     pub committed: EntryId,
     pub generation: u32,
     pub oldest_unmirrored_ms: Option<i64>,
+    /// Up to where its records were made under other settings of its route.
+    pub remade: Remade,
 }
 
 /// What is known of one shard.
@@ -72,8 +76,10 @@ pub struct ShardStep {
 impl ShardStep {
     fn begin_anew(&mut self) {
         self.known.cursor = None;
-        for state in self.known.streams.values_mut() {
-            *state = StreamState::begin(&state.route, state.began, state.generation);
+        // What cannot be read keeps what was found of it.
+        let readable = |state: &&mut StreamState| state.unread.is_none();
+        for state in self.known.streams.values_mut().filter(readable) {
+            *state = state.begun_anew();
         }
     }
 }
@@ -161,7 +167,9 @@ impl Round<'_> {
     fn begin_anew_what_is_in_doubt(&mut self) {
         for (shard, step) in &mut self.steps {
             let recheck = self.recheck;
-            let doubtful = |state: &StreamState| state.anew || recheck && state.lost_its_faults();
+            let doubtful = |state: &StreamState| {
+                state.unread.is_none() && (state.anew || recheck && state.lost_its_faults())
+            };
             if step.known.streams.values().any(doubtful) {
                 warn!(%shard, "more differs than is kept by name; everything of the shard is compared anew");
                 step.begin_anew();
@@ -215,25 +223,31 @@ impl Round<'_> {
     }
 
     /// What is compared of each stream; asked for after the ends of the logs.
-    async fn scopes(&self) -> Result<Vec<Scope>, Error> {
-        let mut by_database: BTreeMap<Database, Vec<usize>> = BTreeMap::new();
-        for (at, seen) in self.seen.iter().enumerate() {
-            let database = seen.stream.database;
-            by_database.entry(database).or_default().push(at);
-        }
-        let mut scopes = vec![Scope::default(); self.seen.len()];
-        for (database, streams) in by_database {
-            let names: Vec<_> = streams
-                .iter()
-                .map(|&at| self.seen[at].stream.name.clone())
-                .collect();
-            let mut connection = self.edges.redis.connect(database).await?;
-            let looks = connection.inspect(&names).await?;
-            for (at, look) in streams.into_iter().zip(looks) {
-                scopes[at] = self.scope(&self.seen[at], &look);
-            }
+    async fn scopes(&mut self) -> Result<Vec<Scope>, Error> {
+        let streams = self.seen.iter().map(|seen| &seen.stream);
+        let looks = unread::looks(&self.edges.redis, streams).await?;
+        let mut scopes = Vec::with_capacity(looks.len());
+        for (at, look) in looks.into_iter().enumerate() {
+            self.note_whether_read(at, look.as_ref().err());
+            let scope = look.map(|look| self.scope(&self.seen[at], &look));
+            scopes.push(scope.unwrap_or_default());
         }
         Ok(scopes)
+    }
+
+    /// A stream that cannot be read is left out of the round, and the logs are read on without it. So it is compared anew,
+    /// as one that is new, when it can be read again.
+    fn note_whether_read(&mut self, at: usize, why_not: Option<&String>) {
+        let changes = |state: &StreamState| state.unread.as_ref() != why_not;
+        if self.state(&self.seen[at]).is_some_and(changes) {
+            self.with_stream(at, |state, _| match why_not {
+                Some(_) => {
+                    state.unread = why_not.cloned();
+                    state.verified_ms = None;
+                }
+                None => *state = state.begun_anew(),
+            });
+        }
     }
 
     fn scope(&self, seen: &Seen, look: &Inspected) -> Scope {
@@ -265,6 +279,11 @@ impl Round<'_> {
 
     fn state(&self, seen: &Seen) -> Option<&StreamState> {
         self.steps.get(&seen.shard)?.known.streams.get(&seen.stream)
+    }
+
+    /// The same of a stream that can be read.
+    fn readable(&self, seen: &Seen) -> Option<&StreamState> {
+        self.state(seen).filter(|state| state.unread.is_none())
     }
 
     /// Both sides of a group's streams.
@@ -314,6 +333,7 @@ impl Round<'_> {
             };
             if let Some(state) = step.known.streams.get_mut(&seen.stream)
                 && state.suspects.is_empty()
+                && state.unread.is_none()
                 && !state.anew
             {
                 let verified = verified_ms(seen, scope, self.began_ms);

@@ -212,13 +212,11 @@ pub fn judge_window(
         from: suspect.after,
         through: suspect.through,
         result: ending(&looked.counts),
-        counts: looked.counts,
+        counts: looked.counts.clone(),
         digest: None,
     };
     step.close(state, closing);
-    for difference in looked.differences {
-        open(state, difference);
-    }
+    open_all(state, looked);
     true
 }
 
@@ -237,9 +235,7 @@ pub fn judge_again(
     state.counts = state.counts.less(&before);
     state.counts.add(&looked.counts);
     step.judge(&looked.counts, &before);
-    for difference in looked.differences {
-        open(state, difference);
-    }
+    open_all(state, looked);
 }
 
 /// A record that stayed above the checkpoint: Redis never had its entry, or it is waited for.
@@ -257,9 +253,20 @@ pub fn judge_overdue(
     }
     state.counts.add(&looked.counts);
     step.judge(&looked.counts, &Counts::default());
-    for difference in looked.differences {
-        open(state, difference);
+    open_all(state, looked);
+}
+
+/// Notes the faults of a look: it counts them all, and names some.
+fn open_all(state: &mut StreamState, looked: Looked) {
+    for (class, count) in looked.counts.classes() {
+        if class.is_fault() && count > 0 {
+            *state.open.entry(class).or_default() += count;
+        }
     }
+    let faults = looked.differences.into_iter();
+    let room = OPEN.saturating_sub(state.differences.len());
+    let faults = faults.filter(|difference| difference.class.is_fault());
+    state.differences.extend(faults.take(room));
 }
 
 /// Notes a fault that stands.
@@ -331,6 +338,10 @@ pub fn of_difference(difference: &Difference) -> Counts {
         | (Class::Unverifiable, Some(Why::KafkaExpired | Why::KafkaCompacted)) => {
             Counts::redis_alone(difference.class)
         }
+        (Class::Unverifiable, Some(Why::RouteChanged)) if records == 0 => {
+            Counts::redis_alone(difference.class)
+        }
+        (Class::Unverifiable, Some(Why::RouteChanged)) => Counts::both(difference.class, records),
         // A duplicate that Redis no longer has says why.
         (Class::Extra | Class::Unverifiable, _) | (Class::Duplicate, Some(_)) => {
             Counts::records_alone(difference.class, records)

@@ -50,6 +50,7 @@ fn facts() -> Facts {
         committed: id(1_000),
         generation: 0,
         shared_history: false,
+        remade: Remade::default(),
     }
 }
 
@@ -63,6 +64,47 @@ fn class(facts: &Facts, held: &[Held], found: &[Found]) -> (Class, Option<Why>, 
         [one] => (one.class, one.why, one.parts.clone()),
         more => panic!("{more:?}"),
     }
+}
+
+#[test]
+fn what_was_made_under_other_settings_is_held_against_what_they_left_alone() {
+    let told = |held: &[Held], found: &[Found], form: u64, place: u64| {
+        let remade = Remade {
+            form: id(form),
+            place: id(place),
+        };
+        let facts = Facts { remade, ..facts() };
+        let (class, why, _) = class(&facts, held, found);
+        (class, why)
+    };
+    let changed = (Class::Unverifiable, Some(Why::RouteChanged));
+    let mut other = found(5, 0);
+    other.what = What::Record(Parts {
+        value: 7,
+        ..MADE.parts
+    });
+    assert_eq!(told(&[held(5)], &[other], 5, 0), changed);
+    assert_eq!(told(&[held(5)], &[other], 4, 0), (Class::Mismatch, None));
+    let same = told(&[held(5)], &[found(5, 0)], 9, 9);
+    assert_eq!(same, (Class::Match, None), "it can be told");
+    let mut keyed = other;
+    keyed.what = What::Record(Parts {
+        key: 7,
+        ..MADE.parts
+    });
+    let mut elsewhere = found(5, 0);
+    elsewhere.at.partition = Partition(0);
+    for (found, fault) in [
+        (&[keyed][..], Class::Mismatch),
+        (&[elsewhere], Class::Misplaced),
+        (&[], Class::Missing),
+    ] {
+        let after_form = told(&[held(5)], found, 9, 4);
+        assert_eq!(after_form, (fault, None), "the place was not changed");
+        assert_eq!(told(&[held(5)], found, 9, 5), changed);
+    }
+    let twice = [found(5, 0), found(5, 1)];
+    assert_eq!(told(&[held(5)], &twice, 9, 9).0, Class::Duplicate);
 }
 
 #[test]
@@ -224,7 +266,8 @@ proptest! {
             }
             one
         }).collect();
-        let facts = Facts { absent, whole, first: first.map(id), last: last.map(id), max_deleted: max_deleted.map(id), committed: id(committed), generation, shared_history };
+        let remade = Remade { form: id(committed / 2), place: id(committed / 3) };
+        let facts = Facts { remade, absent, whole, first: first.map(id), last: last.map(id), max_deleted: max_deleted.map(id), committed: id(committed), generation, shared_history };
         let (counts, findings) = compare(&facts, &held, &mut found, |held| (held.id.ms % 2 == 0).then_some(Why::KafkaExpired));
         prop_assert!(counts.adds_up(), "{:?}", counts);
         prop_assert_eq!(counts.redis_entries, held.len() as u64);

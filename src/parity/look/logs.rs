@@ -16,7 +16,7 @@ use super::super::edges::{Edges, KAFKA_TIMEOUT};
 use super::super::error::Error;
 use super::super::pace::CHUNK;
 use super::super::pass::{Extent, TopicPass};
-use super::super::sides::KafkaSide;
+use super::super::sides::{KafkaSide, REPAIR};
 use super::subject::{Course, Courses, Subject};
 use super::{Looking, Wanted, is_of};
 
@@ -114,7 +114,7 @@ async fn starts(
 
 /// What has to be known of a topic to tell an expired record from one that never was.
 pub(super) struct LogFacts {
-    /// Of each partition whose beginning is gone: the time of the first record that is left.
+    /// Of each partition whose beginning is gone: the time of the first record that is left and was no repair.
     first_ms: BTreeMap<Partition, Option<i64>>,
     compacted: bool,
 }
@@ -142,6 +142,9 @@ impl LogFacts {
             let asked = tokio::task::spawn_blocking(move || {
                 let mut first = None;
                 topics::read_partitions(&edges.kafka, &topic, &[start], KAFKA_TIMEOUT, |record| {
+                    if record.header(REPAIR).is_some() {
+                        return ControlFlow::Continue(());
+                    }
                     first = record.timestamp_ms;
                     ControlFlow::Break(())
                 })?;
@@ -234,7 +237,7 @@ impl Looking<'_> {
                 let Some(streams) = by_name.get(identity.stream) else {
                     return ControlFlow::Continue(());
                 };
-                if !view.takes(|| side.lot(identity.id)) {
+                if !view.takes(|| side.lot(identity.stream, identity.id)) {
                     return ControlFlow::Continue(());
                 }
                 let ordered = !log.letters && !identity.repaired;

@@ -63,7 +63,9 @@ pub(super) struct Course {
     windows: Vec<(EntryId, EntryId, usize)>,
     /// For each key of the windows' entries, and each partition: the greatest that stood there so far.
     latest: HashMap<u64, HashMap<Partition, Turn>>,
-    /// The least id of the stream that was seen in each partition of its topic, and of its dead letters, in a window or not.
+    /// The first id of the stream that each partition of its topic, and of its dead letters, still has as the mirror brought
+    /// it, in a window or not. What came behind it may be a copy or a repair of something older, and says nothing of where the
+    /// log begins.
     earliest: HashMap<(bool, Partition), EntryId>,
 }
 
@@ -119,9 +121,10 @@ impl Course {
         letters: bool,
         partition: Partition,
     ) -> Range<usize> {
-        let earliest = self.earliest.entry((letters, partition));
-        let earliest = earliest.or_insert(identity.id);
-        *earliest = identity.id.min(*earliest);
+        if !identity.repaired {
+            let earliest = self.earliest.entry((letters, partition));
+            earliest.or_insert(identity.id);
+        }
         let first = self
             .windows
             .partition_point(|(through, ..)| *through < identity.id);
@@ -206,6 +209,7 @@ mod tests {
             committed: EntryId::MAX,
             generation: 0,
             shared_history: false,
+            remade: Default::default(),
         }
     }
 
@@ -242,5 +246,23 @@ mod tests {
             assert_eq!(places, held_by, "{n}");
         }
         assert_eq!(course.earliest(false, Partition(0)), Some(id(1)));
+    }
+
+    #[test]
+    fn a_late_repair_or_copy_is_not_where_the_log_begins() {
+        let group = [wanted(0, 100)];
+        let mut courses = Courses::new(&group, &[Subject::default()]);
+        let course = &mut courses.all[0];
+        let repaired = Identity {
+            repaired: true,
+            ..identity(5)
+        };
+        course.pass(&repaired, false, Partition(0));
+        assert_eq!(course.earliest(false, Partition(0)), None);
+        for n in [50, 51, 7] {
+            course.pass(&identity(n), false, Partition(0));
+        }
+        assert_eq!(course.earliest(false, Partition(0)), Some(id(50)));
+        assert_eq!(course.earliest(true, Partition(0)), None);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::entry::{Database, EntryId, StreamName, StreamRef};
+use crate::flags::KafkaBorn;
 use crate::placement::{Offset, Partition, Topic};
 use crate::topics::{self, From, RecordView, Stretch};
 
@@ -16,7 +17,7 @@ use super::super::class::{Location, Why};
 use super::super::edges::{Edges, KAFKA_TIMEOUT};
 use super::super::error::Error;
 use super::super::pace::{CHUNK, Pace};
-use super::super::sides::{Identity, KafkaSide};
+use super::super::sides::{Identity, KafkaSide, is_unnamed};
 use super::{Beside, EXAMPLES, Extent, Pass, StreamPass, TopicPass, stray};
 
 /// Records of a stream that Redis no longer has, kept as examples for each reason.
@@ -110,6 +111,8 @@ struct Reading<'a> {
     last: Option<(Box<[u8]>, usize)>,
     edges: &'a Arc<Edges>,
     census: &'a mut Census,
+    /// When applications may have written to the topic themselves.
+    kafka_born: Option<KafkaBorn>,
     others: HashMap<Box<[u8]>, Whose>,
 }
 
@@ -157,6 +160,7 @@ impl<'a> Reading<'a> {
             .collect();
         Self {
             side: KafkaSide::new(pass.seed, here.letters),
+            kafka_born: (edges.kafka_born)().filter(|_| !here.letters),
             pass,
             topic,
             name,
@@ -207,6 +211,10 @@ impl<'a> Reading<'a> {
                 let of = Some(((database, name), identity.id));
                 self.stray(record, Why::UnknownStream, of, identity.generation);
             }
+            (None, ..) if self.is_kafka_born(record) => {
+                self.pass.passed_over += 1;
+                self.pass.kafka_born += 1;
+            }
             (None, ..) if self.counts(record) => self.stray(record, Why::NoIdentity, None, 0),
             (None, ..) | (_, None, Whose::Another) => self.pass.passed_over += 1,
         }
@@ -222,9 +230,24 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// Whether an application may have written it to Kafka itself: there is nothing to compare it with.
+    fn is_kafka_born(&self, record: &RecordView<'_>) -> bool {
+        self.kafka_born
+            .is_some_and(|born| born.covers(record.timestamp_ms))
+            && is_unnamed(record)
+    }
+
     /// Whether a record of no stream is for this pass to count, and not counted yet.
     fn counts(&mut self, record: &RecordView<'_>) -> bool {
-        self.here().answers && self.is_first_seen(record)
+        self.here().answers && self.is_asked_for(record) && self.is_first_seen(record)
+    }
+
+    fn is_asked_for(&self, record: &RecordView<'_>) -> bool {
+        let (within, at) = (self.pass.strays_within, record.timestamp_ms);
+        let at = at.and_then(|at| u64::try_from(at).ok());
+        within
+            .zip(at)
+            .is_none_or(|((from, to), at)| (from..=to).contains(&at))
     }
 
     fn is_first_seen(&mut self, record: &RecordView<'_>) -> bool {
@@ -246,12 +269,20 @@ impl<'a> Reading<'a> {
     fn take_known(&mut self, at: usize, identity: &Identity<'_>, record: &RecordView<'_>) {
         let scope = &self.pass.streams[at].scope;
         if identity.generation < scope.generation && identity.id > scope.last.max(scope.committed) {
-            return self.pass.streams[at].orphan(identity, record);
+            if scope.asks_for(identity.id) {
+                self.pass.streams[at].orphan(identity, record);
+            } else {
+                self.pass.passed_over += 1;
+            }
+            return;
         }
         let never_had = identity.generation == scope.generation && scope.never_had(identity.id);
-        if !never_had && self.pass.lots != u64::MAX && self.side.lot(identity.id) > self.pass.lots {
-            self.pass.passed_over += 1;
-            return;
+        if !never_had && self.pass.lots != u64::MAX {
+            let lot = self.side.lot(identity.stream, identity.id);
+            if lot > self.pass.lots {
+                self.pass.passed_over += 1;
+                return;
+            }
         }
         let beside = Beside {
             id: identity.id,

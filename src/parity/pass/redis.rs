@@ -74,7 +74,7 @@ impl StreamPass {
             return;
         };
         window.through = window.through.max(entry.id);
-        if lots == u64::MAX || side.lot(entry.id) <= lots {
+        if lots == u64::MAX || side.lot(self.stream.name.as_bytes(), entry.id) <= lots {
             let binding = self.binding.as_ref().expect("bound before it is read");
             let (hash, letter) = side.hash(&self.stream, binding, entry);
             window.redis.add(hash);

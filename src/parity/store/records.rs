@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Remade;
 use crate::entry::EntryId;
 use crate::placement::Offset;
 
@@ -49,6 +50,9 @@ pub struct StreamState {
     pub route: String,
     /// Where its mirror began: what lies before was never meant to be in Kafka.
     pub began: EntryId,
+    /// Up to where its records were made under other settings of its route, as its checkpoint says.
+    #[serde(default, skip_serializing_if = "Remade::is_none")]
+    pub remade: Remade,
     /// A pass has read it.
     pub joined: bool,
     /// Everything at or below it is in a window that is closed or suspect.
@@ -70,6 +74,9 @@ pub struct StreamState {
     /// More was found than can be kept: the next round begins the shard anew.
     #[serde(default)]
     pub anew: bool,
+    /// Why it cannot be read now: it stands where it is, and is compared anew when it can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
 }
 
 /// How windows ended.
@@ -90,6 +97,15 @@ impl StreamState {
             sealed: began,
             generation,
             ..Self::default()
+        }
+    }
+
+    /// As though nothing of it had been compared.
+    #[must_use]
+    pub fn begun_anew(&self) -> Self {
+        Self {
+            remade: self.remade,
+            ..Self::begin(&self.route, self.began, self.generation)
         }
     }
 

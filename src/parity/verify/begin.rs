@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::checkpoint::{self, Checkpoint};
-use crate::entry::{Database, EntryId, StreamRef};
+use crate::checkpoint::{self, Checkpoint, Remade};
+use crate::entry::{EntryId, StreamRef};
 use crate::placement::Topic;
 use crate::routing::{Binding, Routes};
 use crate::streams::Inspected;
@@ -14,6 +14,7 @@ use super::super::edges::{Edges, KAFKA_TIMEOUT};
 use super::super::error::Error;
 use super::super::look::{Span, logs_now};
 use super::super::pass::{Extent, Pass, Scope, StreamPass};
+use super::super::unread::{self, Unread};
 use super::request::{Bound, Request};
 use super::{Verification, now};
 
@@ -47,16 +48,22 @@ impl Verification {
             None => Span::All,
         };
         let logs = logs_now(edges, &topics(&streams), span).await?;
-        let scopes = scopes(edges, &streams, &checkpoints, &request).await?;
-        let passes = streams
-            .into_iter()
-            .zip(scopes)
-            .map(|((stream, binding), scope)| StreamPass::new(stream, binding, scope))
-            .collect();
+        let looks = unread::looks(&edges.redis, streams.keys()).await?;
+        let (mut passes, mut unread) = (Vec::new(), Vec::new());
+        for ((stream, binding), look) in streams.into_iter().zip(looks) {
+            match look {
+                Ok(look) => {
+                    let scope = scope(&look, checkpoints.get(&stream), &request);
+                    passes.push(StreamPass::new(stream, binding, scope));
+                }
+                Err(why) => unread.push(Unread::new(&stream, binding.route().name(), why)),
+            }
+        }
         let seed = request.seed.unwrap_or_else(rand::random);
         let mut pass = Pass::new(seed, passes, logs);
         pass.covers_all =
             request.route.is_none() && request.stream.is_none() && request.database.is_none();
+        pass.strays_within = strays_within(&request);
         let sampled = request
             .sample
             .map(|sample| sample.share(pass.redis_progress().1));
@@ -69,6 +76,7 @@ impl Verification {
             began_at,
             sampled,
             pass,
+            unread,
             ..Self::default()
         })
     }
@@ -99,6 +107,15 @@ fn check(request: &Request) -> Result<(), Error> {
         )));
     }
     Ok(())
+}
+
+/// A record that is no entry's has no id, only the time that it was written with.
+fn strays_within(request: &Request) -> Option<(u64, u64)> {
+    (request.from.is_some() || request.to.is_some()).then(|| {
+        let from = request.from.map_or(0, |from| from.lowest().ms);
+        let to = request.to.map_or(u64::MAX, |to| to.highest().ms);
+        (from, to)
+    })
 }
 
 fn takes(request: &Request, stream: &StreamRef, binding: &Binding) -> bool {
@@ -174,29 +191,12 @@ pub async fn checkpoints(edges: &Arc<Edges>) -> Result<Checkpoints, Error> {
         .collect())
 }
 
-/// What is compared of each stream.
-async fn scopes(
-    edges: &Arc<Edges>,
-    streams: &BTreeMap<StreamRef, Binding>,
-    checkpoints: &Checkpoints,
-    request: &Request,
-) -> Result<Vec<Scope>, Error> {
-    let mut by_database: BTreeMap<Database, Vec<&StreamRef>> = BTreeMap::new();
-    for stream in streams.keys() {
-        by_database.entry(stream.database).or_default().push(stream);
-    }
-    let mut scopes = Vec::with_capacity(streams.len());
-    // The order of the databases is that of the streams.
-    for (database, streams) in by_database {
-        let names: Vec<_> = streams.iter().map(|stream| stream.name.clone()).collect();
-        let looks = edges.redis.connect(database).await?.inspect(&names).await?;
-        for (stream, look) in streams.into_iter().zip(looks) {
-            scopes.push(scope(&look, checkpoints.get(stream), request));
-        }
-    }
-    Ok(scopes)
+/// Up to where a stream's records were made under other settings than its route's of now.
+pub(in crate::parity) fn remade(checkpoint: &Checkpoint, binding: &Binding) -> Remade {
+    checkpoint.remade_under(&binding.route_hash(), &binding.placement_hash())
 }
 
+/// What is compared of a stream.
 fn scope(look: &Inspected, checkpoint: Option<&Checkpoint>, request: &Request) -> Scope {
     let began = checkpoint.map_or(EntryId::ZERO, |checkpoint| checkpoint.began);
     let from = request.from.and_then(|from| from.lowest().previous());

@@ -2,22 +2,24 @@
 //!
 //! A window is judged by its last look alone; its counts replace those of the look before.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::entry::{Database, EntryId, StreamRef};
+use crate::entry::EntryId;
 use crate::placement::Topic;
 
 use super::super::class::{Class, Counts, Difference, Read};
 use super::super::edges::Edges;
 use super::super::error::Error;
-use super::super::look::{self, Looked, Span, Strangers, View, Wanted, logs_now};
+use super::super::look::{self, Looked, Named, Span, Strangers, View, Wanted, logs_now};
 use super::super::pace::Pace;
-use super::outcome::shorten;
+use super::outcome::Room;
 use super::{Seldom, Verification, begin};
+
+/// Records that are no entry's, kept by their ids for the looks that follow, of a whole verification.
+const EXTRAS: usize = 100_000;
 
 /// Where looking stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +37,12 @@ pub(super) struct LookedWindow {
     pub(super) counts: Counts,
     #[serde(default)]
     pub(super) read: Read,
+    /// As many as there was room for in the whole verification.
     pub(super) differences: Vec<Difference>,
     pub(super) not_kept: u64,
+    /// Generation and id of records that are no entry's, which stand in nobody's order: the first ones.
+    #[serde(default)]
+    pub(super) extras: Vec<(u32, EntryId)>,
     pub(super) shares_history: bool,
 }
 
@@ -106,6 +112,7 @@ impl Verification {
                 logs: &logs,
                 strangers: &strangers,
                 lots: self.pass.lots,
+                named: Named::All,
             };
             let mut progressed = |amount| {
                 self.looks.done += amount;
@@ -121,24 +128,16 @@ impl Verification {
             };
             for (&at, looked) in group.iter().zip(looked) {
                 self.looked.remove(&at);
-                let room = self.room_for_missing();
-                let looked = LookedWindow::new(round, looked, room);
+                let kept = self.looked.values().flat_map(|looked| &looked.differences);
+                let room = Room::new(self.for_repair, kept);
+                let known = self.looked.values().map(|looked| looked.extras.len()).sum();
+                let looked = LookedWindow::new(round, looked, room, EXTRAS.saturating_sub(known));
                 self.looked.insert(at, looked);
             }
             each(self);
             rest = later.to_vec();
         }
         Ok(true)
-    }
-
-    /// How many more missing entries a repair is to have.
-    fn room_for_missing(&self) -> u64 {
-        if self.for_repair == 0 {
-            return 0;
-        }
-        let kept = self.looked.values().flat_map(|looked| &looked.differences);
-        let missing = kept.filter(|one| one.class == Class::Missing).count();
-        self.for_repair.saturating_sub(missing as u64)
     }
 
     /// As many windows as one reading of the logs is to serve.
@@ -169,38 +168,24 @@ impl Verification {
             committed: checkpoint.map_or(EntryId::ZERO, |checkpoint| checkpoint.id),
             generation: checkpoint.map_or(0, |checkpoint| checkpoint.generation),
             shared_history: pass.shares_history(),
+            remade: checkpoint
+                .map(|checkpoint| begin::remade(checkpoint, pass.binding()))
+                .unwrap_or_default(),
         }
     }
 
     /// What was found to be extra so far, by streams of the pass.
     fn strangers(&self) -> Strangers {
-        let streams: HashMap<(Database, String), &StreamRef> = self
-            .pass
-            .streams
-            .iter()
-            .map(|pass| {
-                (
-                    (pass.stream.database, pass.stream.name.to_string()),
-                    &pass.stream,
-                )
-            })
-            .collect();
-        let looked = self.looked.values().flat_map(|looked| &looked.differences);
-        let outside = self.pass.streams.iter().flat_map(|one| one.outside(false));
-        looked
-            .cloned()
-            .chain(outside)
-            .filter(|difference| difference.class == Class::Extra)
-            .filter_map(|difference| {
-                let of = (difference.database?, difference.stream.clone()?);
-                let stream = (*streams.get(&of)?).clone();
-                Some((
-                    stream,
-                    difference.records.first()?.generation,
-                    difference.id?,
-                ))
-            })
-            .collect()
+        let of = |at: usize| &self.pass.streams[at].stream;
+        let looked = self.looked.iter().flat_map(|(&(at, _), looked)| {
+            let extras = looked.extras.iter();
+            extras.map(move |&(generation, id)| (of(at).clone(), generation, id))
+        });
+        let outside = self.pass.streams.iter().flat_map(|one| {
+            let extras = one.outside(false).filter_map(|one| extra(&one));
+            extras.map(|(generation, id)| (one.stream.clone(), generation, id))
+        });
+        looked.chain(outside).collect()
     }
 
     fn topics(&self, windows: &[(usize, usize)]) -> Vec<(Topic, bool)> {
@@ -233,15 +218,25 @@ impl Verification {
 }
 
 impl LookedWindow {
-    fn new(round: u32, mut looked: Looked, missing: u64) -> Self {
-        let not_kept = shorten(&mut looked.differences, missing);
+    fn new(round: u32, mut looked: Looked, room: Room, extras: usize) -> Self {
+        let all = looked.differences.iter().filter_map(extra);
+        let extras = all.take(extras).collect();
+        let not_kept = room.shorten(&mut looked.differences);
         Self {
             round,
             counts: looked.counts,
             read: looked.read,
             differences: looked.differences,
             not_kept,
+            extras,
             shares_history: looked.shares_history,
         }
     }
+}
+
+/// Generation and id of a record that is no entry's.
+fn extra(difference: &Difference) -> Option<(u32, EntryId)> {
+    let record = difference.records.first()?;
+    let id = difference.id.filter(|_| difference.class == Class::Extra)?;
+    Some((record.generation, id))
 }

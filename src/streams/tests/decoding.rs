@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::super::entries::{Part, Reader, Shape};
 use super::super::info;
-use super::super::wire::{Commands, Cursor};
+use super::super::wire::{Commands, Cursor, Stop};
 use super::xread_reply;
 use crate::entry::{Entry, EntryId, Field};
 
@@ -114,10 +114,35 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(prop::sample::select(b"*%$:-_+\r\n0129x".to_vec()), 0..60)) {
+    fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(prop::sample::select(b"*%$:-_+!=\r\n0129x".to_vec()), 0..60)) {
         let _ = Reader::new(Shape::Streams).step(&mut BytesMut::from(&bytes[..]));
         let _ = Cursor::new(&bytes).skip();
         let _ = info::stream_state(&mut Cursor::new(&bytes));
+    }
+
+    #[test]
+    fn a_cursor_never_stands_beyond_the_bytes(bytes in prop::collection::vec(prop::sample::select(b"*%$:-_+!=\r\n012x".to_vec()), 0..24)) {
+        let mut skipping = Cursor::new(&bytes);
+        let _ = skipping.skip();
+        prop_assert!(skipping.position() <= bytes.len(), "{}", bytes.escape_ascii());
+        let mut refused = Cursor::new(&bytes);
+        let _ = refused.refusal();
+        prop_assert!(refused.position() <= bytes.len(), "{}", bytes.escape_ascii());
+    }
+
+    #[test]
+    fn an_error_of_resp3_is_read_whole_or_not_at_all(text in prop::collection::vec(any::<u8>(), 0..20)) {
+        let mut reply = format!("!{}\r\n", text.len()).into_bytes();
+        reply.extend_from_slice(&text);
+        reply.extend_from_slice(b"\r\n");
+        for cut in 1..reply.len() {
+            let mut cursor = Cursor::new(&reply[..cut]);
+            prop_assert!(matches!(cursor.refusal(), Err(Stop::More(more)) if more > cut && more <= reply.len()), "cut at {}", cut);
+            prop_assert_eq!(cursor.position(), 0);
+        }
+        let mut cursor = Cursor::new(&reply);
+        prop_assert_eq!(cursor.refusal(), Ok(Some(&text[..])));
+        prop_assert_eq!(cursor.position(), reply.len());
     }
 
     #[test]

@@ -144,6 +144,83 @@ fn an_application_is_waited_for_whichever_instance_it_asks_and_after_that_one_di
     });
 }
 
+/// Names in the set of applications that acknowledge in Redis, from 1 on, and under each a version where `living`.
+fn crowd(site: &Site, names: u32, living: bool) {
+    let script = "for i = 1, tonumber(ARGV[2]) do redis.call('SADD', 'lockgate:' .. ARGV[1] .. ':flags-clients', 'pod-' .. i) \
+                  if ARGV[3] == 'living' then redis.call('SET', 'lockgate:' .. ARGV[1] .. ':flags-ack:pod-' .. i, '1', 'EX', '600') end end";
+    redis::cmd("EVAL")
+        .arg(script)
+        .arg(0)
+        .arg(&site.name)
+        .arg(names)
+        .arg(if living { "living" } else { "gone" })
+        .query::<()>(&mut redis().connection(site.database))
+        .expect("written");
+}
+
+#[test]
+fn processes_that_are_gone_leave_room_and_too_many_are_not_said_to_follow() {
+    runtime().block_on(async {
+        let site = Site::new("crowd");
+        crowd(&site, 10_001, false);
+        let living = format!("SADD lockgate:{}:flags-clients search", site.name);
+        redis().command::<()>(site.database, &living);
+        let key = format!("SET lockgate:{}:flags-ack:search 1 EX 600", site.name);
+        redis().command::<()>(site.database, &key);
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        let clients = || running.gate("clients").expect("a gate");
+        eventually_async(LONG, "the living one is known", async || {
+            let gate = clients();
+            (gate.samples == 2).then_some(()).ok_or(gate.reason)
+        })
+        .await;
+        eventually_async(LONG, "the others are struck out", async || {
+            let names = format!("SMEMBERS lockgate:{}:flags-clients", site.name);
+            let names: Vec<String> = redis().command(site.database, &names);
+            (names == ["search"]).then_some(()).ok_or(names.len())
+        })
+        .await;
+        crowd(&site, 10_001, true);
+        eventually_async(LONG, "nobody says that all follow", async || {
+            let gate = clients();
+            let said = gate.reason.contains("more applications");
+            (gate.verdict == Answer::Inconclusive && said)
+                .then_some(())
+                .ok_or(gate.reason)
+        })
+        .await;
+        running.stop().await;
+    });
+}
+
+#[test]
+fn flags_that_redis_lost_or_set_back_are_told_again() {
+    runtime().block_on(async {
+        let site = Site::new("retold");
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        running.climb(&site, Step::consumers(5)).await;
+        running.at(Step::consumers(5), Name::Steady).await;
+        let key = format!("lockgate:{}:flags", site.name);
+        let version = told(&running).to_string();
+        for loss in [
+            format!("DEL {key}"),
+            format!("HSET {key} version 1 kafka_partitions_percent 0"),
+        ] {
+            redis().command::<()>(site.database, &loss);
+            eventually_async(LONG, "it is told again", async || {
+                let fields = format!("HMGET {key} version kafka_partitions_percent");
+                let fields: Vec<Option<String>> = redis().command(site.database, &fields);
+                let whole = [Some(version.clone()), Some("5".to_owned())];
+                (fields == whole).then_some(()).ok_or(format!("{fields:?}"))
+            })
+            .await;
+        }
+        running.stop().await;
+    });
+}
+
 /// Waits until the step on its way does for this.
 async fn waits_for(running: &Running, what: &str) {
     eventually_async(LONG, what, async || {

@@ -298,7 +298,9 @@ impl Running {
             let plan = match self.handle.ask(who(), Ask::Plan { verb, to: None }).await {
                 Ok(answer) => match *answer {
                     Answer::Plan(plan) => plan,
-                    Answer::Accepted { .. } => return Err("no plan".to_owned()),
+                    Answer::Accepted { .. } | Answer::Rehearsed { .. } => {
+                        return Err("no plan".to_owned());
+                    }
                 },
                 Err(refusal) => return Err(refusal.to_string()),
             };
@@ -326,7 +328,7 @@ impl Running {
         let answer = self.handle.ask(who(), Ask::Plan { verb, to: None }).await?;
         match *answer {
             Answer::Plan(plan) => Ok(plan),
-            Answer::Accepted { .. } => panic!("a plan was asked for"),
+            Answer::Accepted { .. } | Answer::Rehearsed { .. } => panic!("a plan was asked for"),
         }
     }
 

@@ -11,7 +11,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, DaemonOptions, Role, Running, eventually, unique};
-use crate::rig::{LONG, PARTITIONS, Rig};
+use crate::parity::hand::{Hand, Outgoing};
+use crate::rig::{LONG, PARTITIONS, Rig, now_ms};
 
 /// Everything that a real migration waits for days takes moments here.
 const HURRIED: &str = r#"
@@ -144,11 +145,12 @@ impl Drop for Outside {
 
 /// Applications say that all is well with them, and that they follow.
 fn push(api: &Api) {
-    let counted = |measure: &str| json!({ "measure": measure, "faults": 0, "total": 100_000 });
+    let counted =
+        |measure: &str| json!({ "measure": measure, "faults": 0, "total": 100_000, "seconds": 1 });
     // Each threshold of the defaults is a bound.
     let buckets =
         json!({ "0.005": 99_999, "0.01": 99_999, "0.05": 99_999, "0.1": 99_999, "+Inf": 100_000 });
-    let quick = |measure: &str| json!({ "measure": measure, "buckets": buckets });
+    let quick = |measure: &str| json!({ "measure": measure, "buckets": buckets, "seconds": 1 });
     let valued = |measure: &str, value: f64| json!({ "measure": measure, "value": value });
     for evidence in [
         quick("added-latency"),
@@ -198,6 +200,19 @@ impl Live {
     /// A daemon at work, in shadow, with its baseline and every way back proven.
     pub fn start(what: &str) -> Self {
         Self::start_with(what, "")
+    }
+
+    /// What an application does that the flags tell to: a record of its own, which no entry stands behind.
+    pub fn write_to_kafka(&self) {
+        let record = Outgoing {
+            topic: self.rig.topic.clone(),
+            partition: 3,
+            key: Some(b"conv_000001".to_vec()),
+            value: Some(b"{}".to_vec()),
+            headers: Vec::new(),
+            timestamp_ms: i64::try_from(now_ms()).unwrap(),
+        };
+        Hand::new(self.rig.kafka).commit([&record]);
     }
 
     pub fn start_with(what: &str, more: &str) -> Self {

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::live::{Api, Live};
-use crate::harness::eventually;
+use crate::harness::{eventually, lockgate};
 use crate::rig::{LONG, running_shards, shared_out};
 
 /// A gate of the next step, as the one who steers shows it.
@@ -73,6 +73,22 @@ fn what_two_instances_see_together_opens_the_gates_and_either_goes_on_alone() {
     // Held buckets are let go when both have carried over what was written before.
     live.promote().expect("it lives");
     live.reach("ingress:50").expect("it lives");
+
+    // What is asked of the one that stands by is refused, and in the journal.
+    let hold = json!({ "reason": "asked of the wrong one" });
+    let (code, answer) = other.post("/v1/hold", &hold).expect("answered");
+    assert_eq!(code, 503, "{answer}");
+    eventually(LONG, "the attempt is journaled", || {
+        let shown = live.api.shown()?;
+        let mut records = shown["journal"].as_array()?.iter();
+        let noted = |record: &Value| {
+            let note = record["note"].as_str().unwrap_or_default();
+            record["outcome"] == "refused" && note.contains("steers; ask that one")
+        };
+        records.any(noted).then_some(())
+    });
+    let gates = lockgate(&["gates", "--url", &other.url()]);
+    assert_eq!(gates.status.code(), Some(6), "{gates:?}");
 
     let mut steered = live.turn_to(other);
     steered.kill9();

@@ -17,7 +17,7 @@ const HEADINGS: [&str; 7] = [
     "Afterwards",
 ];
 /// What a runbook's commands may ask of the environment; the operator sets them, and so do the tests.
-pub const VARIABLES: [&str; 10] = [
+pub const VARIABLES: [&str; 11] = [
     "BROKERS",
     "CONFIG",
     "DATABASE",
@@ -27,6 +27,7 @@ pub const VARIABLES: [&str; 10] = [
     "ROUTE",
     "STREAM",
     "TOKEN_FILE",
+    "TOOK",
     "TOPIC",
 ];
 /// Commands that only the operator's machines can run: kubectl, systemctl, Kafka's tools, redis-cli on the server.

@@ -79,6 +79,43 @@ fn one_route_or_one_stream_is_judged_alone() {
 }
 
 #[test]
+fn a_record_that_is_no_entrys_counts_by_the_time_it_was_written_with() {
+    let scene = Scene::new("stray-span");
+    let script = Script::new(&scene.stage, &scene.twins);
+    script.play(&scene.hand, &BTreeSet::new());
+    let mut nameless = scene.twins[150].record.clone();
+    nameless.remove_header("redis-id");
+    let unknown = super::scene::false_identity(&nameless, "nobodys", "5-0");
+    let now = i64::try_from(crate::rig::now_ms()).unwrap();
+    let [nameless, unknown] = [nameless, unknown].map(|record| super::hand::Outgoing {
+        timestamp_ms: now,
+        ..record
+    });
+    scene.hand.commit([&nameless, &unknown]);
+    let all = scene.stage.verify(&[]);
+    assert_eq!((all.code, all.count("extra")), (Some(5), 2), "{}", all.said);
+    let last = super::stage::text(scene.twins[299].id);
+    let before = scene.stage.verify(&["--to", &last]);
+    assert_eq!(
+        (before.code, before.count("extra"), before.count("match")),
+        (Some(0), 0, all.count("match")),
+        "{}",
+        before.said
+    );
+    let since = scene
+        .stage
+        .verify(&["--from", &super::stage::text(scene.twins[100].id)]);
+    assert_eq!((since.code, since.count("extra")), (Some(5), 2));
+    // A sample speaks of what it was drawn from: of that all matches.
+    let drawn = scene.stage.verify(&["--sample", "50%"]);
+    assert_eq!((drawn.code, drawn.count("extra")), (Some(5), 2));
+    let level = drawn.count("match") + drawn.count("dead_lettered");
+    let bound = 0.05_f64.powf(1.0 / level as f64);
+    let said = drawn.json["lower_bound"].as_f64().unwrap();
+    assert!((said - bound).abs() < 1e-9, "{said} for {level}");
+}
+
+#[test]
 fn a_span_of_ids_is_judged_alone() {
     let scene = Scene::new("span");
     let mut script = Script::new(&scene.stage, &scene.twins);

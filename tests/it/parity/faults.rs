@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::hand::Outgoing;
 use super::scene::{Scene, false_identity, flip, id_behind, sabotage};
 use super::script::Script;
+use crate::rig::now_ms;
 
 #[test]
 fn stores_without_a_fault_are_level() {
@@ -111,6 +112,42 @@ fn a_foreign_record_without_identity_is_extra() {
         };
         script.foreign(120, nothing, "no-identity");
     });
+}
+
+#[test]
+fn what_applications_wrote_to_kafka_themselves_is_no_fault_and_is_said() {
+    let scene = Scene::new("kafkaborn");
+    let stage = &scene.stage;
+    let mut expected = Script::new(stage, &scene.twins).play(&scene.hand, &BTreeSet::new());
+    let bare = Outgoing {
+        headers: vec![("traceparent".to_owned(), b"00-1".to_vec())],
+        timestamp_ms: i64::try_from(now_ms()).unwrap(),
+        ..scene.twins[30].record.clone()
+    };
+    let mut half = bare.clone();
+    half.set_header("redis-id", b"yesterday");
+    scene.hand.commit([&bare, &half]);
+    let before = stage.verify(&[]);
+    assert_eq!((before.code, before.count("extra")), (Some(5), 2));
+    // From the first step of the ingress on; a date before it stays somebody else's.
+    let opened = |from: u64| {
+        let words = format!(
+            "HSET lockgate:{}:flags kafka_born_from_ms {from}",
+            stage.name
+        );
+        stage.command::<u32>(&words);
+        stage.verify(&[])
+    };
+    let later = opened(now_ms() + 3_600_000);
+    assert_eq!((later.code, later.count("extra")), (Some(5), 2));
+    let after = opened(now_ms() - 1_000);
+    assert_eq!((after.code, after.count("extra")), (Some(5), 1));
+    assert_eq!(after.json["kafka_born"], 1, "{}", after.said);
+    expected.kafka_records += 1;
+    assert_eq!(
+        after.json["counts"]["kafka_records"],
+        expected.kafka_records
+    );
 }
 
 #[test]

@@ -55,16 +55,16 @@ async fn a_promoted_replica_says_which_history_it_had() {
     let replica = with(&[&format!("replicaof 127.0.0.1 {}", master.port)]);
     let mut redis = connect(&config_of(&replica)).await;
     let until = Instant::now() + Duration::from_secs(60);
-    let before = connect(&config_of(&master))
-        .await
-        .replication()
-        .await
-        .expect("read")
-        .replid;
-    while redis.replication().await.expect("read").replid != before {
+    let mut masters = connect(&config_of(&master)).await;
+    // A master takes a new name when its first replica joins.
+    let before = loop {
+        let name = masters.replication().await.expect("read").replid;
+        if redis.replication().await.expect("read").replid == name {
+            break name;
+        }
         assert!(Instant::now() < until, "it never joined");
         tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    };
     tell(replica.port, &[b"REPLICAOF", b"NO", b"ONE"]);
     let after = redis
         .read(&[(name("s"), EntryId::ZERO)], 1, None)

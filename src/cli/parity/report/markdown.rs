@@ -22,6 +22,7 @@ pub fn text(report: &Report) -> String {
     ];
     about(&mut lines, report);
     counts(&mut lines, report);
+    unread(&mut lines, report);
     differences(&mut lines, report);
     windows(&mut lines, report);
     check(&mut lines, report);
@@ -33,8 +34,9 @@ fn verdict(report: &Report) -> String {
     let counts = &outcome.counts;
     match outcome.verdict {
         Verdict::Level => format!(
-            "Level: each of {} compared is in Kafka once, the same, in its place and order.",
-            entries(verified(counts))
+            "Level: each of {} compared is in Kafka once, the same, in its place and order{}.",
+            entries(verified(counts)),
+            beside(counts)
         ),
         Verdict::Apart => format!(
             "Apart: {} of {} compared differ.",
@@ -58,6 +60,18 @@ fn of(counts: &CountsShown, class: Class) -> u64 {
 fn verified(counts: &CountsShown) -> u64 {
     let total: u64 = counts.classes.values().sum();
     total - of(counts, Class::Pending) - of(counts, Class::Unverifiable)
+}
+
+/// What level is not said of.
+fn beside(counts: &CountsShown) -> String {
+    match (of(counts, Class::Pending), of(counts, Class::Unverifiable)) {
+        (0, 0) => String::new(),
+        (pending, unverifiable) => format!(
+            "; {} pending and {} unverifiable are not compared",
+            grouped(pending),
+            grouped(unverifiable)
+        ),
+    }
 }
 
 fn faults(counts: &CountsShown) -> u64 {
@@ -168,6 +182,21 @@ fn counts(lines: &mut Vec<String>, report: &Report) {
         grouped(all.only_kafka),
         grouped(all.copies)
     ));
+    lines.push(String::new());
+}
+
+fn unread(lines: &mut Vec<String>, report: &Report) {
+    if report.outcome.unread.is_empty() {
+        return;
+    }
+    lines.push("## Streams that could not be read".to_owned());
+    lines.push(String::new());
+    lines.push(row(&["stream", "route", "why"].map(str::to_owned)));
+    lines.push("|---|---|---|".to_owned());
+    lines.extend(report.outcome.unread.iter().take(LISTED).map(|one| {
+        let stream = format!("{}/{}", one.database, one.stream);
+        row(&[cell(&stream), cell(&one.route), cell(&one.why)])
+    }));
     lines.push(String::new());
 }
 

@@ -24,7 +24,9 @@ use crate::cli::{ConfigArgs, Exit};
 use crate::entry::EntryId;
 use crate::parity::{Bound, Outcome, Sample, Verification, WindowDigest};
 
-pub const SCHEMA: &str = "lockgate.parity-report/v1";
+pub const SCHEMA: &str = "lockgate.parity-report/v2";
+/// The same, but that a sample was drawn by the ids alone.
+pub const BEFORE: &str = "lockgate.parity-report/v1";
 /// A number that was read once comes back the same; a few more readings cost nothing.
 const READINGS: usize = 8;
 
@@ -63,7 +65,7 @@ pub struct Args {
     output: Output,
 }
 
-/// `lockgate.parity-report/v1`.
+/// `lockgate.parity-report/v2`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     pub schema: String,

@@ -134,6 +134,74 @@ fn no_secret_is_in_any_problem() {
 }
 
 #[test]
+fn no_flag_sets_a_secret() {
+    let folder = Folder::new();
+    for (flag, text, key, instead) in [
+        (
+            "redis.password",
+            "hunter2",
+            "redis.password",
+            ["redis.password_file", "LOCKGATE_REDIS__PASSWORD"],
+        ),
+        (
+            "redis",
+            "{ password = 'hunter2' }",
+            "redis.password",
+            ["redis.password_file", "LOCKGATE_REDIS__PASSWORD"],
+        ),
+        (
+            "prometheus.token",
+            "hunter2",
+            "prometheus.token",
+            ["prometheus.token_file", "LOCKGATE_PROMETHEUS__TOKEN"],
+        ),
+        (
+            "kafka.properties.sasl.password",
+            "hunter2",
+            "kafka.properties.sasl.password",
+            [
+                "kafka.property_files.sasl.password",
+                "LOCKGATE_KAFKA__PROPERTIES__SASL_PASSWORD",
+            ],
+        ),
+        (
+            "kafka.properties",
+            "{ sasl = { password = 'hunter2' } }",
+            "kafka.properties.sasl.password",
+            [
+                "kafka.property_files.sasl.password",
+                "LOCKGATE_KAFKA__PROPERTIES__SASL_PASSWORD",
+            ],
+        ),
+    ] {
+        let problems = folder
+            .load_with(LEAST, &[], &[(flag, text)])
+            .expect_err("refused");
+        assert_problem(&problems, key, &["process list", instead[0], instead[1]]);
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        assert!(!problems[0].contains("hunter2"), "{problems:#?}");
+        // What is offered instead works.
+        let variable = instead[1];
+        folder
+            .load_with(LEAST, &[(variable, "hunter2")], &[])
+            .expect(variable);
+    }
+    let secret = folder.write("secret", "hunter2");
+    let flags = [
+        ("redis.password_file", secret.to_str().expect("text")),
+        (
+            "kafka.property_files.sasl.password",
+            secret.to_str().expect("text"),
+        ),
+        ("kafka.properties.sasl.mechanism", "PLAIN"),
+        ("routes[0].headers.password.field", "token"),
+    ];
+    folder
+        .load_with(LEAST, &[], &flags)
+        .expect("no secret is in these");
+}
+
+#[test]
 fn each_file_that_cannot_be_read_is_named() {
     let folder = Folder::new();
     let sources = Sources {

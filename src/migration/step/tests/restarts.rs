@@ -275,6 +275,113 @@ fn what_is_pushed_is_stored_before_it_is_answered_and_makes_no_record() {
     );
 }
 
+#[test]
+fn a_tripwire_that_pushed_evidence_sets_off_says_who_pushed_it() {
+    let mut world = calm(Step::ingress(100));
+    world.observe(0, Weather::Good);
+    world.pass(1_000);
+    let sample = Sample {
+        measure: Measure::ProduceErrors,
+        reading: Reading::Counted {
+            faults: 300,
+            total: 1_000,
+            since_ms: world.now_ms,
+        },
+        at_ms: world.now_ms,
+    };
+    let ask = Event::Asked(super::world::who(), Ask::Evidence(sample));
+    world.give(0, ask, "evidence");
+    world.look(0, counts(0, 0), Wellness::Well);
+    let fired = world
+        .last_records
+        .iter()
+        .find(|record| record.verb == Verb::Tripwire)
+        .expect("it fired");
+    assert!(
+        fired
+            .note
+            .contains("300 of 1000, as ana said from 127.0.0.1"),
+        "{fired:?}"
+    );
+}
+
+#[test]
+fn what_is_refused_is_journaled_plans_too_and_what_cannot_be_is_said_to_be_left_to_others() {
+    let mut world = calm(Step::SHADOW);
+    let ask = Ask::Plan {
+        verb: Verb::Promote,
+        to: Some(Step::CLEANUP),
+    };
+    let refused = world.ask(0, ask, "plan").expect("answered");
+    assert!(refused.expect_err("refused").is_noted());
+    let last = world.last_records.last().expect("a record");
+    assert_eq!(
+        (last.who.as_str(), last.verb, last.outcome),
+        ("ana", Verb::Promote, Outcome::Refused)
+    );
+    let mut unread = Machine::new(super::world::config(), "demo", "test", 9);
+    let ask = Ask::Hold {
+        reason: super::world::WHY.to_owned(),
+    };
+    let commands = unread.step(Event::Asked(super::world::who(), ask), 0);
+    let [Command::Answer(Err(refusal))] = &commands[..] else {
+        panic!("{commands:?}");
+    };
+    assert!(!refusal.is_noted(), "{refusal}");
+}
+
+#[test]
+fn records_that_a_failover_lost_are_written_again_and_the_rest_is_named() {
+    let mut world = calm(Step::consumers(5));
+    let before = world.state().clone();
+    let hold = |n: u64| Ask::Note {
+        outcome: Outcome::Done,
+        note: format!("note {n}"),
+    };
+    for n in 0..3 {
+        world
+            .ask(0, hold(n), "call")
+            .expect("answered")
+            .expect("noted");
+    }
+    let lost = world.state().journal;
+    // The same epoch, and the last saves are gone.
+    world.records = before.journal;
+    world.store = Some(before.clone());
+    world.load(0);
+    let again: Vec<(u64, &str)> = world
+        .last_records
+        .iter()
+        .map(|record| (record.n, record.note.as_str()))
+        .collect();
+    let first = before.journal + 1;
+    assert_eq!(
+        again[..3],
+        [
+            (first, "note 0"),
+            (first + 1, "note 1"),
+            (first + 2, "note 2")
+        ]
+    );
+    let (n, said) = again[3];
+    assert_eq!(n, lost + 1);
+    assert!(
+        said.contains(&format!("lost records {first} to {lost}")) && said.ends_with("again: 3"),
+        "{said}"
+    );
+
+    // Another process saw the state and not the records.
+    let state = world.state().clone();
+    world.lossy = true;
+    world.records = before.journal;
+    world.store = Some(before);
+    let number = world.start_remembering(Some(state));
+    let said = &world.last_records.last().expect("a record").note;
+    assert!(said.contains("written again: 0; missing"), "{said}");
+    world.load(number);
+    assert_eq!(world.records, world.state().journal);
+}
+
 #[derive(Clone, Debug)]
 enum Happens {
     /// A process counts entries and dead letters.

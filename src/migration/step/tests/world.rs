@@ -341,6 +341,26 @@ impl World {
                 "a gate opened in bad weather"
             );
         }
+        let forward = |record: &&Record| matches!(record.verb, Verb::Promote | Verb::Complete);
+        for record in records.iter().filter(forward) {
+            assert!(
+                record.outcome != Outcome::Done || record.to > record.from,
+                "what leads back is no promotion that was done: {record:?}"
+            );
+        }
+        if let Some(motion) = &old.motion
+            && motion.undoes.is_some()
+            && state.motion.is_none()
+            && !self.lossy
+        {
+            let undone = |record: &Record| record.outcome == Outcome::Undone;
+            assert!(records.iter().any(undone), "{records:?}");
+            assert_eq!(
+                (state.step, state.since_ms, state.soaked_ms, &state.holding),
+                (old.step, old.since_ms, old.soaked_ms, &old.holding),
+                "what was undone took something with it"
+            );
+        }
         if old.step == Step::DONE {
             assert_eq!(
                 (state.step, &state.motion),
@@ -497,7 +517,9 @@ impl World {
         let plan = match answered {
             Some(Ok(answer)) => match *answer {
                 Answer::Plan(plan) => plan.id,
-                Answer::Accepted { .. } => unreachable!("a plan was asked for"),
+                Answer::Accepted { .. } | Answer::Rehearsed { .. } => {
+                    unreachable!("a plan was asked for")
+                }
             },
             Some(Err(refusal)) => return Err(refusal),
             None => return Err(Box::new(Refusal::NotReady)),

@@ -70,9 +70,12 @@ impl Round<'_> {
             }
         }
         for (at, seen) in self.seen.iter().enumerate() {
+            let Some(state) = self.readable(seen) else {
+                continue;
+            };
             if first.shards.contains(&seen.shard) {
                 first.streams.push(at);
-            } else if self.state(seen).is_none_or(|state| !state.joined) {
+            } else if !state.joined {
                 joining.streams.push(at);
             } else if let Some(group) = onward
                 .iter_mut()

@@ -8,8 +8,9 @@ use crate::placement::{Offset, Partition, Topic};
 
 use super::super::super::class::Class;
 use super::super::super::error::Error;
-use super::super::super::look::{Looked, Span, Strangers, View, Wanted, logs_now, look};
+use super::super::super::look::{Looked, Named, Span, Strangers, View, Wanted, logs_now, look};
 use super::super::super::pass::{Pass, TopicPass};
+use super::super::super::store::OPEN;
 use super::super::settle;
 use super::group::{Group, extent};
 use super::{Ends, Round};
@@ -28,7 +29,7 @@ impl Round<'_> {
     pub(super) async fn look_at_suspects(&mut self, ends: &Ends) -> Result<Option<()>, Error> {
         let mut places = Vec::new();
         for (at, seen) in self.seen.iter().enumerate() {
-            let suspects = self.state(seen).map_or(0, |state| state.suspects.len());
+            let suspects = self.readable(seen).map_or(0, |state| state.suspects.len());
             places.extend((0..suspects).map(|suspect| (at, suspect)));
         }
         if places.is_empty() {
@@ -200,7 +201,7 @@ impl Round<'_> {
         let mut places = Places::new();
         let mut open: BTreeSet<(usize, EntryId)> = BTreeSet::new();
         for (at, seen) in self.seen.iter().enumerate() {
-            let Some(state) = self.state(seen) else {
+            let Some(state) = self.readable(seen) else {
                 continue;
             };
             for difference in &state.differences {
@@ -229,7 +230,7 @@ impl Round<'_> {
         Ok(Some(()))
     }
 
-    fn with_stream(
+    pub(super) fn with_stream(
         &mut self,
         at: usize,
         judge: impl FnOnce(&mut super::StreamState, &mut settle::Step),
@@ -287,6 +288,7 @@ impl Round<'_> {
             logs,
             strangers: &strangers,
             lots: u64::MAX,
+            named: Named::Faults(OPEN),
         };
         look(self.edges, view, wanted, self.pace, self.stop, &mut |_| ()).await
     }
@@ -318,6 +320,7 @@ impl Round<'_> {
             committed: seen.committed,
             generation: seen.generation,
             shared_history: false,
+            remade: seen.remade,
         }
     }
 }

@@ -129,7 +129,19 @@ fn plan(what: &str, migration: &str) -> Plan {
 fn quiet(book: &str, step: &str, sections: &[&str]) {
     let plan = plan("book-phase", HASTY);
     let daemon = daemon_at(&plan, redis(), step);
-    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    walked(book, &plan, &daemon, sections);
+}
+
+/// The same, with an application that would follow: without one there is no way back to prove.
+fn followed(book: &str, step: &str, sections: &[&str]) {
+    let plan = plan("book-phase", HASTY);
+    let daemon = daemon_at(&plan, redis(), step);
+    acknowledge(&daemon, "billing", told(&daemon), 3_600);
+    walked(book, &plan, &daemon, sections);
+}
+
+fn walked(book: &str, plan: &Plan, daemon: &Daemon, sections: &[&str]) {
+    let mut walk = Walk::new(book, plan, daemon, "a");
     for section in sections {
         walk.through(section);
     }
@@ -138,11 +150,11 @@ fn quiet(book: &str, step: &str, sections: &[&str]) {
 }
 
 pub fn consumers(book: &str) {
-    quiet(book, "consumers:5", &["First minute", "Repair"]);
+    followed(book, "consumers:5", &["First minute", "Repair"]);
 }
 
 pub fn ingress(book: &str) {
-    quiet(book, "ingress:10", &["First minute", "Repair"]);
+    followed(book, "ingress:10", &["First minute", "Repair"]);
 }
 
 /// The archive is said to be whole, and the migration is completed.
@@ -156,8 +168,10 @@ pub fn cleanup(book: &str) {
     let daemon = daemon_with(&plan, redis(), "cleanup", |state| {
         state["tally"]["verified"] = json!(110);
     });
-    let mut walk = Walk::new(book, &plan, &daemon, "a").with("ENTRIES", "110");
-    walk.prepare("! lockgate evidence archive --faults 0 --total 109");
+    await_level(&daemon, "a");
+    let walk = Walk::new(book, &plan, &daemon, "a").with("ENTRIES", "110");
+    let mut walk = walk.with("TOOK", "1");
+    walk.prepare("! lockgate evidence archive --faults 0 --total 109 --seconds 1");
     for section in ["First minute", "Repair", "Verify"] {
         walk.until(section);
     }
@@ -169,7 +183,7 @@ pub fn done(book: &str) {
 }
 
 pub fn rollback(book: &str) {
-    quiet(book, "consumers:25", &["First minute", "Repair"]);
+    followed(book, "consumers:25", &["First minute", "Repair"]);
 }
 
 pub fn ingress_failure(book: &str) {

@@ -1,7 +1,7 @@
 //! Golden text of one entry in each situation that an operator asks about.
 
 use super::*;
-use crate::checkpoint::Position;
+use crate::checkpoint::{Position, Remade};
 use crate::cli::parity::samples::difference;
 use crate::entry::{Database, EntryId, Field, StreamRef};
 use crate::placement::{Offset, Partition};
@@ -33,6 +33,7 @@ fn facts() -> Facts {
         generation: 0,
         entries_added: None,
         began: EntryId::ZERO,
+        remade: Remade::default(),
     };
     let fields = [("data", "{\"text\":\"secret\"}")].map(|(name, value)| Field {
         name: name.into(),
