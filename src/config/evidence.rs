@@ -311,11 +311,11 @@ mod tests {
                 },
                 Query {
                     buckets: Some("x".to_owned()),
-                    ..query(Asked::Throughput, None, None)
+                    ..query(Asked::ReplicationLag, None, None)
                 },
                 Query {
                     buckets: Some("x".to_owned()),
-                    ..query(Asked::WriteLatency, None, None)
+                    ..query(Asked::AddedLatency, None, None)
                 },
             ],
             ..Prometheus::default()
