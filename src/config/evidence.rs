@@ -58,7 +58,7 @@ pub struct Query {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub value: Option<String>,
-    /// An expression that counts what is at fault, such as `sum(increase(errors_total[5m]))`: for all others.
+    /// An expression that counts what is at fault, such as `sum(increase(errors_total[5m]))`: for produce-errors.
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub faults: Option<String>,
