@@ -44,8 +44,8 @@ check: $(PACKAGES) $(DENY) ## Format, lints, unit tests, documentation, dependen
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --all-features --quiet
 	.ci/deny $(DENY)
 
-bench: $(PACKAGES) $(KAFKA) ## Mirror and parity against what producing and reading alone reach, and how fast a tripwire is
-	cargo bench --bench mirror --bench parity --bench tripwire
+bench: $(PACKAGES) $(KAFKA) ## Mirror and parity against what producing and reading alone reach, how long a takeover takes, and how fast a tripwire is
+	cargo bench --bench mirror --bench parity --bench takeover --bench tripwire
 
 soak: $(PACKAGES) $(KAFKA) $(OPENFEATURE) ## The long tests: crashes and faults by the hundred
 	LOCKGATE_SOAK=1 cargo test --features failpoints --test it -- --include-ignored

@@ -23,7 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::{EntryId, StreamRef};
-use crate::placement::{Partition, Shard, Topic};
+use crate::placement::{Partition, Remade, Shard, Topic};
 use crate::topics::{self, From, Headers, Kafka, Record, Writer};
 
 pub use amendment::{Admission, Amendment};
@@ -56,31 +56,6 @@ pub struct Checkpoint {
     pub began: EntryId,
     #[serde(default, skip_serializing_if = "Remade::is_none")]
     pub remade: Remade,
-}
-
-/// Up to where a stream's records were made under other settings of its route. At zero: none is known of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Remade {
-    /// At or below it value and headers may be others than the route makes now.
-    pub form: EntryId,
-    /// At or below it topic, key and partition may be.
-    pub place: EntryId,
-}
-
-impl Remade {
-    #[must_use]
-    pub fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Of what lies at or below this id alone: what comes after it is made anew.
-    #[must_use]
-    pub fn up_to(self, id: EntryId) -> Self {
-        Self {
-            form: self.form.min(id),
-            place: self.place.min(id),
-        }
-    }
 }
 
 /// What a checkpoint is made of, without the version of its form.

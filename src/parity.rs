@@ -20,7 +20,7 @@ mod store;
 mod unread;
 mod verify;
 
-pub use again::{Again, Before, digest_again};
+pub use again::{Again, Before, Digesting};
 pub use audit::{Auditor, Order, Refused, Report, topic_spec};
 pub use class::{Class, Counts, Difference, Location, Part, Why};
 pub use digest::Sum;
@@ -35,6 +35,6 @@ pub use repair::{Plan as RepairPlan, Stays, Target};
 pub use sides::REPAIR;
 pub use unread::Unread;
 pub use verify::{
-    Bound, Checkpoints, Outcome, Progress, Ran, Request, Sample, Step, Verdict, Verification,
-    WindowDigest, checkpoints, fingerprint,
+    Bound, Checkpoints, Outcome, Progress, Ran, Request, Sample, Step, Verification, WindowDigest,
+    checkpoints, fingerprint,
 };

@@ -1,7 +1,11 @@
-//! Kafka's own words as types: a topic, a partition, an offset.
+//! Kafka's own words as types: a topic, a partition, an offset; and up to where records were made otherwise than they are now.
 
 use std::fmt;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::entry::EntryId;
 
 /// A topic's name, cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,5 +99,30 @@ pub struct Shard(pub u32);
 impl fmt::Display for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// Up to where a stream's records were made under other settings of its route. At zero: none is known of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remade {
+    /// At or below it value and headers may be others than the route makes now.
+    pub form: EntryId,
+    /// At or below it topic, key and partition may be.
+    pub place: EntryId,
+}
+
+impl Remade {
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Of what lies at or below this id alone: what comes after it is made anew.
+    #[must_use]
+    pub fn up_to(self, id: EntryId) -> Self {
+        Self {
+            form: self.form.min(id),
+            place: self.place.min(id),
+        }
     }
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bound::{samples_needed, share_of_faults};
 
-pub use evidence::{Evidence, Held, Measure, Reading, Sample, Shape, millis};
+pub use evidence::{Evidence, Held, Measure, Part, Reading, Sample, Shape, millis};
 pub use latency::{Bucket, Limits, beyond};
 pub use list::{GateName, Kind, Level, gates};
 
@@ -163,7 +163,10 @@ impl Gate {
                 faults,
                 total,
                 since_ms,
-            } => self.judge_counts((*faults).min(*total), *total, *since_ms, now_ms),
+            } => {
+                let whole = self.judge_counts((*faults).min(*total), *total, *since_ms, now_ms);
+                self.worst(whole, &evidence.parts, *since_ms, now_ms)
+            }
         }
     }
 
@@ -265,6 +268,22 @@ impl Gate {
         }
     }
 
+    /// The worst of the whole and of those parts in which something is at fault, by name. A part in which nothing is can be
+    /// too small for a bound of its own for ever; it hides nothing, and the whole has to show the share.
+    fn worst(&self, whole: Verdict, parts: &[Part], since_ms: i64, now_ms: i64) -> Verdict {
+        let at_fault = parts.iter().filter(|part| part.faults > 0);
+        at_fault.fold(whole, |worst, part| {
+            let judged = self.judge_counts(part.faults, part.total, since_ms, now_ms);
+            if rank(judged.verdict) < rank(worst.verdict) || judged.opens() {
+                return worst;
+            }
+            Verdict {
+                reason: format!("{}: {}", part.name, judged.reason),
+                ..judged
+            }
+        })
+    }
+
     fn judge_share(&self, base: Verdict, faults: u64, total: u64, now_ms: i64) -> Verdict {
         // Where the good share is given a floor, its opposite has a ceiling.
         let inverted = matches!(self.op, Op::Above | Op::AtLeast);
@@ -349,6 +368,15 @@ impl Gate {
             reason,
             opens_at_ms: None,
         }
+    }
+}
+
+/// Worse is greater.
+const fn rank(answer: Answer) -> u8 {
+    match answer {
+        Answer::Pass => 0,
+        Answer::Inconclusive => 1,
+        Answer::Fail => 2,
     }
 }
 

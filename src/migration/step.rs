@@ -65,7 +65,7 @@ pub use settings::beside;
 pub use state::{
     Action, Baseline, Direction, Motion, Name, Rehearsal, Settings, State, Stop, Told, Verb,
 };
-pub use tally::{Compared, Counts, Process, Reached, Tally, Wellness};
+pub use tally::{Compared, Counts, OfRoute, Process, Reached, Tally, Wellness};
 pub use watch::{Observation, Said};
 
 /// What happens to the driver.
@@ -263,7 +263,7 @@ impl Machine {
         self.stored = self.state.version;
         self.saved = Some(self.state.clone());
         self.saved_at_ms = now_ms;
-        self.compared_saved = self.compared;
+        self.compared_saved = self.compared.clone();
         self.keep();
         out.append(&mut self.deferred);
         self.act(out);
@@ -276,7 +276,7 @@ impl Machine {
         self.acting = None;
         if let Some(saved) = &self.saved {
             self.state = saved.clone();
-            self.compared = self.compared_saved;
+            self.compared = self.compared_saved.clone();
         }
         let unanswered = self
             .deferred

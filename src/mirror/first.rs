@@ -13,10 +13,11 @@ use super::opening::{Candidate, commit_checkpoints, set_aside};
 use super::shard::{ShardWorker, TermEnd};
 use super::source::{Shut, Source, go_on_without};
 use super::started::{self, Refused};
-use crate::checkpoint::{Checkpoint, Position, Remade};
+use crate::checkpoint::{Checkpoint, Position};
 use crate::config::Start;
 use crate::entry::{Database, EntryId};
 use crate::failpoint;
+use crate::placement::Remade;
 use crate::streams::{Inspected, StreamState};
 use crate::topics::Writer;
 

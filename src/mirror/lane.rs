@@ -9,9 +9,10 @@ use super::gaps::{Finding, Mark, assess};
 use super::pace::Pace;
 use super::shared::Shared;
 use super::slot::{Gap, Slot};
-use crate::checkpoint::{Position, Remade};
+use crate::checkpoint::Position;
 use crate::config::OnTrouble;
 use crate::entry::{Entry, EntryId};
+use crate::placement::Remade;
 use crate::status::{GapCause, Observation, Reason};
 use crate::streams::{Error, Inspected, StreamState};
 

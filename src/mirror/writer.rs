@@ -12,6 +12,8 @@
 //! ```
 
 mod amend;
+mod records;
+mod shown;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -20,25 +22,22 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::error::Elapsed;
-use tracing::{debug, warn};
 
-use super::dead_letter::DeadLetter;
 use super::shared::{KAFKA_TIMEOUT, Shared, now_ms};
 use super::slot::{Batch, Gap, Input, Part, Slot};
 use crate::checkpoint::{self, Checkpoint, Position};
-use crate::entry::{Entry, EntryId, StreamRef};
+use crate::entry::{EntryId, StreamRef};
 use crate::failpoint;
-use crate::metrics::Produced;
 use crate::placement::Shard;
-use crate::routing::{self, Encoded, Unroutable};
-use crate::status::{DeadLetterReason, Reason};
+use crate::routing::Encoded;
+use crate::status::DeadLetterReason;
 use crate::streams::Replication;
-use crate::topics::{self, Headers, Record, WriterStatistics};
+use crate::topics::{self, WriterStatistics};
+
+pub use self::records::identity;
 
 /// How often an idle client is asked what it has to say.
 const TEND_EVERY: Duration = Duration::from_secs(2);
-/// A quota that has held nothing back for so long is news when it does again.
-const QUOTA_OVER: Duration = Duration::from_secs(60);
 
 /// An entry's place in its stream's order: ids may begin again, in the next generation.
 pub type At = (u32, EntryId);
@@ -291,97 +290,6 @@ impl Pipeline {
         touched.gaps.extend(gap);
     }
 
-    fn send(
-        &mut self,
-        slot: &Arc<Slot>,
-        entry: &Entry,
-        generation: u32,
-        now_ms: i64,
-    ) -> Result<(), Box<Ended>> {
-        let bytes = entry.bytes();
-        self.open.entries += 1;
-        self.open.bytes += bytes;
-        let time_ms = entry.id.plausible_time_ms(now_ms);
-        self.open.times_ms.extend(time_ms);
-        let touched = self.open.touch(slot);
-        touched.entries += 1;
-        touched.bytes += bytes as u64;
-        touched.sent = (generation, entry.id);
-        let timestamp_ms = time_ms.unwrap_or(now_ms);
-
-        if self.is_poison(slot, (generation, entry.id)) {
-            let why = rejected("the broker refused the record that it would become".to_owned());
-            return self.dead_letter(slot, entry, generation, &why, now_ms);
-        }
-        if let Err(why) = slot.binding.encode(&slot.stream, entry, &mut self.scratch) {
-            return self.dead_letter(slot, entry, generation, &why, now_ms);
-        }
-        let told = *self.shared.told.borrow();
-        if let Some(told) = told
-            && let Some(bucket) = told.stray(self.scratch.key())
-        {
-            let strays = &mut self.open.touch(slot).strays;
-            strays.push((told.version, bucket.number()));
-        }
-        let headers = record_headers(slot, entry.id, generation, &self.scratch);
-        let tag = self.open.entries as u64;
-        let record = Record {
-            topic: slot.binding.topic(),
-            partition: self.scratch.partition,
-            key: self.scratch.key(),
-            value: Some(&self.scratch.value),
-            headers,
-            timestamp_ms,
-        };
-        match self.writer.send(record, tag) {
-            Ok(()) => Ok(()),
-            Err(error @ topics::Error::Refused { local: true, .. }) => {
-                let why = rejected(error.to_string());
-                self.dead_letter(slot, entry, generation, &why, now_ms)
-            }
-            Err(error) => Err(Box::new(self.failed(error))),
-        }
-    }
-
-    fn is_poison(&self, slot: &Slot, at: At) -> bool {
-        !self.poison.is_empty() && self.poison.contains(&(slot.stream.clone(), at))
-    }
-
-    /// Dated now: it is kept for its time from when it was written, and a date that the broker refuses is not tried again.
-    fn dead_letter(
-        &mut self,
-        slot: &Arc<Slot>,
-        entry: &Entry,
-        generation: u32,
-        why: &Unroutable,
-        now_ms: i64,
-    ) -> Result<(), Box<Ended>> {
-        let place = (slot.stream.clone(), (generation, entry.id));
-        let mut letter = DeadLetter::new(slot, entry, generation, why);
-        warn!(
-            stream = %slot.stream.name, database = %slot.stream.database, id = %entry.id, reason = why.reason.as_str(),
-            detail = %why.detail, topic = %slot.binding.route().dead_letters(), "dead letter"
-        );
-        match self
-            .writer
-            .send(letter.record(slot, now_ms), self.open.entries as u64)
-        {
-            Ok(()) => {}
-            Err(error @ topics::Error::Refused { local: true, .. }) => {
-                return Err(Box::new(Ended::DeadLetterRefused { error, place }));
-            }
-            Err(error) => return Err(Box::new(self.failed(error))),
-        }
-        self.open.dead_letter = Some(place);
-        *self
-            .open
-            .touch(slot)
-            .dead_letters
-            .entry(label(why.reason))
-            .or_default() += 1;
-        Ok(())
-    }
-
     /// Closes the open transaction, if there is one.
     fn commit(&mut self) -> Result<(), Box<Ended>> {
         let Some(began) = self.open.began else {
@@ -407,28 +315,6 @@ impl Pipeline {
         failpoint::hit(failpoint::AFTER_COMMIT);
         self.committed(began);
         Ok(())
-    }
-
-    fn count_produced(&mut self) {
-        let now = self.writer.statistics();
-        let before = std::mem::replace(&mut self.counted, now);
-        self.shared.metrics.produced(Produced {
-            acked: now.acked.saturating_sub(before.acked),
-            errors: now.errors.saturating_sub(before.errors),
-            retries: now.retries.saturating_sub(before.retries),
-        });
-        // The client tells the longest pause of each second once.
-        if !now.throttle.is_zero() {
-            self.shared.board.kafka_throttles(self.shard, now.throttle);
-            if self.quota_at.is_none_or(|at| at.elapsed() > QUOTA_OVER) {
-                let reason = Reason::KafkaQuota;
-                warn!(
-                    shard = %self.shard, reason = reason.as_str(), runbook = reason.runbook(), pause_ms = now.throttle.as_millis(),
-                    "a broker's quota holds the producer back; raise the quota of Lockgate's user or client id, or hold the mirror below it: lockgate throttle"
-                );
-            }
-            self.quota_at = Some(Instant::now());
-        }
     }
 
     fn send_checkpoints(&mut self) -> Result<(), Box<Ended>> {
@@ -483,62 +369,6 @@ impl Pipeline {
             },
         }
     }
-
-    fn committed(&mut self, began: Instant) {
-        let open = std::mem::take(&mut self.open);
-        let now_ms = now_ms();
-        let step = open.times_ms.len().div_ceil(200).max(1);
-        for &time_ms in open.times_ms.iter().step_by(step) {
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds of an age")]
-            let seconds = (now_ms - time_ms).max(0) as f64 / 1_000.0;
-            self.shared.metrics.end_to_end.observe(seconds);
-        }
-        self.shared
-            .metrics
-            .transaction
-            .observe(began.elapsed().as_secs_f64());
-        debug!(shard = %self.shard, entries = open.entries, streams = open.touched.len(), took_ms = began.elapsed().as_millis(), "committed");
-        for touched in open.touched.values() {
-            if let Some(careful) = &mut self.careful
-                && careful
-                    .until
-                    .get(&touched.slot.stream)
-                    .is_some_and(|until| *until <= touched.position.at())
-            {
-                careful.until.remove(&touched.slot.stream);
-            }
-            self.shared.show_committed(touched);
-        }
-        if self
-            .careful
-            .as_ref()
-            .is_some_and(|careful| careful.until.is_empty())
-        {
-            self.careful = None;
-        }
-        for done in open.amended {
-            // Who asked may have gone; the record stands.
-            let _ = done.send(Ok(()));
-        }
-        self.shared.board.shard_committed(self.shard);
-        self.shared.board.edge_up("kafka");
-    }
-}
-
-fn rejected(detail: String) -> Unroutable {
-    Unroutable {
-        reason: routing::Reason::Rejected,
-        detail,
-    }
-}
-
-const fn label(reason: routing::Reason) -> DeadLetterReason {
-    match reason {
-        routing::Reason::MissingField => DeadLetterReason::MissingField,
-        routing::Reason::Encode => DeadLetterReason::Encode,
-        routing::Reason::TooLarge => DeadLetterReason::TooLarge,
-        routing::Reason::Rejected => DeadLetterReason::Rejected,
-    }
 }
 
 fn receive(
@@ -569,73 +399,5 @@ impl Open {
             dead_letters: BTreeMap::new(),
             strays: Vec::new(),
         })
-    }
-}
-
-/// Identity first, then the route's own.
-fn record_headers(slot: &Slot, id: EntryId, generation: u32, encoded: &Encoded) -> Headers {
-    let mut headers = identity(slot, id, generation, encoded.header_count());
-    for (name, value) in encoded.headers() {
-        headers.insert(name, value);
-    }
-    headers
-}
-
-/// What makes a record's origin known: stream and entry id, and the generation where there was an earlier one.
-pub fn identity(slot: &Slot, id: EntryId, generation: u32, more: usize) -> Headers {
-    let mut headers = Headers::with_capacity(3 + more);
-    headers.insert("redis-stream", slot.stream.name.as_bytes());
-    headers.insert("redis-id", id.to_string().as_bytes());
-    if generation > 0 {
-        headers.insert("redis-gen", generation.to_string().as_bytes());
-    }
-    headers
-}
-
-impl Shared {
-    fn show_committed(&self, touched: &Touched) {
-        let slot = &touched.slot;
-        for (version, bucket) in &touched.strays {
-            if self.board.stray(*version, &slot.stream, *bucket) {
-                warn!(
-                    stream = %slot.stream.name, database = %slot.stream.database, bucket, version,
-                    "a stray: an application wrote to Redis what the flags give to Kafka; its order is not kept"
-                );
-            }
-        }
-        let letters: u64 = touched.dead_letters.values().sum();
-        let missing: u64 = touched.gaps.iter().map(|gap| gap.entries).sum();
-        let position = &touched.position;
-        self.board.route(slot.binding.route().name(), |route| {
-            route.mirrored_entries += touched.entries - letters;
-            route.mirrored_bytes += touched.bytes;
-            touched
-                .gaps
-                .iter()
-                .for_each(|gap| route.count_gap(gap.cause, gap.entries));
-            touched
-                .dead_letters
-                .iter()
-                .for_each(|(reason, count)| route.count_dead_letters(*reason, *count));
-        });
-        self.board.stream(&slot.stream, |stream| {
-            stream.mirrored_entries += touched.entries - letters;
-            stream.dead_letters += letters;
-            stream.gap_entries += missing;
-            stream.checkpoint = Some(position.id);
-            stream.generation = position.generation;
-            stream.added_at_checkpoint = position.entries_added;
-            let seen = stream.seen.map(|seen| seen.entries_added);
-            stream.oldest_unmirrored_ms = match (seen, position.entries_added) {
-                (Some(seen), Some(added)) if seen <= added => None,
-                // Without Redis's count there is no telling whether anything is left.
-                (_, None) => None,
-                // Not an exact age but a bound: what comes next is younger than the last that went.
-                _ => position
-                    .id
-                    .plausible_time_ms(now_ms())
-                    .or(stream.oldest_unmirrored_ms),
-            };
-        });
     }
 }

@@ -5,8 +5,10 @@
 //! has lost since then as stores lose things (a trim, a deletion, retention) is told apart from what is other than it was.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::census::Census;
@@ -18,7 +20,7 @@ use super::look::{Span, logs_now};
 use super::pace::Pace;
 use super::pass::{Extent, Pass, Scope, StreamPass};
 use super::unread::{self, Look};
-use super::verify::{Progress, Step, WindowDigest, lots};
+use super::verify::{Progress, Ran, Seldom, Step, WindowDigest, lots};
 use crate::entry::{Database, EntryId, StreamRef};
 use crate::placement::{Offset, Topic};
 use crate::routing::Routes;
@@ -48,60 +50,104 @@ pub struct Again {
     pub unread: Option<String>,
 }
 
-/// Reads both stores and digests each window again, in the order given. `None`: stopped before the end.
-///
-/// # Errors
-/// A store gave no answer, or no route takes one of the streams any more.
-pub async fn digest_again(
-    edges: &Arc<Edges>,
-    before: Before<'_>,
-    pace: &Pace,
-    stop: &CancellationToken,
-    each: &mut (dyn FnMut(&Progress) + Send),
-) -> Result<Option<Vec<Again>>, Error> {
-    let mut streams = streams(&edges.routes, before.windows)?;
-    let mut now = looks(edges, streams.iter().map(|one| &one.stream)).await?;
-    streams.retain(|one| now.get(&one.stream).is_some_and(Result::is_ok));
-    let topics: BTreeSet<(Topic, bool)> = streams
-        .iter()
-        .flat_map(|stream| [(&stream.topic, false), (&stream.letters, true)])
-        .map(|(topic, letters)| (Topic::from(topic.as_str()), letters))
-        .collect();
-    let topics: Vec<(Topic, bool)> = topics.into_iter().collect();
-    let logs = logs_now(edges, &topics, before.from.map_or(Span::All, Span::Since)).await?;
-    let mut pass = Pass::new(before.seed, streams, logs);
-    pass.lots = before.sampled.map_or(u64::MAX, lots);
-    let mut read = pass
-        .read_redis(&edges.redis, pace, stop, &mut |pass| {
-            each(&progress(Step::Redis, pass));
-        })
-        .await?;
-    if read {
-        read = tokio::task::block_in_place(|| {
-            pass.read_kafka(edges, &mut Census::default(), pace, stop, &mut |pass| {
-                each(&progress(Step::Kafka, pass));
-            })
-        })?;
-    }
-    if !read {
-        return Ok(None);
-    }
-    let after = looks(edges, pass.streams.iter().map(|one| &one.stream)).await?;
-    now.extend(after);
-    Ok(Some(compared(before.windows, &pass, &now)))
+/// Windows on their way to be digested again: plain data, positions and sums together, so that it can be written down and
+/// gone on with.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Digesting {
+    pass: Pass,
 }
 
-fn progress(step: Step, pass: &Pass) -> Progress {
-    let (done, total) = match step {
-        Step::Redis => pass.redis_progress(),
-        Step::Kafka | Step::Looking | Step::Done => pass.kafka_progress(),
-    };
-    Progress {
-        step,
-        done,
-        total,
-        redis_entries: pass.streams.iter().map(|stream| stream.read).sum(),
-        kafka_records: pass.kafka_records,
+impl Digesting {
+    /// # Errors
+    /// A store gave no answer, or no route takes one of the streams any more.
+    pub async fn begin(edges: &Arc<Edges>, before: Before<'_>) -> Result<Self, Error> {
+        let mut streams = streams(&edges.routes, before.windows)?;
+        let now = looks(edges, streams.iter().map(|one| &one.stream)).await?;
+        streams.retain(|one| now.get(&one.stream).is_some_and(Result::is_ok));
+        let topics: BTreeSet<(Topic, bool)> = streams
+            .iter()
+            .flat_map(|stream| [(&stream.topic, false), (&stream.letters, true)])
+            .map(|(topic, letters)| (Topic::from(topic.as_str()), letters))
+            .collect();
+        let topics: Vec<(Topic, bool)> = topics.into_iter().collect();
+        let logs = logs_now(edges, &topics, before.from.map_or(Span::All, Span::Since)).await?;
+        let mut pass = Pass::new(before.seed, streams, logs);
+        pass.lots = before.sampled.map_or(u64::MAX, lots);
+        Ok(Self { pass })
+    }
+
+    /// Reads what is left of both stores. `each` is called a few times a second.
+    ///
+    /// # Errors
+    /// A store gave no answer; what was read stands.
+    pub async fn run(
+        &mut self,
+        edges: &Arc<Edges>,
+        pace: &Pace,
+        stop: &CancellationToken,
+        each: &mut (dyn FnMut(&Self) + Send),
+    ) -> Result<Ran, Error> {
+        self.pass.bind(&edges.routes)?;
+        let mut pass = std::mem::take(&mut self.pass);
+        let mut seldom = Seldom::default();
+        let mut seen = |pass: &Pass| {
+            if seldom.now() {
+                self.pass = pass.clone();
+                each(self);
+            }
+            ControlFlow::Continue(())
+        };
+        let mut read = pass.read_redis(&edges.redis, pace, stop, &mut seen).await;
+        if let Ok(true) = read {
+            read = tokio::task::block_in_place(|| {
+                pass.read_kafka(edges, &mut Census::default(), pace, stop, &mut seen)
+            });
+        }
+        self.pass = pass;
+        each(self);
+        Ok(if read? {
+            Ran::Finished
+        } else {
+            Ran::Interrupted
+        })
+    }
+
+    /// Each window as it is now, in the order given; to be asked when all is read.
+    ///
+    /// # Errors
+    /// Redis gave no answer.
+    pub async fn compared(
+        &self,
+        edges: &Arc<Edges>,
+        before: Before<'_>,
+    ) -> Result<Vec<Again>, Error> {
+        let streams: BTreeSet<StreamRef> = before.windows.iter().map(key).collect();
+        let mut now = looks(edges, streams.iter()).await?;
+        // What came to be readable meanwhile was not read.
+        let read: BTreeSet<&StreamRef> = self.pass.streams.iter().map(|one| &one.stream).collect();
+        for (stream, look) in &mut now {
+            if !read.contains(stream) && look.is_ok() {
+                *look = Err("it could not be read when this began".to_owned());
+            }
+        }
+        Ok(compared(before.windows, &self.pass, &now))
+    }
+
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let pass = &self.pass;
+        let (step, (done, total)) = if pass.redis_is_read() {
+            (Step::Kafka, pass.kafka_progress())
+        } else {
+            (Step::Redis, pass.redis_progress())
+        };
+        Progress {
+            step,
+            done,
+            total,
+            redis_entries: pass.streams.iter().map(|stream| stream.read).sum(),
+            kafka_records: pass.kafka_records,
+        }
     }
 }
 

@@ -11,9 +11,12 @@
 //!                              └──── the shard is let go ◀───────────┴── fenced, or not known to be committed
 //! ```
 //!
+//! A round that takes longer than a window is committed in pieces: how far it has come is kept beside what is known, sums and
+//! positions together, and other shards have their rounds between the pieces.
+//!
 //! A round changes nothing by itself: what is known of a shard is replaced when its transaction is committed, and read anew
 //! when that is in doubt. So after a crash, a takeover or a doubt the auditor goes on from what Kafka holds, which is the end
-//! of the last whole round.
+//! of the last whole round or piece.
 //!
 //! It is the mirror's guest: above a lag of the mirror it rests twice as long as it works.
 
@@ -47,7 +50,7 @@ use super::store;
 use super::unread;
 
 use self::held::{Held, Holding};
-use self::round::{Origins, Round, Seen, ShardStep};
+use self::round::{Origins, Outcome, Round, Seen, ShardStep};
 use self::settle::Step;
 
 pub use self::repair::{Order, Refused, Report};
@@ -61,6 +64,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// Between looks at all that is open, at least; a look at old entries reads much.
 const RECHECK_EVERY: Duration = Duration::from_secs(600);
+/// A piece of a round reads for no less than this: committing it, and beginning to read again, have their price.
+const LEAST_PIECE: Duration = Duration::from_secs(5);
 /// A verified time is never called old before this, however short the windows are.
 const LEAST_LIMIT: Duration = Duration::from_secs(6);
 /// However long a round takes: what was compared longer ago than two of these says nothing of now.
@@ -79,6 +84,10 @@ pub struct Auditor {
     origins: Origins,
     census: Census,
     last: Last,
+    /// How far the rounds under way have come, in entries and offsets.
+    under_way: Option<(u64, u64)>,
+    /// The next piece is due at once; not after an error.
+    goes_on: bool,
     /// Why what was counted here is not to be relied on, from then on.
     unaccounted: Option<String>,
 }
@@ -121,6 +130,8 @@ impl Auditor {
                 recheck: Instant::now(),
                 recheck_every: RECHECK_EVERY,
             },
+            under_way: None,
+            goes_on: false,
             unaccounted: None,
         };
         (auditor, sender)
@@ -143,6 +154,9 @@ impl Auditor {
                 _ = look.tick() => {
                     if self.settings.enabled && self.is_due() {
                         self.audit(&stop).await;
+                        if self.goes_on {
+                            look.reset_immediately();
+                        }
                     }
                 }
             }
@@ -152,7 +166,8 @@ impl Auditor {
     fn is_due(&self) -> bool {
         let mirrored = self.board.mirrored_entries();
         self.last.round.is_none_or(|at| {
-            at.elapsed() >= self.settings.window
+            self.goes_on
+                || at.elapsed() >= self.settings.window
                 || mirrored.saturating_sub(self.last.mirrored) >= WINDOW_ENTRIES
                 || (at.elapsed() >= FIRST_LOOK && self.holding.lacks(&self.board.owned_shards()))
         })
@@ -165,6 +180,7 @@ impl Auditor {
         self.last.mirrored = self.board.mirrored_entries();
         let ended = self.round(stop).await;
         self.last.took = began.elapsed();
+        self.goes_on = ended.is_ok() && self.under_way.is_some();
         let obstacle = match ended {
             Ok(obstacle) => obstacle,
             Err(error) => {
@@ -189,17 +205,36 @@ impl Auditor {
         round::keep(&mut self.origins, |stream| {
             seen.iter().any(|seen| seen.stream == *stream)
         });
-        let recheck = self.last.recheck.elapsed() >= self.last.recheck_every;
+        self.under_way = None;
+        for steps in self.holding.turns() {
+            if !steps.is_empty() && self.turn(steps, &seen, stop).await?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(obstacle.or(missing))
+    }
+
+    /// A round of these shards, or the next piece of one. `None`: stopped.
+    async fn turn(
+        &mut self,
+        steps: BTreeMap<Shard, ShardStep>,
+        seen: &[Seen],
+        stop: &CancellationToken,
+    ) -> Result<Option<()>, Error> {
+        let is_new = steps.values().all(|step| step.known.under_way.is_none());
+        let recheck = is_new && self.last.recheck.elapsed() >= self.last.recheck_every;
         let began = Instant::now();
+        let of_steps = seen.iter().filter(|seen| steps.contains_key(&seen.shard));
         let mut round = Round {
             edges: &self.edges,
             seed: self.seed,
             pace: &self.pace,
+            piece: self.settings.window.max(LEAST_PIECE),
             stop,
             began_ms: now_ms(),
             shards: self.holding.shards(),
-            steps: self.holding.steps(),
-            seen,
+            seen: of_steps.cloned().collect(),
+            steps,
             origins: std::mem::take(&mut self.origins),
             census: &mut self.census,
             recheck,
@@ -215,15 +250,21 @@ impl Auditor {
             });
         }
         let steps = round.steps;
-        if ran?.is_none() {
-            return Ok(None);
-        }
-        if recheck {
-            self.last.recheck = Instant::now();
-            self.last.recheck_every = RECHECK_EVERY.max(began.elapsed() * 50);
+        match ran? {
+            Outcome::Stopped => return Ok(None),
+            Outcome::Piece { done, total } => {
+                let so_far = self.under_way.get_or_insert_default();
+                so_far.0 += done;
+                so_far.1 += total;
+            }
+            Outcome::Whole if recheck => {
+                self.last.recheck = Instant::now();
+                self.last.recheck_every = RECHECK_EVERY.max(began.elapsed() * 50);
+            }
+            Outcome::Whole => {}
         }
         self.commit(steps).await?;
-        Ok(obstacle.or(missing))
+        Ok(Some(()))
     }
 
     async fn commit(&mut self, steps: BTreeMap<Shard, ShardStep>) -> Result<(), Error> {
@@ -348,6 +389,7 @@ impl Auditor {
                 .or(lacking)
                 .or(halted)
                 .or_else(|| unread(&held)),
+            under_way: self.under_way,
             limit: (self.settings.window * 3).max(LEAST_LIMIT)
                 + self.last.took.min(LONGEST_ROUND) * 2,
         };
@@ -395,3 +437,6 @@ fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

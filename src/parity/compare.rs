@@ -12,9 +12,8 @@
 //!   Kafka alone: trimmed or deleted in Redis → repeated → duplicate; else unverifiable; never there → extra
 //! ```
 
-use crate::checkpoint::Remade;
 use crate::entry::EntryId;
-use crate::placement::Partition;
+use crate::placement::{Partition, Remade};
 
 use super::class::{Class, Counts, Location, Part, Why};
 use super::digest::Parts;

@@ -32,6 +32,8 @@ pub struct Knowledge<'a> {
     /// Entries that are not mirrored yet, by route.
     pub unmirrored: BTreeMap<String, u64>,
     pub obstacle: Option<String>,
+    /// How far rounds have come that have not ended: entries and offsets read, and how many there are.
+    pub under_way: Option<(u64, u64)>,
     /// How old the verified time may be.
     pub limit: Duration,
 }
@@ -90,19 +92,28 @@ fn judge(
     if let Some(obstacle) = &knowledge.obstacle {
         return unknown(obstacle.clone());
     }
-    let Some(since) = sinces(false).max() else {
+    let so_far = knowledge.under_way.map(|(done, total)| {
+        format!("; it goes on: {done} of about {total} entries and offsets of this round are read")
+    });
+    let behind = |reason: &str| unknown(reason.to_owned() + so_far.as_deref().unwrap_or_default());
+    if knowledge.shards.is_empty() {
         return unknown("this instance owns no shard".to_owned());
-    };
+    }
     if counts.verified() == 0 {
-        return unknown("no evidence yet: nothing was compared".to_owned());
+        return behind("no evidence yet: nothing was compared");
     }
     let Some(verified) = verified else {
-        return unknown("not every stream was compared yet".to_owned());
+        return behind("not every stream was compared yet");
     };
-    let behind = now.duration_since(verified).unwrap_or_default();
-    if behind > knowledge.limit {
-        return unknown(format!("compared up to {} s ago only", behind.as_secs()));
+    let age = now.duration_since(verified).unwrap_or_default();
+    if age > knowledge.limit {
+        return behind(&format!("compared up to {} s ago only", age.as_secs()));
     }
+    // A shard whose first round has not ended has no cursor.
+    let in_all = knowledge.cursors.len() >= knowledge.shards.len();
+    let Some(since) = sinces(false).max().filter(|_| in_all) else {
+        return behind("not every shard was compared yet");
+    };
     (ParityState::Level, since, None)
 }
 
@@ -275,6 +286,7 @@ mod tests {
             streams: streams.iter().collect(),
             unmirrored: BTreeMap::from([("r".to_owned(), 3)]),
             obstacle: obstacle.map(str::to_owned),
+            under_way: None,
             limit: LIMIT,
         };
         tell(&mut cell, &knowledge, time(100_000));
@@ -325,7 +337,7 @@ mod tests {
             cell.reason.unwrap_or_default()
         };
         assert!(unknown(told(&one, &[stream(0, 90_000)], None)).contains("no evidence"));
-        assert!(unknown(told(&[], &[], None)).contains("no shard"));
+        assert!(unknown(told(&[], &[stream(5, 90_000)], None)).contains("not every shard"));
         let old = unknown(told(&one, &[stream(5, 60_000)], None));
         assert!(old.contains("40 s ago"), "{old}");
         let mut never = stream(5, 0);
@@ -340,6 +352,30 @@ mod tests {
                 Some("Kafka is out of reach")
             )),
             "Kafka is out of reach"
+        );
+    }
+
+    #[test]
+    fn a_round_that_has_not_ended_says_how_far_it_has_come() {
+        let mut cell = ParityCell::starting(["r"], time(0), "starting");
+        let streams = [stream(5, 60_000)];
+        let cursors = [cursor(10_000, false)];
+        let knowledge = Knowledge {
+            shards: BTreeSet::from([Shard(2)]),
+            cursors: cursors.iter().collect(),
+            streams: streams.iter().collect(),
+            under_way: Some((70, 200)),
+            limit: LIMIT,
+            ..Knowledge::default()
+        };
+        tell(&mut cell, &knowledge, time(80_000));
+        assert_eq!(cell.state, ParityState::Level, "not older than the limit");
+        tell(&mut cell, &knowledge, time(100_000));
+        assert_eq!(
+            cell.reason.as_deref(),
+            Some(
+                "compared up to 40 s ago only; it goes on: 70 of about 200 entries and offsets of this round are read"
+            )
         );
     }
 

@@ -17,8 +17,8 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoint::Remade;
 use crate::entry::{Database, EntryId, StreamName, StreamRef};
+use crate::placement::Remade;
 use crate::routing::Binding;
 use crate::streams::{Connection, Inspected, Pages};
 

@@ -128,8 +128,9 @@ fn but_one(records: &[Location]) -> (Option<Location>, Vec<Location>) {
 mod tests {
     use super::*;
     use crate::entry::Database;
-    use crate::parity::{Counts, Verdict};
+    use crate::parity::Counts;
     use crate::placement::{Offset, Partition};
+    use crate::status::ParityState;
 
     fn at(partition: i32, offset: i64, generation: u32) -> Location {
         Location {
@@ -161,7 +162,7 @@ mod tests {
         }
         counts.count(Class::Missing, missing_beyond);
         Outcome {
-            verdict: Verdict::Apart,
+            verdict: ParityState::Apart,
             unknown_because: None,
             counts,
             routes: std::collections::BTreeMap::new(),

@@ -4,10 +4,11 @@
 //! |---|---|
 //! | `@cursor` | how far each log is read, and records that are no stream's, counted |
 //! | `s/<db>/<stream>` | how far the stream is compared, its counts, what is suspect and what is open |
+//! | `@round`, `p/<db>/<stream>` | a round that has not ended: how far it has come, and each stream's share of it; gone with its end |
 //! | `w/<db>/<stream>/<n>` | a closed window; `n` is its number modulo [`RING`], so that a new one takes an old one's place |
 //! | `r/<db>/<stream>/<id>` | an entry that a repair produced again, with the reason: for people who ask later why; nothing decides by it |
 //!
-//! All that a round changes is one transaction under the shard's own transactional id, so cursors and counts move together or
+//! All that a round changes, and each piece of a long one, is one transaction under the shard's own transactional id, so cursors and counts move together or
 //! not at all. Opening the writer fences the shard's former auditor; the partition is read after that. So what is read is the
 //! end of what he did, no window is skipped and none is counted twice, whoever dies when.
 //!
@@ -15,6 +16,7 @@
 //! shards, and are not taken over. After a resize everything is compared anew.
 
 mod records;
+mod under_way;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,6 +32,7 @@ use crate::topics::{self, From, Headers, Kafka, Record, Writer};
 pub use records::{
     ClosedWindow, Closing, Cursor, Ending, Reach, Repaired, Results, Strays, StreamState, Suspect,
 };
+pub use under_way::{Part, Portion, Span, UnderWay};
 
 /// Closed windows that are kept of each stream.
 pub const RING: u64 = 256;
@@ -38,6 +41,9 @@ pub const OPEN: usize = 1_000;
 
 const VERSION: u32 = 1;
 const CURSOR_KEY: &[u8] = b"@cursor";
+const ROUND_KEY: &[u8] = b"@round";
+/// Of a round under way; the topic takes no record of 8 MiB.
+const LARGEST_SHARE: usize = 4 << 20;
 
 /// The topic of a migration.
 #[must_use]
@@ -52,15 +58,18 @@ pub fn transactional_id(migration: &str, shard: Shard) -> String {
 }
 
 /// What one partition holds, of the present layout.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Loaded {
     pub cursor: Option<Cursor>,
     pub streams: BTreeMap<StreamRef, StreamState>,
+    pub under_way: Option<UnderWay>,
+    /// Shares of a round under way, until all is read.
+    shares: BTreeMap<StreamRef, Portion>,
 }
 
 /// What a round, or a repair, adds to a partition.
 #[derive(Debug, Default)]
-pub struct Batch(Vec<(Vec<u8>, Vec<u8>)>);
+pub struct Batch(Vec<(Vec<u8>, Option<Vec<u8>>)>);
 
 impl Batch {
     #[must_use]
@@ -107,10 +116,36 @@ impl Batch {
         self.put(key(b"r/", stream, &format!("/{}", repaired.id)), repaired);
     }
 
-    fn put(&mut self, key: Vec<u8>, value: &impl Serialize) {
-        let value = serde_json::to_vec(value).expect("plain structures serialise");
-        self.0.push((key, value));
+    /// `false`, and nothing is laid down: a share of it is larger than a record can be.
+    pub fn under_way(&mut self, round: &UnderWay, layout: u64) -> bool {
+        let whole = [(ROUND_KEY.to_vec(), written(&Stamped::new(layout, round)))];
+        let shares = round.streams.iter().map(|(stream, portion)| {
+            let value = written(&Stamped::new(layout, portion));
+            (key(b"p/", stream, ""), value)
+        });
+        let all: Vec<(Vec<u8>, Vec<u8>)> = whole.into_iter().chain(shares).collect();
+        let fits = all.iter().all(|(_, value)| value.len() <= LARGEST_SHARE);
+        if fits {
+            let all = all.into_iter().map(|(key, value)| (key, Some(value)));
+            self.0.extend(all);
+        }
+        fits
     }
+
+    /// The round has ended, or is not to be gone on with.
+    pub fn ended(&mut self, round: &UnderWay) {
+        let shares = round.streams.keys().map(|stream| key(b"p/", stream, ""));
+        let all = std::iter::once(ROUND_KEY.to_vec()).chain(shares);
+        self.0.extend(all.map(|key| (key, None)));
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: &impl Serialize) {
+        self.0.push((key, Some(written(value))));
+    }
+}
+
+fn written(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain structures serialise")
 }
 
 fn key(kind: &[u8], stream: &StreamRef, rest: &str) -> Vec<u8> {
@@ -167,7 +202,7 @@ impl Store {
                 topic: &self.topic,
                 partition: partition_of(self.shard),
                 key: Some(key),
-                value: Some(value),
+                value: value.as_deref(),
                 headers: Headers::default(),
                 timestamp_ms: now_ms,
             };
@@ -197,7 +232,7 @@ fn load(
     })?;
     match unreadable {
         Some(cause) => Err(unreadable_topic(topic, shard, &cause)),
-        None => Ok(loaded),
+        None => Ok(loaded.whole()),
     }
 }
 
@@ -206,7 +241,7 @@ fn each(
     topic: &Topic,
     shard: Shard,
     timeout: Duration,
-    mut take: impl FnMut(&[u8], &[u8]),
+    mut take: impl FnMut(&[u8], Option<&[u8]>),
 ) -> Result<(), topics::Error> {
     let partition = partition_of(shard);
     topics::read_partition(
@@ -216,8 +251,8 @@ fn each(
         From::Beginning,
         timeout,
         |record| {
-            if let (Some(key), Some(value)) = (record.key, record.value) {
-                take(key, value);
+            if let Some(key) = record.key {
+                take(key, record.value);
             }
         },
     )?;
@@ -259,15 +294,18 @@ struct Stamp {
 }
 
 impl Loaded {
-    fn take(&mut self, key: &[u8], value: &[u8], layout: u64) -> Result<(), String> {
-        let stream = match key {
-            CURSOR_KEY => None,
-            _ => match key.strip_prefix(b"s/") {
-                Some(stream) => Some(
-                    StreamRef::from_checkpoint_key(stream).ok_or("a key that is no stream's")?,
-                ),
-                None => return Ok(()),
-            },
+    fn take(&mut self, key: &[u8], value: Option<&[u8]>, layout: u64) -> Result<(), String> {
+        let Some(kind) = kind_of(key)? else {
+            return Ok(());
+        };
+        let Some(value) = value else {
+            match kind {
+                Kind::Cursor => self.cursor = None,
+                Kind::Round => self.under_way = None,
+                Kind::Stream(stream) => drop(self.streams.remove(&stream)),
+                Kind::Share(stream) => drop(self.shares.remove(&stream)),
+            }
+            return Ok(());
         };
         let stamp: Stamp = parse(value)?;
         if stamp.v != VERSION {
@@ -276,14 +314,45 @@ impl Loaded {
         if stamp.layout != layout {
             return Ok(());
         }
-        match stream {
-            None => self.cursor = Some(parse(value)?),
-            Some(stream) => {
-                self.streams.insert(stream, parse(value)?);
-            }
+        match kind {
+            Kind::Cursor => self.cursor = Some(parse(value)?),
+            Kind::Round => self.under_way = Some(parse(value)?),
+            Kind::Stream(stream) => drop(self.streams.insert(stream, parse(value)?)),
+            Kind::Share(stream) => drop(self.shares.insert(stream, parse(value)?)),
         }
         Ok(())
     }
+
+    /// All was read: the shares belong to the round that is under way.
+    fn whole(mut self) -> Self {
+        let shares = std::mem::take(&mut self.shares);
+        if let Some(round) = &mut self.under_way {
+            round.streams = shares;
+        }
+        self
+    }
+}
+
+/// What a record is of.
+enum Kind {
+    Cursor,
+    Round,
+    Stream(StreamRef),
+    Share(StreamRef),
+}
+
+/// `None`: of something that only people read.
+fn kind_of(key: &[u8]) -> Result<Option<Kind>, String> {
+    let stream = |key: &[u8]| {
+        StreamRef::from_checkpoint_key(key).ok_or_else(|| "a key that is no stream's".to_owned())
+    };
+    Ok(match key {
+        CURSOR_KEY => Some(Kind::Cursor),
+        ROUND_KEY => Some(Kind::Round),
+        [b's', b'/', key @ ..] => Some(Kind::Stream(stream(key)?)),
+        [b'p', b'/', key @ ..] => Some(Kind::Share(stream(key)?)),
+        _ => None,
+    })
 }
 
 fn parse<T: DeserializeOwned>(value: &[u8]) -> Result<T, String> {

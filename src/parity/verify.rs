@@ -14,6 +14,7 @@ mod outcome;
 mod request;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -31,7 +32,7 @@ pub(super) use self::begin::{lots, remade};
 use self::looking::{LookedWindow, Looks};
 
 pub use self::begin::{Checkpoints, checkpoints, fingerprint};
-pub use self::outcome::{Outcome, Verdict, WindowDigest};
+pub use self::outcome::{Outcome, WindowDigest};
 pub use self::request::{Bound, Request, Sample};
 
 /// What was in flight at the first look has arrived by then.
@@ -185,6 +186,7 @@ impl Verification {
                 self.pass = pass.clone();
                 each(self);
             }
+            ControlFlow::Continue(())
         };
         let mut read = pass.read_redis(&edges.redis, pace, stop, &mut seen).await;
         if let Ok(true) = read {
@@ -221,10 +223,10 @@ impl Verification {
 
 /// True a few times a second.
 #[derive(Default)]
-struct Seldom(Option<std::time::Instant>);
+pub(super) struct Seldom(Option<std::time::Instant>);
 
 impl Seldom {
-    fn now(&mut self) -> bool {
+    pub(super) fn now(&mut self) -> bool {
         let due = self
             .0
             .is_none_or(|last| last.elapsed() >= Duration::from_millis(250));

@@ -423,8 +423,7 @@ mod tests {
                 })
                 .collect(),
             away: away.iter().copied().collect(),
-            under_replicated: 0,
-            offline: 0,
+            topics: BTreeMap::new(),
         };
         let reckoned = |up: &[i32], away: &[i32]| cluster(up, away).brokers_for_replicas();
         assert_eq!(reckoned(&[1], &[]).unwrap(), 1);

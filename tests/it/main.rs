@@ -39,6 +39,7 @@ mod parity_audit;
 mod parity_audit_faults;
 mod parity_changed;
 mod parity_cli;
+mod parity_pieces;
 mod parity_strays;
 mod parity_unread;
 mod places;

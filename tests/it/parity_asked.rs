@@ -51,6 +51,15 @@ impl Mirrored {
         (output.status.code().unwrap(), said)
     }
 
+    /// The same in the background.
+    fn beside(&self, arguments: &[&str]) -> Process {
+        let config = self.daemon.config_file();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lockgate"));
+        command.arg("parity").args(arguments);
+        command.args(["--config", config.to_str().unwrap()]);
+        Process::start("parity", &command, &log_file("parity"))
+    }
+
     #[track_caller]
     fn json(&self, expected: i32, arguments: &[&str]) -> Value {
         let mut all = arguments.to_vec();
@@ -250,39 +259,29 @@ fn a_report_is_checked_against_the_stores_and_against_itself() {
     );
 }
 
+/// Entries of Redis that a state file says were read.
+fn kept(state: &str) -> u64 {
+    let text = fs::read_to_string(state).unwrap_or_default();
+    let kept: Value = serde_json::from_str(&text).unwrap_or_default();
+    let streams = kept["verification"]["pass"]["streams"].as_array().cloned();
+    let streams = streams.unwrap_or_default();
+    let read = streams.iter().filter_map(|stream| stream["read"].as_u64());
+    read.sum()
+}
+
+#[track_caller]
+fn await_kept(state: &str, least: u64) -> u64 {
+    eventually(SOON, "some of it is kept", || {
+        Some(kept(state)).filter(|read| *read >= least)
+    })
+}
+
 #[test]
 fn what_was_interrupted_goes_on_where_it_stopped() {
     let mirrored = Mirrored::new("interrupted", 4_000);
     let state = mirrored.path("verify.state");
-    let log = log_file("parity");
-    let config = mirrored.daemon.config_file();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lockgate"));
-    command.args([
-        "parity",
-        "verify",
-        "--rate",
-        "1000",
-        "--state",
-        &state,
-        "--config",
-        config.to_str().unwrap(),
-    ]);
-    let mut running = Process::start("parity", &command, &log);
-    let entries = |text: &str| -> u64 {
-        let kept: Value = serde_json::from_str(text).unwrap_or_default();
-        let streams = kept["verification"]["pass"]["streams"].as_array().cloned();
-        streams
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|stream| stream["read"].as_u64())
-            .sum()
-    };
-    let read = eventually(SOON, "some of it is kept", || {
-        fs::read_to_string(&state)
-            .ok()
-            .map(|text| entries(&text))
-            .filter(|read| *read > 0)
-    });
+    let mut running = mirrored.beside(&["verify", "--rate", "1000", "--state", &state]);
+    let read = await_kept(&state, 1);
     running.signal(Signal::SIGINT);
     let status = running.wait(SOON);
     assert_eq!(status.code(), Some(6), "{}", running.log());
@@ -293,7 +292,7 @@ fn what_was_interrupted_goes_on_where_it_stopped() {
         "{}",
         running.log()
     );
-    assert!(entries(&fs::read_to_string(&state).unwrap()) >= read);
+    assert!(kept(&state) >= read);
 
     let (code, said) = mirrored.parity(&["verify", "--route", "r", "--state", &state]);
     assert_eq!(code, 2, "{said}");
@@ -310,6 +309,34 @@ fn what_was_interrupted_goes_on_where_it_stopped() {
         !std::path::Path::new(&state).exists(),
         "nothing is left to go on with"
     );
+}
+
+#[test]
+fn checking_a_report_goes_on_where_it_was_killed() {
+    let mut mirrored = Mirrored::new("against-kept", 4_000);
+    let (report, state) = (mirrored.path("report.json"), mirrored.path("against.state"));
+    mirrored.json(0, &["report", "--from", "1h", "--out", &report]);
+    let against = ["verify", "--against", &report, "--state", &state];
+    let mut running = mirrored.beside(&[&against[..], &["--rate", "1000"]].concat());
+    await_kept(&state, 1);
+    running.signal(Signal::SIGKILL);
+    running.wait(SOON);
+
+    let (code, said) = mirrored.parity(&["verify", "--state", &state]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("it was asked with --against"), "{said}");
+    // It was read before the kill: whoever begins anew misses it.
+    let id = mirrored.id("a", 0);
+    redis().command::<u64>(mirrored.plan.database, &format!("XDEL a {id}"));
+    let same = mirrored.json(0, &against);
+    assert_eq!(
+        (&same["same"], &same["unverifiable"]),
+        (&2.into(), &0.into()),
+        "{same}"
+    );
+    assert!(!std::path::Path::new(&state).exists());
+    let anew = mirrored.json(0, &against);
+    assert_eq!(anew["unverifiable"], 1, "{anew}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::parity_audit::{await_level, await_parity};
 use crate::plan::{Plan, add};
 use crate::rig::now_ms;
 
-/// Of the user `mirror`; where Redis asks nobody, it is not looked at.
+/// Of the user `mirror`.
 const WORD: (&str, &str) = ("LOCKGATE_REDIS__PASSWORD", "word");
 
 fn plan(what: &str, redis: &RedisServer, database: u32) -> Plan {
@@ -21,11 +21,11 @@ fn plan(what: &str, redis: &RedisServer, database: u32) -> Plan {
 
 /// Exit code and outcome of `lockgate parity verify`.
 #[track_caller]
-pub fn verify(daemon: &Daemon, arguments: &[&str]) -> (Option<i32>, Value) {
+pub fn verify(daemon: &Daemon, env: &[(&str, &str)]) -> (Option<i32>, Value) {
     let file = daemon.config_file();
     let words = ["parity", "verify", "--output", "json", "--config"];
-    let words = [&words[..], &[file.to_str().unwrap()], arguments].concat();
-    let printed = lockgate_with(&words, &[WORD]);
+    let words = [&words[..], &[file.to_str().unwrap()]].concat();
+    let printed = lockgate_with(&words, env);
     let outcome = serde_json::from_slice(&printed.stdout);
     let outcome = outcome.unwrap_or_else(|_| panic!("{printed:?}"));
     (printed.status.code(), outcome)
@@ -73,7 +73,7 @@ fn a_stream_that_may_not_be_read_hides_no_other() {
         "the other stream is compared, this one is named",
         others,
     );
-    let (code, outcome) = verify(&daemon, &[]);
+    let (code, outcome) = verify(&daemon, &[WORD]);
     assert_eq!(code, Some(6), "{outcome:#}");
     assert_eq!(outcome["counts"]["classes"]["match"], 20);
     assert_eq!(outcome["streams"], 1);
@@ -94,7 +94,7 @@ fn a_stream_that_may_not_be_read_hides_no_other() {
     await_parity(&daemon, "apart", |seen| {
         seen["state"] == "apart" && seen["open"]["extra"] == 1
     });
-    let (code, outcome) = verify(&daemon, &[]);
+    let (code, outcome) = verify(&daemon, &[WORD]);
     assert_eq!(code, Some(5), "{outcome:#}");
     assert_eq!(outcome["unread"][0]["stream"], "b");
 

@@ -6,18 +6,20 @@
 use std::fs;
 use std::path::Path;
 
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::interrupt::Interrupt;
 use super::progress::Line;
 use super::report::{BEFORE, Report, SCHEMA, chain};
-use super::session::{Session, told, usage};
+use super::session::{Effort, Session, save, told, unfinished, usage};
+use super::state_file::StateFile;
 use super::text::Look;
 use super::words;
 use crate::cli::Exit;
 use crate::cli::output::{Output, counted, grouped, print, print_json};
 use crate::cli::status::Paint;
-use crate::parity::{self, Again, Before, Pace, Sum, Why, WindowDigest, digest_again};
+use crate::parity::{self, Again, Before, Digesting, Pace, Ran, Sum, Why, WindowDigest};
 
 /// Windows that are listed of those that are not the same; `--output json` has all.
 const LISTED: usize = 10;
@@ -72,7 +74,7 @@ struct Shown<'a> {
 pub async fn verify(
     session: &Session,
     path: &Path,
-    rate: Option<std::num::NonZeroU32>,
+    effort: &Effort,
     look: Look,
     output: Output,
 ) -> anyhow::Result<Exit> {
@@ -84,7 +86,7 @@ pub async fn verify(
     let broken = chain::broken(&report);
     let judged = match &broken {
         Some(_) => Vec::new(),
-        None => match again(session, &report, rate).await? {
+        None => match again(session, &report, effort).await? {
             Ok(judged) => judged,
             Err(exit) => return Ok(exit),
         },
@@ -135,7 +137,7 @@ fn read(session: &Session, path: &Path) -> Result<Report, String> {
 async fn again(
     session: &Session,
     report: &Report,
-    rate: Option<std::num::NonZeroU32>,
+    effort: &Effort,
 ) -> anyhow::Result<Result<Vec<Judged>, Exit>> {
     let windows: Vec<WindowDigest> = report
         .windows
@@ -153,24 +155,72 @@ async fn again(
         sampled: report.outcome.sampled,
         from: report.from,
     };
+    let path = effort.state.as_deref();
+    let mut file = path.map(|path| session.state_against(path, &report.chain));
+    let kept = match file.as_ref().map(StateFile::load).transpose() {
+        Ok(kept) => kept.flatten(),
+        Err(why) => return Ok(Err(usage(&why))),
+    };
+    let begun = match kept {
+        Some(digesting) => Ok(digesting),
+        None => Digesting::begin(&session.edges, before).await,
+    };
+    let mut digesting: Digesting = match begun {
+        Ok(digesting) => digesting,
+        Err(error) => return Ok(Err(told(&error))),
+    };
+    // Before anything is saved: who sees the file may signal, and the signal must find its listener.
     let interrupt = Interrupt::listen()?;
-    let mut line = Line::new();
-    let mut each = |progress: &parity::Progress| line.show(progress);
-    let pace = Pace::new(rate);
-    let digested = digest_again(&session.edges, before, &pace, interrupt.stop(), &mut each).await;
-    line.clear();
-    Ok(match digested {
-        Ok(Some(now)) => Ok(windows
-            .into_iter()
-            .zip(&now)
-            .map(|(window, now)| judge(window, now))
-            .collect()),
-        Ok(None) => {
-            eprintln!("lockgate: interrupted; nothing was kept");
-            Err(Exit::Unknown)
+    if let Some(file) = &mut file {
+        save(file, &digesting)?;
+    }
+    let ran = run(session, &mut digesting, effort, file.as_mut(), &interrupt).await;
+    if !matches!(ran, Ok(Ran::Finished)) {
+        if let Some(file) = &mut file {
+            save(file, &digesting)?;
         }
-        Err(error) => Err(told(&error)),
-    })
+        return Ok(Err(unfinished(ran, &digesting.progress(), file.as_ref())));
+    }
+    let now = match digesting.compared(&session.edges, before).await {
+        Ok(now) => now,
+        Err(error) => return Ok(Err(told(&error))),
+    };
+    if let Some(file) = &file {
+        let path = file.path().display();
+        file.remove()
+            .with_context(|| format!("cannot remove {path}"))?;
+    }
+    let judged = windows.into_iter().zip(&now);
+    Ok(Ok(judged.map(|(window, now)| judge(window, now)).collect()))
+}
+
+/// Reads until the end or the first signal.
+async fn run(
+    session: &Session,
+    digesting: &mut Digesting,
+    effort: &Effort,
+    mut file: Option<&mut StateFile>,
+    interrupt: &Interrupt,
+) -> Result<Ran, parity::Error> {
+    let mut line = Line::new();
+    let mut unsaved = None;
+    let mut each = |digesting: &Digesting| {
+        line.show(&digesting.progress());
+        if let Some(file) = &mut file
+            && unsaved.is_none()
+        {
+            unsaved = file.keep(digesting).err();
+        }
+    };
+    let pace = Pace::new(effort.rate);
+    let ran = digesting
+        .run(&session.edges, &pace, interrupt.stop(), &mut each)
+        .await;
+    line.clear();
+    if let Some(error) = unsaved {
+        eprintln!("lockgate: the state file cannot be written: {error}; it went on without saving");
+    }
+    ran
 }
 
 fn judge(window: WindowDigest, again: &Again) -> Judged {
@@ -387,6 +437,7 @@ mod tests {
             kafka: sum(100, 100),
             redis_lost: None,
             kafka_lost: None,
+            unread: None,
         };
         assert_eq!(judge(on_the_way, &arrived).now, Now::Mended);
         let mended = judged(sum(100, 100), sum(100, 100), none, false);

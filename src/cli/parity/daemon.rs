@@ -12,7 +12,8 @@ use super::words;
 use crate::cli::Exit;
 use crate::cli::output::{counted, grouped};
 use crate::cli::status::{Page, Paint, spoken};
-use crate::parity::{Class, Difference, Verdict};
+use crate::parity::{Class, Difference};
+use crate::status::ParityState;
 
 /// The whole answer, as far as it is about parity.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,7 +28,7 @@ pub struct Told {
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Section {
-    pub state: Verdict,
+    pub state: ParityState,
     #[serde(default)]
     pub since: Option<String>,
     #[serde(default)]
@@ -270,11 +271,11 @@ fn faults(open: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
         .collect()
 }
 
-const fn word(verdict: Verdict) -> &'static str {
+const fn word(verdict: ParityState) -> &'static str {
     match verdict {
-        Verdict::Level => "level",
-        Verdict::Apart => "APART",
-        Verdict::Unknown => "unknown",
+        ParityState::Level => "level",
+        ParityState::Apart => "APART",
+        ParityState::Unknown => "unknown",
     }
 }
 

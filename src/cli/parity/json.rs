@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::parity::{Counts, Difference, Outcome, Unread, Verdict};
+use crate::parity::{Counts, Difference, Outcome, Unread};
+use crate::status::ParityState;
 
 const SCHEMA: &str = "lockgate.parity/v1";
 
@@ -43,7 +44,7 @@ impl From<&Counts> for CountsShown {
 pub struct OutcomeShown {
     pub schema: String,
     pub migration: String,
-    pub verdict: Verdict,
+    pub verdict: ParityState,
     pub unknown_because: Option<String>,
     pub began_at: String,
     pub ended_at: Option<String>,

@@ -21,7 +21,7 @@ mod when;
 mod words;
 
 use super::Exit;
-use crate::parity::Verdict;
+use crate::status::ParityState;
 
 /// Prove that both stores are level, or find where they are not
 #[derive(Debug, clap::Args)]
@@ -50,10 +50,10 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// What a verdict ends with.
-const fn exit(verdict: Verdict) -> Exit {
+const fn exit(verdict: ParityState) -> Exit {
     match verdict {
-        Verdict::Level => Exit::Done,
-        Verdict::Apart => Exit::Troubled,
-        Verdict::Unknown => Exit::Unknown,
+        ParityState::Level => Exit::Done,
+        ParityState::Apart => Exit::Troubled,
+        ParityState::Unknown => Exit::Unknown,
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::entry::{Database, EntryId};
-use crate::parity::{Class, Counts, Difference, Location, Outcome, Verdict, WindowDigest};
+use crate::parity::{Class, Counts, Difference, Location, Outcome, WindowDigest};
 use crate::placement::{Offset, Partition};
+use crate::status::ParityState;
 
 pub fn difference(class: Class, records: &[(i32, i64)]) -> Difference {
     Difference {
@@ -47,7 +48,7 @@ pub fn window(stream: &str, after: u64, through: u64, level: bool) -> WindowDige
 pub fn level() -> Outcome {
     let counts = Counts::level(18_402_113, 0);
     Outcome {
-        verdict: Verdict::Level,
+        verdict: ParityState::Level,
         unknown_because: None,
         routes: BTreeMap::from([("chat".to_owned(), counts.clone())]),
         counts,
@@ -76,7 +77,7 @@ pub fn apart() -> Outcome {
     counts.copies += 1;
     counts.only_redis += 94;
     Outcome {
-        verdict: Verdict::Apart,
+        verdict: ParityState::Apart,
         routes: BTreeMap::from([("chat".to_owned(), counts.clone())]),
         counts,
         differences: vec![
@@ -92,7 +93,7 @@ pub fn apart() -> Outcome {
 /// A sample that met nothing.
 pub fn unknown() -> Outcome {
     Outcome {
-        verdict: Verdict::Unknown,
+        verdict: ParityState::Unknown,
         unknown_because: Some("no entry was compared".to_owned()),
         counts: Counts::default(),
         routes: BTreeMap::new(),

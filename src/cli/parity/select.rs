@@ -52,6 +52,9 @@ pub struct Asked {
     pub to: Option<String>,
     pub sample: Option<Sample>,
     pub full: bool,
+    /// The last link of a report that is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<String>,
 }
 
 impl Select {
@@ -66,6 +69,7 @@ impl Select {
             to: text(&self.to),
             sample,
             full,
+            against: None,
         }
     }
 

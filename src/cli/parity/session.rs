@@ -179,7 +179,11 @@ impl Session {
         if let Some(file) = &mut file {
             save(file, &verification)?;
         }
-        Ok(Err(unfinished(ran, &verification, file.as_ref())))
+        Ok(Err(unfinished(
+            ran,
+            &verification.progress(),
+            file.as_ref(),
+        )))
     }
 
     fn state(&self, path: &Path, scope: &Scope) -> StateFile {
@@ -189,6 +193,14 @@ impl Session {
             asked: scope.select.asked(scope.sample, scope.full),
         };
         StateFile::new(path, run)
+    }
+
+    /// The state of checking a report, which its last link tells from every other.
+    #[must_use]
+    pub fn state_against(&self, path: &Path, chain: &str) -> StateFile {
+        let mut file = self.state(path, &Scope::default());
+        file.is_against(chain);
+        file
     }
 
     async fn begin(&self, scope: &Scope, request: Request) -> Result<Verification, Unanswered> {
@@ -230,16 +242,18 @@ impl Session {
     }
 }
 
-fn save(file: &mut StateFile, verification: &Verification) -> anyhow::Result<()> {
+/// # Errors
+/// The file cannot be written.
+pub fn save(file: &mut StateFile, state: &impl serde::Serialize) -> anyhow::Result<()> {
     let path = file.path().display().to_string();
-    file.save(verification)
+    file.save(state)
         .with_context(|| format!("cannot write the state file {path}"))
 }
 
 /// Says why there is no outcome and how to go on.
-fn unfinished(
+pub fn unfinished(
     ran: Result<Ran, parity::Error>,
-    verification: &Verification,
+    progress: &parity::Progress,
     file: Option<&StateFile>,
 ) -> Unanswered {
     let exit = match &ran {
@@ -253,7 +267,7 @@ fn unfinished(
         Ok(_) => "interrupted".to_owned(),
         Err(error) => error.to_string(),
     };
-    let stood = progress::line(&verification.progress(), None);
+    let stood = progress::line(progress, None);
     let next = file.map_or_else(
         || "nothing was kept; with --state FILE it goes on where it stopped".to_owned(),
         |file| {

@@ -55,6 +55,11 @@ impl StateFile {
         }
     }
 
+    /// What is checked is the report with this last link.
+    pub fn is_against(&mut self, chain: &str) {
+        self.run.asked.against = Some(chain.to_owned());
+    }
+
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -183,6 +188,15 @@ fn difference(kept: &Run, now: &Run) -> Option<String> {
             option(name, old),
             option(name, new)
         ));
+    }
+    if old.against != new.against {
+        return Some(match (&old.against, &new.against) {
+            (Some(_), Some(_)) => "it was asked with --against another report".to_owned(),
+            (old, _) => format!(
+                "it was asked with{} --against",
+                if old.is_some() { "" } else { "out" }
+            ),
+        });
     }
     if old != new {
         return Some("it was asked with another --sample or --full".to_owned());

@@ -4,7 +4,8 @@
 use super::words;
 use crate::cli::output::{counted, grouped};
 use crate::cli::status::{Page, Paint};
-use crate::parity::{Class, Counts, Difference, Outcome, Unread, Verdict};
+use crate::parity::{Class, Counts, Difference, Outcome, Unread};
+use crate::status::ParityState;
 
 /// Differences that are spelled out; `--output json` has more.
 const SPELLED_OUT: usize = 10;
@@ -49,7 +50,7 @@ pub fn next(outcome: &Outcome, look: Look) -> String {
             _ => "lockgate parity repair: a plan of what would be produced again",
         };
         page.line("", repair, Paint::Plain);
-    } else if outcome.verdict == Verdict::Unknown {
+    } else if outcome.verdict == ParityState::Unknown {
         page.line(
             "NEXT",
             "lockgate check: whether both stores can be read, and what the streams hold",
@@ -79,11 +80,11 @@ pub fn explain(difference: &Difference) -> String {
 
 /// The sign and word of a verdict.
 #[must_use]
-pub const fn word(verdict: Verdict) -> (&'static str, Paint) {
+pub const fn word(verdict: ParityState) -> (&'static str, Paint) {
     match verdict {
-        Verdict::Level => ("= LEVEL", Paint::Good),
-        Verdict::Apart => ("≠ APART", Paint::Bad),
-        Verdict::Unknown => ("? COULD NOT TELL", Paint::Warn),
+        ParityState::Level => ("= LEVEL", Paint::Good),
+        ParityState::Apart => ("≠ APART", Paint::Bad),
+        ParityState::Unknown => ("? COULD NOT TELL", Paint::Warn),
     }
 }
 
@@ -91,14 +92,14 @@ pub const fn word(verdict: Verdict) -> (&'static str, Paint) {
 #[must_use]
 pub fn verdict(outcome: &Outcome) -> String {
     match outcome.verdict {
-        Verdict::Level => level(outcome),
-        Verdict::Apart => format!(
+        ParityState::Level => level(outcome),
+        ParityState::Apart => format!(
             "{} of {} compared: {}",
             grouped(outcome.counts.faults()),
             grouped(outcome.counts.verified()),
             words::faults(&outcome.counts)
         ),
-        Verdict::Unknown => outcome
+        ParityState::Unknown => outcome
             .unknown_because
             .clone()
             .unwrap_or_else(|| "nothing could be compared".to_owned()),

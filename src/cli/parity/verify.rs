@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "REPORT.json",
-        conflicts_with_all = ["route", "stream", "database", "from", "to", "sample", "full", "state"]
+        conflicts_with_all = ["route", "stream", "database", "from", "to", "sample", "full"]
     )]
     against: Option<PathBuf>,
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         Some(report) => block_on(against::verify(
             &session,
             report,
-            args.effort.rate,
+            &args.effort,
             look,
             args.output,
         )),

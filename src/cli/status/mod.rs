@@ -29,7 +29,8 @@ pub use words::spoken;
     after_help = "Examples:\n  lockgate status\n  lockgate status --streams --watch\n  lockgate status --check || page-somebody\n  \
     lockgate status --until level --timeout 10m\n  lockgate status --until step=consumers:25 --timeout 1m\n\n\
     Exit codes: 0 shown, 3 daemon not reached; with --check also 5 something is apart, frozen, halted or waiting, 6 parity or \
-    the lag is unknown; with --until also 7 it did not come about in time."
+    the lag is unknown; with --until also 7 it did not come about in time.\n\nAn instance speaks of its own shards: with several, \
+    give the --url of each in turn. Whoever steers judges the gates by all of them."
 )]
 pub struct Args {
     /// Also each stream: state, checkpoint, lag, last error and what to do next
@@ -41,7 +42,7 @@ pub struct Args {
     /// Go on showing: redraws on a terminal, prints a line per change elsewhere
     #[arg(long)]
     watch: bool,
-    /// End with 5 when something is apart, frozen, halted or waiting, with 6 when parity or the lag is unknown
+    /// End with 5 when something of this instance is apart, frozen, halted or waiting, with 6 when parity or the lag is unknown
     #[arg(long, conflicts_with = "watch")]
     check: bool,
     /// Wait until this is so: level, steady, gates (those of the next step are open), or step=STEP
@@ -103,7 +104,8 @@ pub fn show(body: &str, look: Look, output: Output, check: bool) -> anyhow::Resu
     }
 }
 
-/// What `--check` ends with. An instance that owns no shard has no evidence to show.
+/// What `--check` ends with: of this instance alone, whose status knows no other's. One that owns no shard has no evidence
+/// to show.
 fn verdict(status: &Status) -> Exit {
     let stands = |name: StateName| name != StateName::Running;
     let steering = status.driver.state.as_ref();

@@ -30,9 +30,7 @@ steers, so ask for `max by (migration)`. The bounds of histograms are 1, 2, 5, 1
 ";
 
 /// Labels whose values come from the configuration or are many.
-const OPEN: [&str; 7] = [
-    "group", "probe", "reason", "route", "shard", "task", "tripwire",
-];
+const OPEN: [&str; 6] = ["group", "probe", "route", "shard", "task", "tripwire"];
 /// A label with more values is not spelled out.
 const SPELLED: usize = 10;
 
@@ -79,18 +77,25 @@ fn full() -> Status {
         memory_used_ratio: Some(0.4),
         ..RedisStatus::default()
     });
-    status.groups = vec![GroupStatus {
-        store: "kafka".to_owned(),
+    let group = |store: &str| GroupStatus {
+        store: store.to_owned(),
         group: "workers".to_owned(),
         lag_entries: Some(1),
-        lag_seconds: Some(1.0),
-        uncommitted_partitions: Some(0),
-        members: Some(1),
+        ..GroupStatus::default()
+    };
+    let at_redis = GroupStatus {
         pending_entries: Some(1),
         pending_oldest_seconds: Some(1.0),
         processed: Some(1),
-        ..GroupStatus::default()
-    }];
+        ..group("redis")
+    };
+    let at_kafka = GroupStatus {
+        lag_seconds: Some(1.0),
+        uncommitted_partitions: Some(0),
+        members: Some(1),
+        ..group("kafka")
+    };
+    status.groups = vec![at_redis, at_kafka];
     status.kafka = Some(brokers());
     status.driver = driver();
     status

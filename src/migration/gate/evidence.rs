@@ -182,6 +182,17 @@ pub struct Evidence {
     pub reading: Reading,
     pub at_ms: i64,
     pub held: Option<Held>,
+    /// What the counts are made of.
+    pub parts: Vec<Part>,
+}
+
+/// Part of what was counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// In words.
+    pub name: String,
+    pub faults: u64,
+    pub total: u64,
 }
 
 impl Evidence {
@@ -191,6 +202,7 @@ impl Evidence {
             reading: Reading::Unknown(why.into()),
             at_ms: 0,
             held: None,
+            parts: Vec::new(),
         }
     }
 
@@ -200,6 +212,7 @@ impl Evidence {
             reading: Reading::Value(value),
             at_ms,
             held: None,
+            parts: Vec::new(),
         }
     }
 }

@@ -32,6 +32,7 @@ fn counted(faults: u64, total: u64) -> Evidence {
         },
         at_ms: NOW,
         held: None,
+        parts: Vec::new(),
     }
 }
 
@@ -84,6 +85,7 @@ fn no_evidence_old_evidence_and_no_number_are_inconclusive() {
                 reading,
                 at_ms,
                 held: Some(held.clone()),
+                parts: Vec::new(),
             };
             let good = if gate.kind == Kind::Share || gate.kind == Kind::All {
                 Reading::Counted {
@@ -207,6 +209,7 @@ fn watch(gate: &Gate, values: &[f64], every: i64) -> Vec<Verdict> {
                 reading: Reading::Value(*value),
                 at_ms,
                 held: Some(held.clone()),
+                parts: Vec::new(),
             };
             gate.judge(&evidence, FRESH, at_ms)
         })
@@ -274,6 +277,7 @@ fn what_held_under_another_threshold_shows_nothing() {
         reading: Reading::Value(1.0),
         at_ms: NOW + 20_000,
         held: Some(held),
+        parts: Vec::new(),
     };
     assert!(gate.judge(&evidence, FRESH, NOW + 20_000).opens());
     let stricter = Gate {
@@ -338,4 +342,61 @@ fn when_it_opens_is_said_a_year_ahead_at_most() {
             (Answer::Inconclusive, Some(2_995), None)
         );
     }
+}
+
+#[test]
+fn a_large_level_route_hides_no_small_bad_one() {
+    let gate = of(Step::SHADOW, GateName::Parity);
+    let part = |name: &str, faults, total| Part {
+        name: format!("route {name}"),
+        faults,
+        total,
+    };
+    let judged = |faults, total, parts: &[Part]| {
+        let evidence = Evidence {
+            parts: parts.to_vec(),
+            ..counted(faults, total)
+        };
+        gate.judge(&evidence, FRESH, NOW)
+    };
+    let level = part("chat", 0, 10_000_000);
+    assert!(judged(40, 10_000_040, &[]).opens(), "as a whole it passes");
+    let bad = judged(40, 10_000_040, &[level.clone(), part("audit", 40, 40)]);
+    assert_eq!(bad.verdict, Answer::Fail);
+    assert_eq!(
+        bad.reason,
+        "route audit: 40 of 40: shown to be too many at 95 %"
+    );
+    assert_eq!((bad.samples, bad.value), (40, Some(0.0)));
+    // One of some hundred shows neither.
+    let open = judged(1, 10_000_500, &[level.clone(), part("audit", 1, 500)]);
+    assert_eq!(open.verdict, Answer::Inconclusive);
+    assert!(
+        open.reason.starts_with("route audit: 1 of 500"),
+        "{}",
+        open.reason
+    );
+    let both = [part("audit", 1, 500), part("billing", 9, 9), level.clone()];
+    let worst = judged(10, 10_000_509, &both);
+    assert_eq!(worst.verdict, Answer::Fail);
+    assert!(
+        worst.reason.starts_with("route billing"),
+        "{}",
+        worst.reason
+    );
+    // Faults that are few enough for a route are few enough, and a quiet route without any holds nothing up.
+    let quiet = [
+        level,
+        part("audit", 0, 12),
+        part("idle", 0, 0),
+        part("b", 1, 900_000),
+    ];
+    assert!(judged(1, 10_900_012, &quiet).opens());
+    let all_quiet = judged(0, 12, &[part("audit", 0, 12)]);
+    assert_eq!(
+        all_quiet.verdict,
+        Answer::Inconclusive,
+        "{}",
+        all_quiet.reason
+    );
 }

@@ -244,15 +244,23 @@ impl Look<'_> {
 
     /// Sums of what each shard's auditor has; who has no shard says nothing.
     fn parity(&self, voices: &[Voice<'_>]) -> Result<Compared, String> {
-        let mut sum = Compared {
-            verified: 0,
-            differ: 0,
-        };
+        let mut sum = Compared::default();
         for voice in voices {
             match &voice.said.parity {
+                Ok(found) if found.verified > 0 && found.routes.is_empty() => {
+                    return Err(format!(
+                        "{} does not tell its routes apart: it is of an older version",
+                        voice.name
+                    ));
+                }
                 Ok(found) => {
                     sum.verified += found.verified;
                     sum.differ += found.differ;
+                    for (route, found) in &found.routes {
+                        let of_route = sum.routes.entry(route.clone()).or_default();
+                        of_route.verified += found.verified;
+                        of_route.differ += found.differ;
+                    }
                 }
                 Err(_) if voice.said.shards.is_empty() && voice.said.audited.is_empty() => {}
                 Err(why) if voice.name == self.name => return Err(why.clone()),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::gate::{Measure, Reading, Sample};
-use super::super::step::{Compared, Wellness};
+use super::super::step::{Compared, OfRoute, Wellness};
 use super::instances::{Heard, Summary, Topics, VERSION};
 use crate::status::parity::FAULTS;
 use crate::status::{ParityState, ParityStatus, Reason, ShardStatus, Status};
@@ -65,16 +65,26 @@ fn compared(parity: &ParityStatus) -> Result<Compared, String> {
             .reason
             .clone()
             .unwrap_or_else(|| "parity is not known".to_owned())),
-        ParityState::Level | ParityState::Apart => Ok(Compared {
-            verified: sum(parity, |class| !SILENT.contains(&class)),
-            differ: sum(parity, |class| FAULTS.contains(&class)),
-        }),
+        ParityState::Level | ParityState::Apart => {
+            let of = |classes| OfRoute {
+                verified: sum(classes, |class| !SILENT.contains(&class)),
+                differ: sum(classes, |class| FAULTS.contains(&class)),
+            };
+            let OfRoute { verified, differ } = of(&parity.classes);
+            let routes = parity.routes.iter();
+            Ok(Compared {
+                verified,
+                differ,
+                routes: routes
+                    .map(|(name, route)| (name.clone(), of(&route.classes)))
+                    .collect(),
+            })
+        }
     }
 }
 
-fn sum(parity: &ParityStatus, of: impl Fn(&str) -> bool) -> u64 {
-    parity
-        .classes
+fn sum(classes: &BTreeMap<String, u64>, of: impl Fn(&str) -> bool) -> u64 {
+    classes
         .iter()
         .filter(|(class, _)| of(class))
         .map(|(_, count)| count)

@@ -263,12 +263,12 @@ impl Machine {
             origin: self.instance.clone(),
         };
         self.waiting = None;
+        self.state.followed(now_ms);
         if let Some(failed) = motion.undoes {
             self.note_undone(&who, &motion, failed, note, now_ms);
             return;
         }
         self.state.step = motion.to;
-        self.state.followed(now_ms);
         self.state.since_ms = now_ms;
         (self.state.soaked_ms, self.state.looked_ms) = (0, now_ms);
         self.state.by.clone_from(&motion.by);

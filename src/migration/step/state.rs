@@ -45,6 +45,9 @@ pub struct State {
     pub pushed_by: BTreeMap<Measure, Who>,
     #[serde(default)]
     pub tally: Tally,
+    /// What the tally has verified, by route.
+    #[serde(default)]
+    pub verified: BTreeMap<String, u64>,
     /// The newest of what is in the sums, the oldest at the front.
     #[serde(default)]
     pub recent: VecDeque<Lot>,
@@ -300,6 +303,7 @@ impl State {
             pushed: BTreeMap::new(),
             pushed_by: BTreeMap::new(),
             tally: Tally::default(),
+            verified: BTreeMap::new(),
             recent: VecDeque::new(),
             soaked_ms: 0,
             looked_ms: now_ms,

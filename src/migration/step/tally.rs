@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Machine, Who};
-use crate::migration::gate::{Measure, Reading, Sample, millis};
+use crate::migration::gate::{Measure, Part, Reading, Sample, millis};
 
 /// Sums of the present step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,8 +74,17 @@ pub struct Reached {
 /// A process that was not heard of for so long does not come back.
 const GONE_MS: i64 = 3_600_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compared {
+    pub verified: u64,
+    pub differ: u64,
+    /// The same of each route.
+    #[serde(default)]
+    pub routes: BTreeMap<String, OfRoute>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfRoute {
     pub verified: u64,
     pub differ: u64,
 }
@@ -104,14 +113,22 @@ impl Machine {
                 ..Tally::default()
             };
             self.state.recent.clear();
+            if !all_is_kafkas {
+                self.state.verified.clear();
+            }
         }
         let before = self.state.tally;
         self.count_processes(&counts.processes, now_ms);
         self.count_recent(before, now_ms);
         // Parity's counts are the shards' own and not a process's: the sum over all shards is the same whoever audits them.
-        let compared = counts.parity.as_ref().ok().copied();
-        if let (Some(before), Some(now)) = (self.compared, compared) {
+        let compared = counts.parity.as_ref().ok().cloned();
+        if let (Some(before), Some(now)) = (&self.compared, &compared) {
             self.state.tally.verified += now.verified.saturating_sub(before.verified);
+            for (route, now) in &now.routes {
+                let more = (before.routes.get(route))
+                    .map_or(0, |before| now.verified.saturating_sub(before.verified));
+                *self.state.verified.entry(route.clone()).or_default() += more;
+            }
             self.touched |= before != now;
         }
         self.compared = compared;
@@ -143,6 +160,21 @@ impl Machine {
         for sample in [dead, parity] {
             self.samples.insert(sample.measure, sample);
         }
+    }
+
+    /// Parity of each route at the present step.
+    pub(super) fn parity_parts(&self) -> Vec<Part> {
+        let routes = self.compared.iter().flat_map(|compared| &compared.routes);
+        let parts = routes.map(|(route, compared)| {
+            let verified = self.state.verified.get(route).copied().unwrap_or(0);
+            Part {
+                name: format!("route {route}"),
+                faults: compared.differ,
+                // A difference that stands is one of this step, also where nothing else came in it.
+                total: verified.max(compared.differ),
+            }
+        });
+        parts.collect()
     }
 
     /// Adds to the lots what was added to the sums, and drops the oldest that are not needed any more.

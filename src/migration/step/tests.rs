@@ -105,6 +105,20 @@ fn a_promotion_that_fails_at_any_action_returns_and_says_so() {
 }
 
 #[test]
+fn an_opening_of_ingress_that_is_undone_leaves_no_time_open_in_which_applications_write_to_kafka() {
+    let mut world = calm(Step::consumers(100));
+    world.promote(0, Verb::Promote).expect("open");
+    world.act(0, Acted::Done, false);
+    world.act(0, Acted::Done, false);
+    let open = |world: &World| world.state().kafka_born.map(|born| born.until_ms.is_none());
+    assert_eq!(open(&world), Some(true));
+    world.act(0, Acted::Failed("nobody answers".to_owned()), false);
+    world.finish(0);
+    assert_eq!(world.state().step, Step::consumers(100));
+    assert_eq!(open(&world), Some(false));
+}
+
+#[test]
 fn one_who_is_silent_for_a_moment_costs_no_soak() {
     let mut world = calm(Step::consumers(5));
     world.promote(0, Verb::Promote).expect("open");

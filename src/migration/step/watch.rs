@@ -243,6 +243,10 @@ impl Machine {
                     reading,
                     at_ms: sample.at_ms,
                     held: state.holding.get(&name).cloned(),
+                    parts: match name {
+                        GateName::Parity => self.parity_parts(),
+                        _ => Vec::new(),
+                    },
                 }
             }
         }

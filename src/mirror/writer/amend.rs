@@ -3,7 +3,8 @@
 use super::super::dead_letter::DeadLetter;
 use super::super::shared::now_ms;
 use super::super::slot::Amended;
-use super::{Ended, Pipeline, record_headers, rejected};
+use super::records::{record_headers, rejected};
+use super::{Ended, Pipeline};
 use crate::topics::{self, Record};
 
 /// Says when a record was produced again, in milliseconds since 1970.

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 
-use crate::checkpoint::{self, Checkpoint, Layout, LayoutState, Remade};
+use crate::checkpoint::{self, Checkpoint, Layout, LayoutState};
 use crate::entry::StreamRef;
-use crate::placement::Shard;
+use crate::placement::{Remade, Shard};
 use crate::routing::{self, Routes};
 use crate::tasks::passed_on;
 use crate::topics::{self, ErrorKind};
 
 use super::super::edges::{Edges, KAFKA_TIMEOUT};
 use super::super::error::Error;
-use super::super::store::{self, Batch, Store, StreamState};
+use super::super::store::{self, Batch, Store, StreamState, UnderWay};
 use super::super::verify::remade;
 use super::round::{Known, Seen, ShardStep};
 use super::settle::Step;
@@ -178,6 +178,7 @@ impl Holding {
                     let known = Known {
                         cursor: loaded.cursor,
                         streams: loaded.streams,
+                        under_way: loaded.under_way,
                     };
                     let store = Some(store);
                     self.held.insert(shard, Held { store, known });
@@ -304,16 +305,31 @@ impl Holding {
         self.held.retain(|shard, _| owned.contains(shard));
     }
 
-    /// What a round may change: a copy of what is known.
-    pub fn steps(&self) -> BTreeMap<Shard, ShardStep> {
-        let steps = self.held.iter().map(|(shard, held)| {
-            let step = ShardStep {
+    /// What each round may change, a copy of what is known: first that of the shards which have none under way, then those
+    /// that are gone on with.
+    pub fn turns(&self) -> Vec<BTreeMap<Shard, ShardStep>> {
+        let mut fresh = BTreeMap::new();
+        let mut resumed: Vec<(UnderWay, BTreeMap<Shard, ShardStep>)> = Vec::new();
+        for (&shard, held) in &self.held {
+            let mut step = ShardStep {
                 known: held.known.clone(),
                 ..ShardStep::default()
             };
-            (*shard, step)
-        });
-        steps.collect()
+            let under_way = held.known.under_way.as_ref();
+            let Some(round) =
+                under_way.filter(|round| round.fits(&held.known.streams, &self.edges.routes))
+            else {
+                step.known.under_way = None;
+                fresh.insert(shard, step);
+                continue;
+            };
+            match (resumed.iter_mut()).find(|(other, _)| round.goes_with(other)) {
+                Some((_, turn)) => drop(turn.insert(shard, step)),
+                None => resumed.push((round.clone(), BTreeMap::from([(shard, step)]))),
+            }
+        }
+        let resumed = resumed.into_iter().map(|(_, turn)| turn);
+        std::iter::once(fresh).chain(resumed).collect()
     }
 
     /// Lays a stream's windows and its state into the shard's next transaction, where they changed.
@@ -355,6 +371,17 @@ impl Holding {
             && held.known.cursor.as_ref() != Some(cursor)
         {
             batch.cursor(cursor, self.version());
+        }
+        let goes_on = known.under_way.as_ref();
+        if let Some(before) = &held.known.under_way
+            && goes_on.is_none_or(|round| round.began_ms != before.began_ms)
+        {
+            batch.ended(before);
+        }
+        if let Some(round) = goes_on
+            && !batch.under_way(round, self.version())
+        {
+            debug!(%shard, "a round under way is too large to be written down");
         }
         let Some(store) = held.store.take() else {
             return Ok(());

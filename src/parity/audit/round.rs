@@ -3,7 +3,13 @@
 //!
 //! ```text
 //!   board: checkpoints ─▶ ends of the logs ─▶ XINFO ─▶ passes ─▶ fold ─▶ looks ─▶ fold ─▶ a step for each shard
+//!                                                      │  ▲
+//!                                    the piece is full ▼  │ the next one
+//!                                                    under way
 //! ```
+//!
+//! A round that reads for longer than a piece puts down what it has, to be committed, and is gone on with as it was: up to the
+//! same ends, whatever came since.
 //!
 //! Shards whose logs were read to the same ends share one pass, so that after its first round an instance reads each log
 //! once, however many shards it holds. A stream that is new gets a pass of its own, from where its first entry can stand.
@@ -15,16 +21,17 @@
 mod group;
 mod looks;
 mod strays;
+mod under_way;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::checkpoint::Remade;
 use crate::entry::{EntryId, StreamRef};
-use crate::placement::{Offset, Partition, Shard, Topic};
+use crate::placement::{Offset, Partition, Remade, Shard, Topic};
 use crate::routing::{Binding, Route};
 use crate::streams::Inspected;
 use crate::topics::Bounds;
@@ -35,13 +42,14 @@ use super::super::edges::Edges;
 use super::super::error::Error;
 use super::super::pace::Pace;
 use super::super::pass::{Pass, Scope, TopicPass};
-use super::super::store::{Cursor, Reach, Strays, StreamState};
+use super::super::store::{Cursor, Reach, Span, Strays, StreamState, UnderWay};
 use super::super::unread;
 use super::settle::{self, Step};
 
-use self::group::{Group, Span};
+use self::group::Group;
 pub use self::looks::keep;
 use self::strays::home;
+use self::under_way::{Ended, Reading};
 
 /// An owned stream as the board shows it when a round begins.
 #[derive(Clone, Debug)]
@@ -62,6 +70,21 @@ pub struct Known {
     pub cursor: Option<Cursor>,
     /// Every stream that is seen is here.
     pub streams: BTreeMap<StreamRef, StreamState>,
+    /// A round that has not ended.
+    pub under_way: Option<UnderWay>,
+}
+
+/// How a round ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// What it found is in the steps.
+    Whole,
+    /// So many of so many entries and offsets are read: that is in the steps, and nothing else.
+    Piece {
+        done: u64,
+        total: u64,
+    },
+    Stopped,
 }
 
 /// What a round makes of one shard.
@@ -81,6 +104,9 @@ impl ShardStep {
         for state in self.known.streams.values_mut().filter(readable) {
             *state = state.begun_anew();
         }
+        // Even if the round ends with a piece, this is to be written down.
+        let streams = self.known.streams.keys().cloned();
+        self.streams = streams.map(|one| (one, Step::default())).collect();
     }
 }
 
@@ -95,6 +121,8 @@ pub struct Round<'a> {
     pub edges: &'a Arc<Edges>,
     pub seed: u64,
     pub pace: &'a Pace,
+    /// How long it reads at once.
+    pub piece: Duration,
     pub stop: &'a CancellationToken,
     pub began_ms: i64,
     /// How many shards there are.
@@ -110,14 +138,36 @@ pub struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// `None`: stopped.
-    ///
     /// # Errors
     /// A store gave no answer.
-    pub async fn run(&mut self) -> Result<Option<()>, Error> {
+    pub async fn run(&mut self) -> Result<Outcome, Error> {
         if self.answers_for_unseen_topics() {
             tokio::task::block_in_place(|| self.census.read(self.edges))?;
         }
+        let mut reading = match self.resume() {
+            Some(reading) if self.still_stands(&reading).await? => reading,
+            // Its shards are without it now, and begin anew with the next round.
+            Some(_) => {
+                self.steps.values_mut().for_each(|step| step.strays.clear());
+                return Ok(Outcome::Whole);
+            }
+            None => self.begin().await?,
+        };
+        match self.read(&mut reading).await? {
+            Ended::Read => {}
+            Ended::Stopped => return Ok(Outcome::Stopped),
+            Ended::Piece => {
+                let (done, total) = reading.progress();
+                self.put_down(reading);
+                return Ok(Outcome::Piece { done, total });
+            }
+        }
+        let judged = self.judge(reading).await?;
+        Ok(judged.map_or(Outcome::Stopped, |()| Outcome::Whole))
+    }
+
+    /// What is to be read, and up to where.
+    async fn begin(&mut self) -> Result<Reading, Error> {
         let topics = self.topics();
         let mut ends = Ends::new();
         for (topic, _) in &topics {
@@ -128,13 +178,26 @@ impl Round<'_> {
         self.begin_anew_where_logs_are_others(&ends);
         self.begin_anew_what_is_in_doubt();
         let scopes = self.scopes().await?;
+        let mut parts = Vec::new();
+        for group in self.groups(&topics) {
+            let pass = self.pass(&group, &scopes, &topics, &ends).await?;
+            parts.push((group, pass));
+        }
+        Ok(Reading {
+            topics,
+            ends,
+            scopes,
+            parts,
+        })
+    }
+
+    /// All is read: what comes of it. `None`: stopped.
+    async fn judge(&mut self, reading: Reading) -> Result<Option<()>, Error> {
+        let ends = reading.ends;
         if self.look_at_suspects(&ends).await?.is_none() {
             return Ok(None);
         }
-        for group in self.groups(&topics) {
-            let Some(pass) = self.read(&group, &scopes, &topics, &ends).await? else {
-                return Ok(None);
-            };
+        for (group, pass) in reading.parts {
             self.account(pass.unaccounted());
             self.fold(&group, &pass);
             self.take_strays(&pass);
@@ -145,7 +208,7 @@ impl Round<'_> {
         if self.look_at_open(&ends).await?.is_none() {
             return Ok(None);
         }
-        self.close(&topics, &ends, &scopes);
+        self.close(&reading.topics, &ends, &reading.scopes);
         let counts = self.steps.values().flat_map(|step| {
             let judged = step.streams.values().map(|stream| &stream.judged);
             judged.chain(step.known.streams.values().map(|state| &state.counts))
@@ -284,24 +347,6 @@ impl Round<'_> {
     /// The same of a stream that can be read.
     fn readable(&self, seen: &Seen) -> Option<&StreamState> {
         self.state(seen).filter(|state| state.unread.is_none())
-    }
-
-    /// Both sides of a group's streams.
-    async fn read(
-        &mut self,
-        group: &Group,
-        scopes: &[Scope],
-        topics: &BTreeSet<(Topic, bool)>,
-        ends: &Ends,
-    ) -> Result<Option<Pass>, Error> {
-        let mut pass = self.pass(group, scopes, topics, ends).await?;
-        let read = pass
-            .read_redis(&self.edges.redis, self.pace, self.stop, &mut |_| ())
-            .await?
-            && tokio::task::block_in_place(|| {
-                pass.read_kafka(self.edges, self.census, self.pace, self.stop, &mut |_| ())
-            })?;
-        Ok(read.then_some(pass))
     }
 
     fn fold(&mut self, group: &Group, pass: &Pass) {

@@ -148,7 +148,9 @@ fn beside(
         reached?.get(&one.at.partition.0).map(|reach| reach.end)
     };
     if pass.unkept > 0 {
+        // How often each identity came is not known: nothing of it is judged before all is compared anew.
         state.doubt();
+        return;
     }
     for one in &pass.behind {
         let suspects = state.suspects.iter().map(|one| (one.after, one.through));

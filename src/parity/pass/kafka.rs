@@ -18,7 +18,8 @@ use super::super::edges::{Edges, KAFKA_TIMEOUT};
 use super::super::error::Error;
 use super::super::pace::{CHUNK, Pace};
 use super::super::sides::{Identity, KafkaSide, is_unnamed};
-use super::{Beside, EXAMPLES, Extent, Pass, StreamPass, TopicPass, stray};
+use super::strays::stray;
+use super::{Beside, EXAMPLES, Extent, Pass, StreamPass, TopicPass};
 
 /// Records of a stream that Redis no longer has, kept as examples for each reason.
 const BELOW: u64 = 10;
@@ -31,8 +32,8 @@ const BESIDE: usize = 20_000;
 const NAMES: usize = 10_000;
 
 impl Pass {
-    /// Reads what is left of Kafka. Blocks; to be called where blocking is allowed. `each` is called after every chunk.
-    /// `census`: asked for streams that the pass does not know. `false`: stopped before the end.
+    /// Reads what is left of Kafka. Blocks; to be called where blocking is allowed. `each` is called after every chunk and may
+    /// break off there. `census`: asked for streams that the pass does not know. `false`: not all is read.
     ///
     /// # Errors
     /// What was read before the error is in the pass.
@@ -42,7 +43,7 @@ impl Pass {
         census: &mut Census,
         pace: &Pace,
         stop: &CancellationToken,
-        each: &mut (dyn FnMut(&Self) + Send),
+        each: &mut (dyn FnMut(&Self) -> ControlFlow<()> + Send),
     ) -> Result<bool, Error> {
         for at in 0..self.topics.len() {
             if self.topics[at].is_read() {
@@ -53,6 +54,7 @@ impl Pass {
             let mut failed = None;
             let mut began = Instant::now();
             let mut amount = 0;
+            let mut goes_on = ControlFlow::Continue(());
             let stretches = reading.stretches();
             let read = topics::read_stretches(
                 &edges.kafka,
@@ -66,10 +68,10 @@ impl Pass {
                     }
                     amount += 1;
                     if amount == CHUNK {
-                        each(reading.pass);
+                        goes_on = each(reading.pass);
                         pace.keep_blocking(amount, began, stop);
                         (amount, began) = (0, Instant::now());
-                        if stop.is_cancelled() {
+                        if stop.is_cancelled() || goes_on.is_break() {
                             return ControlFlow::Break(());
                         }
                     }
@@ -79,7 +81,7 @@ impl Pass {
             if let Some(error) = failed {
                 return Err(error);
             }
-            if stop.is_cancelled() {
+            if stop.is_cancelled() || goes_on.is_break() {
                 return Ok(false);
             }
             let extents = &mut self.topics[at].extents;
@@ -92,7 +94,9 @@ impl Pass {
                     extent.next = extent.next.max(position).max(extent.end);
                 }
             }
-            each(self);
+            if each(self).is_break() && !self.is_done() {
+                return Ok(false);
+            }
         }
         Ok(true)
     }

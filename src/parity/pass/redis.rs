@@ -2,6 +2,7 @@
 //!
 //! The next page is fetched while the last one is digested. Nothing but the page in hand is in memory.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -19,7 +20,7 @@ use super::{Pass, StreamPass, WINDOW_ENTRIES, Window};
 const AHEAD: usize = 2;
 
 impl Pass {
-    /// Reads what is left of Redis; `each` is called after every page. `false`: stopped before the end.
+    /// Reads what is left of Redis; `each` is called after every page and may break off there. `false`: not all is read.
     ///
     /// # Errors
     /// What was read before the error is in the pass.
@@ -28,7 +29,7 @@ impl Pass {
         redis: &Redis,
         pace: &Pace,
         stop: &CancellationToken,
-        each: &mut (dyn FnMut(&Self) + Send),
+        each: &mut (dyn FnMut(&Self) -> ControlFlow<()> + Send),
     ) -> Result<bool, Error> {
         let mut side = RedisSide::new(self.seed);
         for at in 0..self.streams.len() {
@@ -49,8 +50,11 @@ impl Pass {
                 for entry in &page {
                     stream.digest(entry, &mut side, lots);
                 }
-                each(self);
+                let goes_on = each(self);
                 pace.keep(amount, began, stop).await;
+                if goes_on.is_break() {
+                    return Ok(false);
+                }
             }
             self.streams[at].close();
         }

@@ -1,7 +1,11 @@
 //! What a pass takes for granted: floors, names, levels and progress.
 
+use std::collections::BTreeMap;
+
+use super::super::class::{Class, Why};
+use super::stream::stream_key;
 use super::*;
-use crate::entry::StreamName;
+use crate::entry::{Database, EntryId, StreamName, StreamRef};
 
 fn id(n: u64) -> EntryId {
     EntryId::new(n, 0)

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::Remade;
 use crate::entry::EntryId;
-use crate::placement::Offset;
+use crate::placement::{Offset, Remade};
 
 use super::super::class::{Class, Counts, Difference};
 use super::super::pass::Unnamed;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::checkpoint::{self, Checkpoint, Remade};
+use crate::checkpoint::{self, Checkpoint};
 use crate::entry::{EntryId, StreamRef};
-use crate::placement::Topic;
+use crate::placement::{Remade, Topic};
 use crate::routing::{Binding, Routes};
 use crate::streams::Inspected;
 use crate::tasks::passed_on;

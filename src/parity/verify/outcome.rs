@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bound::lower_bound;
 use crate::entry::EntryId;
+use crate::status::ParityState;
 
 use super::super::class::{Class, Counts, Difference};
 use super::super::digest::hexadecimal;
@@ -17,29 +18,10 @@ use super::Verification;
 /// Differences that an outcome names.
 const SHOWN: usize = 1_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    Level,
-    Apart,
-    Unknown,
-}
-
-impl Verdict {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Level => "level",
-            Self::Apart => "apart",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 /// What came out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    pub verdict: Verdict,
+    pub verdict: ParityState,
     pub unknown_because: Option<String>,
     pub counts: Counts,
     pub routes: BTreeMap<String, Counts>,
@@ -136,11 +118,11 @@ impl Verification {
         };
         Outcome {
             verdict: if counts.faults() > 0 {
-                Verdict::Apart
+                ParityState::Apart
             } else if unknown_because.is_some() {
-                Verdict::Unknown
+                ParityState::Unknown
             } else {
-                Verdict::Level
+                ParityState::Level
             },
             unknown_because,
             lower_bound: lower_bound(drawn.verified(), drawn.faults()),

@@ -17,11 +17,14 @@ use crate::cli::Exit;
 use crate::cli::api::{ApiArgs, Client};
 use crate::cli::output::{Output, grouped, print, print_json};
 use crate::cli::status::may_color;
-use crate::parity::{Outcome, RepairPlan, Report, Target, Verdict};
+use crate::parity::{Outcome, RepairPlan, Report, Target};
+use crate::status::ParityState;
 
 const SCHEMA: &str = "lockgate.parity-repair/v1";
-/// Entries in one request: for each request the daemon reads the logs once.
-const BATCH: usize = 1_000;
+/// Entries in one request, as many as the daemon takes: for each request it reads the logs once.
+const PAGE_ENTRIES: usize = 10_000;
+/// Their text in bytes, with room for the rest of the request below what the daemon takes.
+const PAGE_BYTES: usize = 3 << 20;
 /// The daemon looks before it writes, and that takes as long as reading the logs does.
 const LONGEST: Duration = Duration::from_secs(600);
 
@@ -75,7 +78,7 @@ struct Order<'a> {
 struct Shown<'a> {
     schema: &'static str,
     migration: &'a str,
-    verdict: Verdict,
+    verdict: ParityState,
     unknown_because: &'a Option<String>,
     #[serde(flatten)]
     plan: &'a RepairPlan,
@@ -146,7 +149,7 @@ fn apply(
 
 /// Names the entries to the daemon; `Some`: it broke off, which is said, and `done` is what was done before.
 fn order(client: &Client, targets: &[Target], reason: &str, done: &mut Report) -> Option<Exit> {
-    for entries in targets.chunks(BATCH) {
+    for entries in pages(targets) {
         let answer = client.post("/v1/parity/repair", &Order { entries, reason });
         match answer {
             Ok(answer) => add(done, answer),
@@ -154,6 +157,24 @@ fn order(client: &Client, targets: &[Target], reason: &str, done: &mut Report) -
         }
     }
     None
+}
+
+/// As few parts as the daemon takes at once.
+fn pages(targets: &[Target]) -> Vec<&[Target]> {
+    let mut pages = Vec::new();
+    let (mut begin, mut bytes) = (0, 0);
+    for (at, target) in targets.iter().enumerate() {
+        let size = serde_json::to_vec(target).map_or(0, |text| text.len() + 1);
+        if at > begin && (at - begin == PAGE_ENTRIES || bytes + size > PAGE_BYTES) {
+            pages.push(&targets[begin..at]);
+            (begin, bytes) = (at, 0);
+        }
+        bytes += size;
+    }
+    if begin < targets.len() {
+        pages.push(&targets[begin..]);
+    }
+    pages
 }
 
 fn add(done: &mut Report, more: Report) {
@@ -187,5 +208,42 @@ fn show(
             left_out: plan.left_out(),
             applied,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::EntryId;
+
+    fn targets(count: u64, name: usize) -> Vec<Target> {
+        let target = |n| Target {
+            database: 0,
+            stream: "s".repeat(name),
+            id: EntryId::new(n, 0),
+        };
+        (0..count).map(target).collect()
+    }
+
+    #[test]
+    fn a_plan_goes_to_the_daemon_in_as_few_requests_as_it_takes() {
+        let sizes = |targets: &[Target]| -> Vec<usize> {
+            pages(targets).into_iter().map(<[Target]>::len).collect()
+        };
+        assert_eq!(sizes(&targets(0, 1)), [0_usize; 0]);
+        assert_eq!(sizes(&targets(10_000, 20)), [10_000]);
+        assert_eq!(sizes(&targets(25_001, 20)), [10_000, 10_000, 5_001]);
+        let long = targets(9_000, 1_000);
+        let pages = pages(&long);
+        assert!(pages.len() > 2, "names are long");
+        assert_eq!(pages.concat(), long, "all of them, in order");
+        for page in pages {
+            let order = Order {
+                entries: page,
+                reason: "why",
+            };
+            let body = serde_json::to_vec(&order).unwrap();
+            assert!(body.len() < 4 << 20);
+        }
     }
 }

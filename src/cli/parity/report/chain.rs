@@ -113,7 +113,7 @@ pub fn broken(report: &Report) -> Option<String> {
 mod tests {
     use super::super::tests::report;
     use super::*;
-    use crate::parity::Verdict;
+    use crate::status::ParityState;
 
     #[test]
     fn whatever_is_altered_breaks_the_chain_there() {
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn whatever_the_report_says_is_in_its_last_link() {
         let changes: [fn(&mut Report); 10] = [
-            |r| r.outcome.verdict = Verdict::Level,
+            |r| r.outcome.verdict = ParityState::Level,
             |r| *r.outcome.counts.classes.get_mut("missing").unwrap() = 0,
             |r| r.outcome.counts.redis_entries += 1,
             |r| r.outcome.routes.clear(),

@@ -7,7 +7,8 @@ use crate::cli::output::{counted, grouped};
 use crate::cli::parity::json::CountsShown;
 use crate::cli::parity::text::{entries, moment};
 use crate::cli::parity::words;
-use crate::parity::{Class, Difference, Verdict};
+use crate::parity::{Class, Difference};
+use crate::status::ParityState;
 
 /// Differences that are listed; the JSON has more.
 const LISTED: usize = 50;
@@ -33,17 +34,17 @@ fn verdict(report: &Report) -> String {
     let outcome = &report.outcome;
     let counts = &outcome.counts;
     match outcome.verdict {
-        Verdict::Level => format!(
+        ParityState::Level => format!(
             "Level: each of {} compared is in Kafka once, the same, in its place and order{}.",
             entries(verified(counts)),
             beside(counts)
         ),
-        Verdict::Apart => format!(
+        ParityState::Apart => format!(
             "Apart: {} of {} compared differ.",
             grouped(faults(counts)),
             grouped(verified(counts))
         ),
-        Verdict::Unknown => format!(
+        ParityState::Unknown => format!(
             "It could not be told: {}.",
             outcome
                 .unknown_because

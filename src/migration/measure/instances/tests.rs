@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::migration::step::OfRoute;
 
 const LIMIT: Duration = Duration::from_secs(5);
 const NOW: i64 = 1_800_000_000_000;
@@ -26,10 +27,7 @@ fn said(boot: u64, shards: &[u32], after_ms: i64) -> Summary {
         dead: boot,
         audited: shards.iter().copied().collect(),
         open: 0,
-        parity: Ok(Compared {
-            verified: 1_000,
-            differ: 1,
-        }),
+        parity: Ok(compared(1_000, 1)),
         topics: Some(Topics::from([(
             "r".to_owned(),
             shards.iter().map(|shard| format!("t.{shard}")).collect(),
@@ -39,6 +37,14 @@ fn said(boot: u64, shards: &[u32], after_ms: i64) -> Summary {
         judges_by: Some(1),
         strays: 0,
         stray_seconds: None,
+    }
+}
+
+fn compared(verified: u64, differ: u64) -> Compared {
+    Compared {
+        verified,
+        differ,
+        routes: [("r".to_owned(), OfRoute { verified, differ })].into(),
     }
 }
 
@@ -69,19 +75,30 @@ fn unknown(sight: &Sight) -> (String, String) {
 }
 
 #[test]
+fn who_does_not_tell_routes_apart_is_no_evidence() {
+    let mut older = said(2, &[1, 3], NOW);
+    older.parity = Ok(Compared {
+        routes: BTreeMap::new(),
+        ..compared(1_000, 0)
+    });
+    let parity = {
+        let sight = together(&[0, 2], &[("b", older)]);
+        sight.counts.parity.expect_err("not by route")
+    };
+    assert!(
+        parity.contains("b does not tell its routes apart"),
+        "{parity}"
+    );
+}
+
+#[test]
 fn parts_that_make_the_whole_are_added_up() {
     let sight = together(&[0, 2], &[("b", said(2, &[1, 3], NOW - 1_200))]);
     assert_eq!(sight.lag, Ok(12));
     assert_eq!(sight.at_ms, NOW - 1_200, "as old as its oldest part");
     assert_eq!(sight.carried_ms, Some(NOW - 1_700));
     assert_eq!(sight.inconsistency, Reading::Value(0.0));
-    assert_eq!(
-        sight.counts.parity,
-        Ok(Compared {
-            verified: 2_000,
-            differ: 2
-        })
-    );
+    assert_eq!(sight.counts.parity, Ok(compared(2_000, 2)));
     let dead: Vec<_> = sight
         .counts
         .processes

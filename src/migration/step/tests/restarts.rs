@@ -14,6 +14,18 @@ pub fn counts(entries: u64, dead: u64) -> Counts {
     counts_of(1, entries, dead)
 }
 
+/// Of each route: verified, and differing.
+fn compared(routes: &[(&str, u64, u64)]) -> Compared {
+    let of = |&(name, verified, differ): &(&str, u64, u64)| {
+        (name.to_owned(), OfRoute { verified, differ })
+    };
+    Compared {
+        verified: routes.iter().map(|route| route.1).sum(),
+        differ: routes.iter().map(|route| route.2).sum(),
+        routes: routes.iter().map(of).collect(),
+    }
+}
+
 fn counts_of(boot: u64, entries: u64, dead: u64) -> Counts {
     let process = Process {
         entries,
@@ -23,10 +35,7 @@ fn counts_of(boot: u64, entries: u64, dead: u64) -> Counts {
     Counts {
         processes: BTreeMap::from([(boot, process)]),
         whole: Ok(()),
-        parity: Ok(Compared {
-            verified: entries,
-            differ: 0,
-        }),
+        parity: Ok(compared(&[("r", entries, 0)])),
     }
 }
 
@@ -84,6 +93,32 @@ fn who_steers_next_goes_on_where_each_process_was_counted() {
     counts.processes.extend(counts_of(2, 5_400, 507).processes);
     world.look(other, counts, Wellness::Well);
     assert_eq!(world.drivers[other].machine.state.tally, tally);
+}
+
+#[test]
+fn parity_is_judged_of_each_route_by_what_came_in_this_step() {
+    let mut world = calm(Step::consumers(5));
+    let mut look = |chat: (u64, u64), audit: (u64, u64)| {
+        let routes = [("chat", chat.0, chat.1), ("audit", audit.0, audit.1)];
+        let seen = Counts {
+            parity: Ok(compared(&routes)),
+            ..counts(0, 0)
+        };
+        world.look(0, seen, Wellness::Well);
+        verdict(&world, 0, GateName::Parity)
+    };
+    look((1_000, 0), (500, 0));
+    let level = look((2_000_000, 0), (510, 0));
+    assert_eq!(level.verdict, Verdict::Pass, "{}", level.reason);
+    let bad = look((9_000_000, 0), (520, 12));
+    assert_eq!(bad.verdict, Verdict::Fail);
+    assert!(
+        bad.reason.starts_with("route audit: 12 of 20"),
+        "{}",
+        bad.reason
+    );
+    let mended = look((9_000_001, 0), (521, 0));
+    assert_eq!(mended.verdict, Verdict::Pass, "{}", mended.reason);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::topics::Bounds;
 use super::super::super::error::Error;
 use super::super::super::look::{self, logs_now};
 use super::super::super::pass::{Extent, Pass, Scope, StreamPass, TopicPass};
-use super::super::super::store::Cursor;
+use super::super::super::store::{Cursor, Span};
 use super::{Ends, Round, home};
 
 /// Streams that are read together.
@@ -20,19 +20,8 @@ pub struct Group {
     pub span: Span,
 }
 
-/// From where a group's logs are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Span {
-    /// On from the cursors of its shards.
-    Onward,
-    /// From where the first entries of its streams can stand: they are new to shards that have a cursor.
-    Joining,
-    /// From the beginning: its shards have none.
-    First,
-}
-
 impl Group {
-    fn new(span: Span) -> Self {
+    pub(super) fn new(span: Span) -> Self {
         Self {
             streams: Vec::new(),
             shards: BTreeSet::new(),

@@ -167,6 +167,7 @@ pub fn cleanup(book: &str) {
     // What was compared while writes were Redis's counts on.
     let daemon = daemon_with(&plan, redis(), "cleanup", |state| {
         state["tally"]["verified"] = json!(110);
+        state["verified"] = json!({ "r": 110 });
     });
     await_level(&daemon, "a");
     let walk = Walk::new(book, &plan, &daemon, "a").with("ENTRIES", "110");

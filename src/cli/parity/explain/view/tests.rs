@@ -1,10 +1,10 @@
 //! Golden text of one entry in each situation that an operator asks about.
 
 use super::*;
-use crate::checkpoint::{Position, Remade};
+use crate::checkpoint::Position;
 use crate::cli::parity::samples::difference;
 use crate::entry::{Database, EntryId, Field, StreamRef};
-use crate::placement::{Offset, Partition};
+use crate::placement::{Offset, Partition, Remade};
 use crate::streams::StreamState;
 
 const ID: EntryId = EntryId::new(1_741_356_110_123, 0);

@@ -1,0 +1,108 @@
+//! A round of the auditor over a backlog: it is kept in pieces, says how far it has come, and is gone on with by whoever holds
+//! the shards, each entry and each record read and counted once.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::harness::{Daemon, KafkaReader, eventually};
+use crate::parity::hand::Hand;
+use crate::parity_audit::{assert_counts_are_verifys, await_parity, parity, twin};
+use crate::plan::await_level as await_mirrored;
+use crate::rig::{LONG, Rig, shared_out};
+
+/// Entries; each is read on either side, so many a second.
+const BACKLOG: u64 = 40_000;
+const PACE: u64 = 3_000;
+
+/// A backlog that is mirrored and not audited, with a copy and three records of nobody among it.
+fn mirrored(what: &str) -> Rig<'static> {
+    let mut rig = Rig::new(what);
+    rig.routes = "[parity]\nenabled = false\n".to_owned();
+    rig.add(0, BACKLOG);
+    let mut daemon = rig.daemon();
+    for stream in 0..16 {
+        await_mirrored(&daemon, &format!("msg:stream:{stream}"));
+    }
+    daemon.term();
+    assert!(daemon.wait(LONG).success());
+    let copied = &rig.ledger().entries()[77];
+    let copy = twin(&rig, copied);
+    let mut stranger = copy.clone();
+    stranger.remove_header("redis-id");
+    Hand::new(rig.kafka).commit([&copy, &stranger, &stranger, &stranger]);
+    rig.routes = format!("[parity]\nwindow = \"300ms\"\nentries_per_second = {PACE}\n");
+    rig
+}
+
+/// What a round under way has read.
+fn read(daemon: &Daemon) -> Option<u64> {
+    let seen = parity(daemon);
+    let (_, told) = seen["reason"].as_str()?.split_once("it goes on: ")?;
+    told.split(' ').next()?.parse().ok()
+}
+
+fn await_read(daemon: &Daemon, least: u64) -> u64 {
+    eventually(LONG, "a round has come so far", || {
+        read(daemon)
+            .filter(|read| *read >= least)
+            .ok_or_else(|| format!("{:#}", parity(daemon)))
+    })
+}
+
+/// Keys of the auditor's topic that a round under way has.
+fn left_of_rounds(rig: &Rig<'_>) -> Vec<String> {
+    let topic = format!("lockgate.{}.parity", rig.name);
+    let mut reader = KafkaReader::new(&rig.kafka.bootstrap(), &[&topic]);
+    reader.read_to_end().unwrap();
+    let mut latest = BTreeMap::new();
+    for record in reader.records() {
+        let key = String::from_utf8(record.key.clone().unwrap()).unwrap();
+        latest.insert((record.partition, key), record.value.is_some());
+    }
+    let of_rounds = latest
+        .into_iter()
+        .filter(|((_, key), is_there)| *is_there && (key == "@round" || key.starts_with("p/")));
+    of_rounds.map(|((_, key), _)| key).collect()
+}
+
+fn open(seen: &Value, class: &str) -> u64 {
+    seen["open"][class].as_u64().unwrap_or(0)
+}
+
+#[test]
+fn a_kill_amid_a_long_round_loses_no_more_than_a_piece_of_it() {
+    let rig = mirrored("pieces");
+    let mut daemon = rig.daemon();
+    // All of Redis is read by then, and a part of Kafka.
+    let before = await_read(&daemon, BACKLOG * 5 / 4);
+    assert!(!left_of_rounds(&rig).is_empty());
+    daemon.kill9();
+    daemon.restart();
+    daemon.wait_ready();
+    let after = await_read(&daemon, 1);
+    assert!(after >= before, "{before} was read, and then {after}");
+    await_parity(&daemon, "all is compared", |seen| {
+        seen["compared"].as_u64() == Some(BACKLOG + 3)
+            && (open(seen, "duplicate"), open(seen, "extra")) == (1, 3)
+    });
+    assert_counts_are_verifys(&[&daemon]);
+    assert_eq!(left_of_rounds(&rig), Vec::<String>::new());
+}
+
+#[test]
+fn shards_that_part_amid_a_long_round_go_on_apart() {
+    let rig = mirrored("pieces-apart");
+    let mut first = rig.daemon();
+    await_read(&first, BACKLOG / 2);
+    let second = rig.daemon();
+    shared_out(&[&first, &second]);
+    await_read(&second, BACKLOG / 4);
+    first.kill9();
+    await_parity(&second, "all is compared", |seen| {
+        seen["compared"].as_u64() == Some(BACKLOG + 3)
+            && (open(seen, "duplicate"), open(seen, "extra")) == (1, 3)
+    });
+    assert_counts_are_verifys(&[&second]);
+    assert_eq!(left_of_rounds(&rig), Vec::<String>::new());
+}
