@@ -151,6 +151,25 @@ fn a_broker_that_restarts_or_stays_away_is_waited_for() {
         "it says since when, and that does not move"
     );
 
+    println!("looks at Redis");
+    let monitor = server.monitor();
+    let asked = || {
+        let admin = [("edge", "kafka"), ("op", "admin")];
+        daemon.metric("lockgate_edge_request_duration_seconds_count", &admin)
+    };
+    let vain = asked();
+    eventually(LONG, "Kafka is asked in vain, three times", || {
+        let now = asked();
+        (now? >= vain? + 3.0).then_some(())
+    });
+    // A look asks Redis about itself first. One a question to Kafka, if it waited for the answers.
+    let looks = monitor.finish();
+    let looks = looks.iter().filter(|one| one.words == ["INFO"]).count();
+    assert!(
+        looks >= 6,
+        "{looks} looks at Redis while Kafka was asked three times"
+    );
+
     cluster.restart(0);
     let load = rig.load(1_000);
     witness.goes_on(Duration::from_secs(120));
