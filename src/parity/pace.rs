@@ -1,7 +1,7 @@
 //! How fast a comparison may read, and when it rests so that the mirror goes first.
 //!
-//! Whoever reads pays afterwards: each stretch is charged at the rate, and the next begins when all but a tenth of a second's
-//! worth is paid for. So over any time no more is read than the rate allows, that tenth, and one stretch of each reader.
+//! Whoever reads pays afterwards: each stretch is charged at the rate, from when it began, and the next begins when all is
+//! paid for. So over any time no more is read than the rate allows and one stretch of each reader.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
@@ -12,8 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Entries and records between two looks at the clock.
 pub(super) const CHUNK: u32 = 2_000;
-/// How far whoever reads may be ahead of what is paid for.
-const CREDIT: Duration = Duration::from_millis(100);
 
 /// How long to rest after a stretch of reading that took so long.
 pub type Rest = Arc<dyn Fn(Duration) -> Duration + Send + Sync>;
@@ -33,14 +31,14 @@ struct Limit {
 }
 
 impl Limit {
-    /// Charges what was read by now; says for how long nothing more may be.
-    fn charge(&self, amount: u32, now: Instant) -> Duration {
+    /// Charges what was read since `began`; says for how long nothing more may be.
+    fn charge(&self, amount: u32, began: Instant, now: Instant) -> Duration {
         let paid = self.paid.lock();
         let mut paid = paid.unwrap_or_else(std::sync::PoisonError::into_inner);
-        let from = paid.map_or(now, |paid| paid.max(now));
+        let from = paid.map_or(began, |paid| paid.max(began));
         let until = from + self.each * amount;
         *paid = Some(until);
-        until.saturating_duration_since(now).saturating_sub(CREDIT)
+        until.saturating_duration_since(now)
     }
 }
 
@@ -75,7 +73,7 @@ impl Pace {
     async fn wait(&self, amount: u32, began: Instant) {
         let took = began.elapsed();
         if let Some(limit) = &self.limit {
-            sleep(limit.charge(amount, Instant::now())).await;
+            sleep(limit.charge(amount, began, Instant::now())).await;
         }
         sleep(self.rest_after(took)).await;
     }
@@ -119,9 +117,10 @@ mod tests {
         let began = Instant::now();
         let mut now = began;
         for chunk in 0..chunks {
+            let from = now;
             now += takes;
             let limit = both[chunk as usize % 2].limit.as_ref().expect("limited");
-            now += limit.charge(CHUNK, now);
+            now += limit.charge(CHUNK, from, now);
         }
         now - began
     }
@@ -135,7 +134,10 @@ mod tests {
         for rate in [500, 10_000, 1_000_000] {
             let took = reading(&limited(rate), 50, Duration::ZERO);
             let paid = Duration::from_secs(1) * (50 * CHUNK) / rate;
-            assert_eq!(took, paid.saturating_sub(CREDIT), "{rate} a second");
+            assert_eq!(took, paid, "{rate} a second");
+            let half = paid / 100;
+            let took = reading(&limited(rate), 50, half);
+            assert_eq!(took, paid, "reading takes half of it");
         }
     }
 
@@ -150,11 +152,11 @@ mod tests {
         let pace = limited(10_000);
         let limit = pace.limit.as_ref().expect("limited");
         let now = Instant::now();
-        limit.charge(CHUNK, now);
+        limit.charge(CHUNK, now, now);
         let later = now + Duration::from_secs(3_600);
         let costs = Duration::from_millis(200);
-        assert_eq!(limit.charge(CHUNK, later), costs - CREDIT);
-        assert_eq!(limit.charge(CHUNK, later), costs * 2 - CREDIT);
+        assert_eq!(limit.charge(CHUNK, later, later), costs);
+        assert_eq!(limit.charge(CHUNK, later, later), costs * 2);
     }
 
     #[tokio::test]
