@@ -11,9 +11,8 @@ use std::time::Instant;
 
 use tracing::warn;
 
-use crate::checkpoint::Remade;
 use crate::entry::StreamRef;
-use crate::placement::{Shard, Topic};
+use crate::placement::{Remade, Shard, Topic};
 use crate::topics::Bounds;
 
 use super::super::super::error::Error;
