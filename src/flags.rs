@@ -16,18 +16,17 @@ mod clients;
 mod evaluate;
 pub mod file;
 mod flagd;
-mod kafka_born;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::placement::KafkaBorn;
 use crate::streams::{self, Connection};
 
 pub use bucket::{BUCKETS, Bucket, below};
 pub use clients::{Clients, Following};
 pub use evaluate::{Backend, Context, Evaluation, Flag, Reason, Value};
 pub use flagd::flagd;
-pub use kafka_born::KafkaBorn;
 
 /// What is told, whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,4 +1,7 @@
-//! Kafka's own words as types: a topic, a partition, an offset; and up to where records were made otherwise than they are now.
+//! Kafka's own words as types: a topic, a partition, an offset; and which records are made otherwise than the mirror makes them
+//! now, or by somebody else.
+
+mod kafka_born;
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,6 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::EntryId;
+
+pub use kafka_born::KafkaBorn;
 
 /// A topic's name, cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::flags::KafkaBorn;
-use crate::placement::{Partition, Topic};
+use crate::placement::{KafkaBorn, Partition, Topic};
 use crate::routing::Routes;
 use crate::streams::Redis;
 use crate::tasks::passed_on;

@@ -8,10 +8,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::journal::Who;
 use super::lineage::Lineage;
 use super::tally::{Lot, Reached, Tally};
-use crate::flags::KafkaBorn;
 use crate::migration::gate::{GateName, Held, Measure, Reading, Sample};
 use crate::migration::phase::{Share, Step};
 use crate::migration::tripwire::Trip;
+use crate::placement::KafkaBorn;
 
 /// The driver's state. `version` grows with every save and is what the store compares; `epoch` grows with every change of
 /// course and is what plans, commands and copies are told apart by.

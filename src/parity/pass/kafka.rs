@@ -8,8 +8,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::entry::{Database, EntryId, StreamName, StreamRef};
-use crate::flags::KafkaBorn;
-use crate::placement::{Offset, Partition, Topic};
+use crate::placement::{KafkaBorn, Offset, Partition, Topic};
 use crate::topics::{self, From, RecordView, Stretch};
 
 use super::super::census::Census;
