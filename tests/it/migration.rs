@@ -360,11 +360,14 @@ fn flags_that_redis_lost_with_the_state_are_told_anew() {
         .await;
         assert_eq!(fields["version"], version);
         assert_eq!(fields["kafka_partitions_percent"], "5");
-        let stored = site.store("reader").load().await.expect("read");
-        assert_eq!(
-            stored.map(|(state, _)| state.step),
-            Some(Step::consumers(5))
-        );
+        eventually_async(LONG, "the state is there again", async || {
+            let stored = site.store("reader").load().await.expect("read");
+            let step = stored.map(|(state, _)| state.step);
+            (step == Some(Step::consumers(5)))
+                .then_some(())
+                .ok_or(format!("{step:?}"))
+        })
+        .await;
         one.stop().await;
     });
 }
