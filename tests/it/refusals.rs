@@ -197,6 +197,7 @@ fn a_stream_that_may_not_be_read_waits_alone() {
 }
 
 #[test]
+#[ignore = "long: make soak"]
 fn a_database_that_may_not_be_selected_holds_up_no_other() {
     let server = RedisServer::start(RedisOptions {
         users: vec!["user mirror on >word ~* &* +@all -select".to_owned()],

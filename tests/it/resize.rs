@@ -156,6 +156,7 @@ fn die_resizing(daemon: &Daemon, count: u32, point: &str) {
 
 /// Wherever the command dies, the next one finishes, and neither loses or repeats anything.
 #[test]
+#[ignore = "long: make soak"]
 fn a_resize_that_dies_at_any_step_is_finished_by_the_next() {
     let rig = Rig::new("resize-steps");
     let load = rig.load(1_000);

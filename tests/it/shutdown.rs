@@ -196,6 +196,7 @@ fn what_cannot_be_drained_ends_with_another_code_in_time_and_is_mirrored_later()
 
 /// A broker that refuses connections fails the commit within the grace: that is no draining either.
 #[test]
+#[ignore = "long: make soak"]
 fn a_commit_that_fails_while_it_stops_is_not_called_drained() {
     let cluster = KafkaCluster::start(1);
     let rig = Rig {
