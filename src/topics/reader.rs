@@ -86,7 +86,7 @@ impl<'a> RecordView<'a> {
             .and_then(|(_, value)| value)
     }
 
-    /// All headers in their order. One whose name is no UTF-8 is there as [`UNREADABLE_NAME`], without its value: that it is
+    /// All headers in their order. One whose name is no UTF-8 is there as U+FFFD, without its value: that it is
     /// there must not be hidden from who compares.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
         let headers = self.headers;
@@ -98,7 +98,7 @@ impl<'a> RecordView<'a> {
 }
 
 /// Stands for the name of a header that is no UTF-8.
-pub const UNREADABLE_NAME: &str = "\u{fffd}";
+const UNREADABLE_NAME: &str = "\u{fffd}";
 
 /// rdkafka panics over a header's name that is no UTF-8; a stranger's record must not stop its reader.
 fn header(headers: &BorrowedHeaders, index: usize) -> Option<(&str, Option<&[u8]>)> {
