@@ -335,6 +335,14 @@ fn parity_by_route(parity: &ParityStatus) -> Vec<Family> {
         "lockgate_parity_match_lower_bound_ratio",
         "Share of matches, one-sided bound at 95 %; absent without evidence",
     );
+    let mut kafka_born = counter(
+        "lockgate_parity_kafka_born_records_total",
+        "Records that applications may have written to Kafka themselves; in no class",
+    );
+    let mut unread = gauge(
+        "lockgate_parity_unread_streams",
+        "Streams that cannot be read, and so are not compared",
+    );
     for (name, route) in &parity.routes {
         let name = ("route", name.as_str());
         verified.add_known(
@@ -353,8 +361,12 @@ fn parity_by_route(parity: &ParityStatus) -> Vec<Family> {
         read.add(&[name, ("side", "redis")], float(route.counted.read.redis));
         read.add(&[name, ("side", "kafka")], float(route.counted.read.kafka));
         bound.add_known(&[name], route.lower_bound);
+        kafka_born.add(&[name], float(route.counted.kafka_born));
+        unread.add(&[name], float(route.unread_streams));
     }
-    vec![verified, entries, open, windows, read, bound]
+    vec![
+        verified, entries, open, windows, read, bound, kafka_born, unread,
+    ]
 }
 
 fn produce(produced: Produced) -> Vec<Family> {

@@ -397,7 +397,7 @@ impl Driver {
         });
         let back = machine
             .zip(state)
-            .and_then(|(machine, state)| machine.way_back_from(state.furthest()))
+            .and_then(|(machine, state)| machine.way_back_from(state.watched()))
             .map(|(to, _)| to);
         let steers = self.steers();
         let status = self

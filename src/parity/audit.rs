@@ -297,6 +297,11 @@ impl Auditor {
     /// Adds to what was counted since the process started.
     fn count(&self, judged: &[(String, Step)], strays: &BTreeMap<String, store::Strays>) {
         self.board.parity(|cell| {
+            for (route, strays) in strays {
+                if let Some(route) = cell.routes.get_mut(route) {
+                    route.found.counted.kafka_born += strays.kafka_born;
+                }
+            }
             let steps = judged.iter().map(|(route, step)| {
                 let ended = step.ended.clone();
                 (route, ended, &step.judged, step.results.by_name())

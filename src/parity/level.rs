@@ -59,62 +59,51 @@ pub fn tell(cell: &mut ParityCell, knowledge: &Knowledge<'_>, now: SystemTime) {
     cell.verified_through = verified;
     cell.open_differences = differences(knowledge).take(NAMED).map(named).collect();
     cell.ages_after = Some(knowledge.limit);
-    let (state, since, reason) = judge(knowledge, &counts, verified, now);
-    match state {
-        ParityState::Unknown => {
-            cell.becomes_unknown(reason.unwrap_or_default(), now);
+    let level = level_since(knowledge, &counts, verified, now);
+    let apart = knowledge.cursors.iter().filter(|one| one.apart);
+    let apart = apart.map(|cursor| time(cursor.since_ms)).min();
+    match (apart, level) {
+        (Some(since), level) => {
+            let first = differences(knowledge).next().map(in_words);
+            cell.found(ParityState::Apart, since, first, level.err());
         }
-        ParityState::Level | ParityState::Apart => {
-            (cell.state, cell.since, cell.reason) = (state, since, reason);
-            cell.was_level = None;
-        }
+        (None, Ok(since)) => cell.found(ParityState::Level, since, None, None),
+        (None, Err(reason)) => cell.becomes_unknown(reason, now),
     }
 }
 
-fn judge(
+/// From when on nothing was found that differs, where that can be said of all; otherwise why it cannot. Faults that stand are
+/// left out of it.
+fn level_since(
     knowledge: &Knowledge<'_>,
     counts: &Counts,
     verified: Option<SystemTime>,
     now: SystemTime,
-) -> (ParityState, SystemTime, Option<String>) {
-    let sinces = |apart| {
-        let of_state = knowledge
-            .cursors
-            .iter()
-            .filter(move |one| one.apart == apart);
-        of_state.map(|cursor| time(cursor.since_ms))
-    };
-    if let Some(since) = sinces(true).min() {
-        let first = differences(knowledge).next().map(in_words);
-        return (ParityState::Apart, since, first);
-    }
-    let unknown = |reason: String| (ParityState::Unknown, now, Some(reason));
+) -> Result<SystemTime, String> {
     if let Some(obstacle) = &knowledge.obstacle {
-        return unknown(obstacle.clone());
+        return Err(obstacle.clone());
     }
     let so_far = knowledge.under_way.map(|(done, total)| {
         format!("; it goes on: {done} of about {total} entries and offsets of this round are read")
     });
-    let behind = |reason: &str| unknown(reason.to_owned() + so_far.as_deref().unwrap_or_default());
+    let behind = |reason: &str| reason.to_owned() + so_far.as_deref().unwrap_or_default();
     if knowledge.shards.is_empty() {
-        return unknown("this instance owns no shard".to_owned());
+        return Err("this instance owns no shard".to_owned());
     }
     if counts.verified() == 0 {
-        return behind("no evidence yet: nothing was compared");
+        return Err(behind("no evidence yet: nothing was compared"));
     }
-    let Some(verified) = verified else {
-        return behind("not every stream was compared yet");
-    };
+    let verified = verified.ok_or_else(|| behind("not every stream was compared yet"))?;
     let age = now.duration_since(verified).unwrap_or_default();
     if age > knowledge.limit {
-        return behind(&format!("compared up to {} s ago only", age.as_secs()));
+        let reason = format!("compared up to {} s ago only", age.as_secs());
+        return Err(behind(&reason));
     }
     // A shard whose first round has not ended has no cursor.
     let in_all = knowledge.cursors.len() >= knowledge.shards.len();
-    let Some(since) = sinces(false).max().filter(|_| in_all) else {
-        return behind("not every shard was compared yet");
-    };
-    (ParityState::Level, since, None)
+    let sinces = knowledge.cursors.iter().map(|cursor| time(cursor.since_ms));
+    let since = sinces.max().filter(|_| in_all);
+    since.ok_or_else(|| behind("not every shard was compared yet"))
 }
 
 /// One route over all shards.
@@ -124,6 +113,8 @@ struct Route {
     open: BTreeMap<Class, u64>,
     results: Results,
     pending: u64,
+    kafka_born: u64,
+    unread: u64,
     verified_ms: Option<i64>,
 }
 
@@ -137,6 +128,7 @@ impl Route {
         for state in knowledge.streams.iter().filter(|state| state.route == name) {
             route.counts.add(&state.counts);
             route.results.join(state.results);
+            route.unread += u64::from(state.unread.is_some());
             for (&class, open) in &state.open {
                 *route.open.entry(class).or_default() += open;
             }
@@ -153,6 +145,7 @@ impl Route {
             .filter_map(|cursor| cursor.strays.get(name))
         {
             route.counts.add(&strays.counts);
+            route.kafka_born += strays.kafka_born;
             let extra = strays.counts.of(Class::Extra);
             *route.open.entry(Class::Extra).or_default() += extra;
         }
@@ -182,6 +175,8 @@ impl Route {
         }
         found.read.redis = self.counts.redis_entries;
         found.read.kafka = self.counts.kafka_records;
+        found.kafka_born = self.kafka_born;
+        found.unread_streams = self.unread;
         found.lower_bound = lower_bound(self.counts.verified(), self.counts.faults());
     }
 }
@@ -392,6 +387,7 @@ mod tests {
         assert_eq!((cell.state, cell.since), (ParityState::Apart, time(70_000)));
         let reason = cell.reason.unwrap_or_default();
         assert_eq!(reason, "s 5-1: duplicate (t/7 at offset 3)");
+        assert_eq!(cell.doubt.as_deref(), Some("Kafka is out of reach"));
         assert_eq!(cell.routes["r"].found.open["duplicate"], 1);
     }
 }

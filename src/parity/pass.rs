@@ -58,9 +58,6 @@ pub struct Pass {
     /// Those of them that are none of the pass's: of other passes' streams, out of its range or its sample.
     #[serde(default)]
     passed_over: u64,
-    /// Those of these that applications may have written to Kafka themselves.
-    #[serde(default)]
-    pub kafka_born: u64,
 }
 
 impl Pass {

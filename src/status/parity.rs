@@ -83,6 +83,9 @@ pub struct ParityStatus {
     pub lower_bound: Option<f64>,
     /// Why it is unknown, or the first difference in words.
     pub reason: Option<String>,
+    /// Why not everything is compared now; where something differs, that stands beside it. Gates go by it.
+    #[serde(default)]
+    pub doubt: Option<String>,
     /// For how long it was level before it became unknown.
     pub was_level_seconds: Option<f64>,
     /// The first of them.
@@ -119,6 +122,12 @@ pub struct RouteParity {
     pub lower_bound: Option<f64>,
     /// Entries and records that these classes speak of.
     pub read: ReadCounts,
+    /// Records that applications may have written to Kafka themselves: in no class.
+    #[serde(default)]
+    pub kafka_born: u64,
+    /// Streams that cannot be read, and so are not compared.
+    #[serde(default)]
+    pub unread_streams: u64,
     /// The same since this process started, where nothing is ever taken back: what the metrics count.
     pub counted: Counted,
 }
@@ -129,6 +138,8 @@ pub struct Counted {
     pub classes: BTreeMap<String, u64>,
     pub windows: BTreeMap<String, u64>,
     pub read: ReadCounts,
+    #[serde(default)]
+    pub kafka_born: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,8 +181,10 @@ pub struct ParityCell {
     pub state: ParityState,
     pub since: SystemTime,
     pub reason: Option<String>,
+    /// Why not everything is compared now, whatever the state.
+    pub doubt: Option<String>,
     pub was_level: Option<Duration>,
-    /// A finding whose verified time is older than this is no longer the state. `None`: it does not age.
+    /// A finding whose verified time is older than this is in doubt, and level no longer the state. `None`: it does not age.
     pub ages_after: Option<Duration>,
     pub open_differences: Vec<OpenDifference>,
     pub lower_bound: Option<f64>,
@@ -204,6 +217,7 @@ impl ParityCell {
             state: ParityState::Unknown,
             since: now,
             reason: Some(reason.to_owned()),
+            doubt: Some(reason.to_owned()),
             was_level: None,
             ages_after: None,
             open_differences: Vec::new(),
@@ -215,6 +229,19 @@ impl ParityCell {
         }
     }
 
+    /// It can be said of everything, or a difference was found whatever else is in doubt.
+    pub fn found(
+        &mut self,
+        state: ParityState,
+        since: SystemTime,
+        reason: Option<String>,
+        doubt: Option<String>,
+    ) {
+        (self.state, self.since) = (state, since);
+        (self.reason, self.doubt) = (reason, doubt);
+        self.was_level = None;
+    }
+
     /// The state has become unknown; what was counted stands.
     pub fn becomes_unknown(&mut self, reason: String, now: SystemTime) {
         if self.state == ParityState::Level {
@@ -224,6 +251,7 @@ impl ParityCell {
             self.since = now;
         }
         self.state = ParityState::Unknown;
+        self.doubt = Some(reason.clone());
         self.reason = Some(reason);
     }
 }
@@ -242,6 +270,7 @@ impl RouteCell {
                 classes: zeros(&settled()),
                 windows: zeros(&WINDOW_RESULTS),
                 read: ReadCounts::default(),
+                kafka_born: 0,
             },
             ..RouteParity::default()
         };
@@ -275,15 +304,21 @@ pub(super) fn view(cell: &ParityCell, now: SystemTime) -> ParityStatus {
     let mut cell = cell.clone();
     let verified = cell.verified_through;
     let behind = verified.map(|at| now.duration_since(at).unwrap_or_default());
-    if let (ParityState::Level, Some(limit), Some(behind)) = (cell.state, cell.ages_after, behind)
+    if let (Some(limit), Some(behind)) = (cell.ages_after, behind)
         && behind > limit
     {
-        let reason = format!(
+        let doubt = format!(
             "the auditor has verified nothing for {} s",
             behind.as_secs()
         );
-        let stale_since = verified.map_or(now, |at| at + limit);
-        cell.becomes_unknown(reason, stale_since.min(now));
+        match cell.state {
+            ParityState::Level => {
+                let stale_since = verified.map_or(now, |at| at + limit);
+                cell.becomes_unknown(doubt, stale_since.min(now));
+            }
+            ParityState::Apart => _ = cell.doubt.get_or_insert(doubt),
+            ParityState::Unknown => {}
+        }
     }
     let mut routes = BTreeMap::new();
     for (name, route) in &cell.routes {
@@ -304,6 +339,7 @@ pub(super) fn view(cell: &ParityCell, now: SystemTime) -> ParityStatus {
         classes,
         lower_bound: cell.lower_bound,
         reason: cell.reason,
+        doubt: cell.doubt,
         was_level_seconds: cell.was_level.map(|was| was.as_secs_f64()),
         open_differences: cell.open_differences,
         behind_seconds: behind.map(|behind| behind.as_secs_f64()),
@@ -337,8 +373,7 @@ mod tests {
 
     fn level(verified: SystemTime) -> ParityCell {
         let mut cell = ParityCell::starting(["a", "b"], verified - 60 * SECOND, "starting");
-        cell.state = ParityState::Level;
-        cell.reason = None;
+        cell.found(ParityState::Level, cell.since, None, None);
         cell.ages_after = Some(30 * SECOND);
         cell.verified_through = Some(verified);
         cell
@@ -359,11 +394,15 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_that_was_found_does_not_age() {
+    fn a_fault_that_was_found_does_not_age_and_what_is_beside_it_comes_to_be_in_doubt() {
         let at = SystemTime::UNIX_EPOCH + 1_000_000 * SECOND;
         let mut cell = level(at);
         cell.state = ParityState::Apart;
-        assert_eq!(view(&cell, at + 3_600 * SECOND).state, ParityState::Apart);
+        assert_eq!(view(&cell, at + 29 * SECOND).doubt, None);
+        let old = view(&cell, at + 3_600 * SECOND);
+        assert_eq!(old.state, ParityState::Apart);
+        let doubt = old.doubt.unwrap_or_default();
+        assert!(doubt.contains("3600 s"), "{doubt}");
     }
 
     #[test]

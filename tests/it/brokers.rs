@@ -32,12 +32,13 @@ fn the_loss_of_leaders_under_load_loses_and_repeats_nothing() {
     witness.goes_on(LONG);
     assert_nothing_wrong(&rig.ledger().look());
     cluster.restart(first);
-    in_sync(&cluster, &rig.topic);
-
-    cluster.kill(second);
-    pass(&load, 500);
-    witness.goes_on(LONG);
-    cluster.restart(second);
+    if soak() {
+        in_sync(&cluster, &rig.topic);
+        cluster.kill(second);
+        pass(&load, 500);
+        witness.goes_on(LONG);
+        cluster.restart(second);
+    }
     witness.goes_on(LONG);
     assert_level_in_the_end(&rig, load);
 }
@@ -95,7 +96,7 @@ fn a_single_broker_stopped_and_killed_under_load_loses_and_repeats_nothing() {
 }
 
 #[test]
-fn a_broker_that_restarts_or_stays_away_is_waited_for() {
+fn a_broker_that_stays_away_is_waited_for() {
     let cluster = KafkaCluster::start(1);
     let server = RedisServer::start(RedisOptions::default());
     let rig = Rig {
@@ -105,13 +106,6 @@ fn a_broker_that_restarts_or_stays_away_is_waited_for() {
     let load = rig.load(1_000);
     let witness = rig.witness();
     let daemon = rig.daemon();
-    witness.goes_on(LONG);
-    assert_level_in_the_end(&rig, load);
-
-    println!("stopped and started again");
-    cluster.stop(0);
-    cluster.restart(0);
-    let load = rig.load(1_000);
     witness.goes_on(LONG);
     assert_level_in_the_end(&rig, load);
 

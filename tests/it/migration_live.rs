@@ -12,6 +12,7 @@ use lockgate::failpoint;
 use serde_json::Value;
 
 use crate::harness::{Role, bucket, eventually, lockgate, soak};
+use crate::parity_audit::parity;
 use crate::rig::{LONG, Random, pass};
 use live::Live;
 
@@ -185,6 +186,21 @@ fn a_whole_migration_from_shadow_to_done() {
         }
     }
     let written = live.load.take().expect("it writes").stop();
+    // What was written to Kafka is counted once, also by the process after this one.
+    let kafka_born =
+        |live: &Live| parity(&live.daemon)["routes"]["messages"]["kafka_born"].as_u64();
+    eventually(LONG, "both are counted", || {
+        (kafka_born(&live) == Some(2)).then_some(())
+    });
+    let name = "lockgate_parity_kafka_born_records_total";
+    let counted = live.daemon.metric(name, &[("route", "messages")]);
+    assert_eq!(counted, Some(2.0));
+    live.daemon.kill9();
+    live.restart(None);
+    live.daemon.wait_ready();
+    eventually(LONG, "they are known", || {
+        (kafka_born(&live) == Some(2)).then_some(())
+    });
     let url = live.daemon.url();
     let run = |words: &[&str]| {
         let output = lockgate(&[words, &["--url", &url]].concat());

@@ -73,6 +73,8 @@ fn a_stream_that_may_not_be_read_hides_no_other() {
         "the other stream is compared, this one is named",
         others,
     );
+    let unread = daemon.metric("lockgate_parity_unread_streams", &[("route", "r")]);
+    assert_eq!(unread, Some(1.0));
     let (code, outcome) = verify(&daemon, &[WORD]);
     assert_eq!(code, Some(6), "{outcome:#}");
     assert_eq!(outcome["counts"]["classes"]["match"], 20);
@@ -104,6 +106,8 @@ fn a_stream_that_may_not_be_read_hides_no_other() {
     await_parity(&daemon, "all of it is compared, once", |seen| {
         seen["classes"]["match"] == 35 && seen["verified_through"].is_string()
     });
+    let unread = daemon.metric("lockgate_parity_unread_streams", &[("route", "r")]);
+    assert_eq!(unread, Some(0.0));
 }
 
 #[test]

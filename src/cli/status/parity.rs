@@ -105,6 +105,10 @@ fn apart(page: &mut Page, status: &Status) {
     }
     let sure = format!("{}{}", evidence(parity, true), verified(parity));
     page.line("", &sure, Paint::Plain);
+    if let Some(doubt) = &parity.doubt {
+        let doubt = format!("not all of it is compared now: {doubt}");
+        page.line("", &doubt, Paint::Warn);
+    }
     let runbook = "see: lockgate runbook LockgateStoresApart";
     page.line("", runbook, Paint::Plain);
 }

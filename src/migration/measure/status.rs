@@ -6,7 +6,7 @@ use super::super::gate::{Measure, Reading, Sample};
 use super::super::step::{Compared, OfRoute, Wellness};
 use super::instances::{Heard, Summary, Topics, VERSION};
 use crate::status::parity::FAULTS;
-use crate::status::{ParityState, ParityStatus, Reason, ShardStatus, Status};
+use crate::status::{ParityStatus, Reason, ShardStatus, Status};
 
 /// What this instance sees of its shards. `began`: see [`Summary`].
 #[must_use]
@@ -59,28 +59,24 @@ fn is_own(shard: &ShardStatus) -> bool {
 /// The classes that tell of nothing.
 const SILENT: [&str; 2] = ["pending", "unverifiable"];
 
+/// A difference does not stand in for what is not compared: with less than all of it compared there is no evidence.
 fn compared(parity: &ParityStatus) -> Result<Compared, String> {
-    match parity.state {
-        ParityState::Unknown => Err(parity
-            .reason
-            .clone()
-            .unwrap_or_else(|| "parity is not known".to_owned())),
-        ParityState::Level | ParityState::Apart => {
-            let of = |classes| OfRoute {
-                verified: sum(classes, |class| !SILENT.contains(&class)),
-                differ: sum(classes, |class| FAULTS.contains(&class)),
-            };
-            let OfRoute { verified, differ } = of(&parity.classes);
-            let routes = parity.routes.iter();
-            Ok(Compared {
-                verified,
-                differ,
-                routes: routes
-                    .map(|(name, route)| (name.clone(), of(&route.classes)))
-                    .collect(),
-            })
-        }
+    if let Some(doubt) = &parity.doubt {
+        return Err(doubt.clone());
     }
+    let of = |classes| OfRoute {
+        verified: sum(classes, |class| !SILENT.contains(&class)),
+        differ: sum(classes, |class| FAULTS.contains(&class)),
+    };
+    let OfRoute { verified, differ } = of(&parity.classes);
+    let routes = parity.routes.iter();
+    Ok(Compared {
+        verified,
+        differ,
+        routes: routes
+            .map(|(name, route)| (name.clone(), of(&route.classes)))
+            .collect(),
+    })
 }
 
 fn sum(classes: &BTreeMap<String, u64>, of: impl Fn(&str) -> bool) -> u64 {
@@ -138,7 +134,7 @@ pub fn wellness(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::Board;
+    use crate::status::{Board, ParityState};
 
     fn lacking(reading: Reading, at_ms: i64) -> [Sample; 1] {
         [Sample {
@@ -175,6 +171,27 @@ mod tests {
         );
         let unasked = Err("Kafka was not asked yet".to_owned());
         of(&lacking(Reading::Value(0.0), 19_000), &unasked);
+    }
+
+    #[test]
+    fn a_difference_is_no_evidence_of_what_is_not_compared() {
+        let board = Board::new("demo", "a", [("r", "t")]);
+        let said = |doubt: Option<&str>| {
+            board.parity(|cell| {
+                let (since, doubt) = (cell.since, doubt.map(str::to_owned));
+                cell.found(ParityState::Apart, since, None, doubt);
+                let found = &mut cell.routes.get_mut("r").expect("the route").found;
+                found.classes.insert("match".to_owned(), 7);
+                found.classes.insert("missing".to_owned(), 1);
+                found.open.insert("missing".to_owned(), 1);
+            });
+            summary(&board.snapshot(), 1, None, 0)
+        };
+        let all = said(None).parity.expect("all is compared");
+        assert_eq!((all.verified, all.differ), (8, 1));
+        let some = said(Some("stream s is halted"));
+        assert_eq!(some.parity, Err("stream s is halted".to_owned()));
+        assert_eq!(some.open, 1, "it counts against the tripwire");
     }
 
     #[test]

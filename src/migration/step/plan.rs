@@ -195,7 +195,7 @@ impl Machine {
     /// How long going back from here is likely to take; `None`: there is no way back, or a part of it cannot be reckoned.
     #[must_use]
     pub fn way_back_ms(&self) -> Option<i64> {
-        let (_, actions) = self.way_back_from(self.saved.as_ref()?.furthest())?;
+        let (_, actions) = self.way_back_from(self.saved.as_ref()?.watched())?;
         self.estimate(&actions).ok()
     }
 

@@ -340,6 +340,17 @@ impl State {
         }
     }
 
+    /// The furthest step whose rules hold. What is being completed is not done until all of it is: there is a way back, and
+    /// what is wrong is acted on.
+    #[must_use]
+    pub fn watched(&self) -> Step {
+        if self.step == Step::DONE {
+            Step::DONE
+        } else {
+            self.furthest().min(Step::CLEANUP)
+        }
+    }
+
     /// Nobody is told yet, and what is told is part of the state from before the telling on.
     pub(super) fn tell(&mut self, told: Told, now_ms: i64) {
         self.told = told;

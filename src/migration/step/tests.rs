@@ -524,6 +524,20 @@ fn inconsistency_freezes_and_leaves_redis_alone_serving() {
 }
 
 #[test]
+fn until_all_of_it_is_done_a_completion_is_watched_and_taken_back() {
+    let mut world = calm(Step::CLEANUP);
+    world.promote(0, Verb::Complete).expect("open");
+    assert_eq!(world.state().name(), Name::Moving);
+    world.observe(0, Weather::Good);
+    let kept = world.state().trips.contains_key(&Measure::UnderReplicated);
+    assert!(kept, "what has fired is not forgotten");
+    world.observe(0, Weather::Bad(Measure::Inconsistency));
+    assert_eq!(world.state().name(), Name::Frozen);
+    world.finish(0);
+    assert!(world.state().step < Step::DONE);
+}
+
+#[test]
 fn a_store_that_forked_or_lost_all_is_for_an_operator() {
     let mut world = calm(Step::consumers(5));
     let mut other = world.state().clone();

@@ -99,11 +99,11 @@ impl Machine {
     }
 
     fn mind_tripwires(&mut self, now_ms: i64) {
-        let step = self.state.furthest();
+        let (step, watched) = (self.state.furthest(), self.state.watched());
         let freshness = self.freshness_ms();
         let mut fired: Vec<(Tripwire, String)> = Vec::new();
         for wire in tripwires(&self.config.tripwires) {
-            if !wire.watches(step) {
+            if !wire.watches(watched) {
                 self.state.trips.remove(&wire.measure);
                 continue;
             }
@@ -136,7 +136,7 @@ impl Machine {
             self.note(
                 &own,
                 Verb::Tripwire,
-                wire.leads_to(&self.course, step),
+                wire.leads_to(&self.course, watched),
                 &what,
                 Outcome::Begun,
                 &format!("{}; it was {read}", reaction(wire.action)),
@@ -271,7 +271,7 @@ impl Machine {
         let state = &self.state;
         tripwires(&self.config.tripwires)
             .iter()
-            .filter(|wire| wire.watches(state.furthest()))
+            .filter(|wire| wire.watches(state.watched()))
             .map(|wire| {
                 (
                     wire.measure,

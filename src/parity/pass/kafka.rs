@@ -216,7 +216,9 @@ impl<'a> Reading<'a> {
             }
             (None, ..) if self.is_kafka_born(record) => {
                 self.pass.passed_over += 1;
-                self.pass.kafka_born += 1;
+                if self.counts(record) {
+                    self.pass.strays.add_kafka_born(self.name.as_str());
+                }
             }
             (None, ..) if self.counts(record) => self.stray(record, Why::NoIdentity, None, 0),
             (None, ..) | (_, None, Whose::Another) => self.pass.passed_over += 1,

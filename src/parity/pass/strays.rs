@@ -18,6 +18,9 @@ pub struct Strays {
     /// Those that are not among the examples, by topic and partition.
     #[serde(skip)]
     pub beyond: BTreeMap<(String, Partition), Unnamed>,
+    /// Records that applications may have written to Kafka themselves, by topic: none of them is extra.
+    #[serde(default)]
+    pub kafka_born: BTreeMap<String, u64>,
 }
 
 /// Records of one partition that are counted and not named.
@@ -53,6 +56,10 @@ impl Strays {
                 last: at.offset,
             });
         }
+    }
+
+    pub(super) fn add_kafka_born(&mut self, topic: &str) {
+        *self.kafka_born.entry(topic.to_owned()).or_default() += 1;
     }
 
     pub(super) fn total(&self) -> u64 {

@@ -41,6 +41,9 @@ pub struct Strays {
     /// The others, by topic and partition.
     #[serde(default)]
     pub beyond: BTreeMap<String, BTreeMap<i32, Unnamed>>,
+    /// Records beside them that applications may have written to Kafka themselves.
+    #[serde(default)]
+    pub kafka_born: u64,
 }
 
 /// How far a stream is compared.

@@ -136,7 +136,7 @@ impl Verification {
             sampled: self.sampled,
             began_at: self.began_at.clone(),
             ended_at: self.ended_at.clone(),
-            kafka_born: self.pass.kafka_born,
+            kafka_born: self.pass.strays.kafka_born.values().sum(),
         }
     }
 

@@ -201,8 +201,7 @@ async fn well(real: &'static [Measure], handle: Handle, board: Arc<Board>, flags
         board.edge_up("kafka");
         board.route("r", |route| route.mirrored_entries += 3_000);
         board.parity(|cell| {
-            cell.state = ParityState::Level;
-            cell.reason = None;
+            cell.found(ParityState::Level, cell.since, None, None);
             cell.shards = steers.then_some(shard).into_iter().collect();
             for route in cell.routes.values_mut() {
                 *route.found.classes.entry("match".to_owned()).or_default() += 3_000;

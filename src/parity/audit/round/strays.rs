@@ -42,13 +42,17 @@ impl Round<'_> {
             }
         }
         for ((topic, partition), more) in &pass.strays.beyond {
-            let of_topic = pass.streams.iter().find(|one| one.topic == *topic);
-            let route = of_topic.map_or("", |stream| stream.route.as_str());
-            let route = self.route_of(topic, route);
+            let route = self.route_of(topic, route_in(pass, topic));
             if let Some(found) = self.strays_of(topic, &route) {
                 let counts = Counts::kafka_alone(Class::Extra, more.records);
                 found.counts.add(&counts);
                 beyond(found, topic, *partition, *more);
+            }
+        }
+        for (topic, records) in &pass.strays.kafka_born {
+            let route = self.route_of(topic, route_in(pass, topic));
+            if let Some(found) = self.strays_of(topic, &route) {
+                found.kafka_born += records;
             }
         }
     }
@@ -82,6 +86,12 @@ impl Round<'_> {
     }
 }
 
+/// The route of a topic whose streams the pass has; empty: it has none.
+fn route_in<'a>(pass: &'a Pass, topic: &str) -> &'a str {
+    let of_topic = pass.streams.iter().find(|one| one.topic == topic);
+    of_topic.map_or("", |stream| stream.route.as_str())
+}
+
 fn keep(strays: &mut Strays, stray: Difference, at: Unnamed) {
     if strays.open.len() < KEPT {
         strays.open.push(stray);
@@ -98,6 +108,7 @@ fn beyond(strays: &mut Strays, topic: &str, partition: Partition, more: Unnamed)
 /// Takes what was found into what is known.
 pub fn join(known: &mut Strays, found: &Strays) {
     known.counts.add(&found.counts);
+    known.kafka_born += found.kafka_born;
     for stray in &found.open {
         let at = stray.records.first().map_or(Offset(0), |at| at.offset);
         let one = Unnamed {
