@@ -177,6 +177,7 @@ impl Round<'_> {
         self.census.ages();
         self.begin_anew_where_logs_are_others(&ends);
         self.begin_anew_what_is_in_doubt();
+        self.hand_over_strays()?;
         let scopes = self.scopes().await?;
         let mut parts = Vec::new();
         for group in self.groups(&topics) {
