@@ -174,7 +174,7 @@ impl Looking<'_> {
             .read_logs(&logs, group, &mut subjects, &mut courses, &facts)
             .await?;
         // An id's time says where its record should stand. It stands before that where its clock ran so far ahead that the
-        // mirror dated it otherwise: nothing is called missing before all that is there was read.
+        // mirror dated it otherwise: nothing is called missing, or expired, before all that is there was read.
         let misses = |looked: &Vec<Looked>| {
             (looked.iter()).any(|window| window.counts.of(Class::Missing) > 0)
         };

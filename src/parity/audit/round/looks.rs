@@ -9,7 +9,7 @@ use crate::placement::{Offset, Partition, Topic};
 use super::super::super::class::Class;
 use super::super::super::error::Error;
 use super::super::super::look::{Looked, Named, Span, Strangers, View, Wanted, logs_now, look};
-use super::super::super::pass::{Pass, TopicPass};
+use super::super::super::pass::{Extent, Pass, TopicPass};
 use super::super::super::store::OPEN;
 use super::super::settle;
 use super::group::{Group, extent};
@@ -81,7 +81,8 @@ impl Round<'_> {
         wanted: &[Wanted],
         ends: &Ends,
     ) -> Result<Vec<TopicPass>, Error> {
-        let mut starts: BTreeMap<(String, Partition), Offset> = BTreeMap::new();
+        // With each, whether nothing behind it had expired.
+        let mut starts: BTreeMap<(String, Partition), (Offset, bool)> = BTreeMap::new();
         let mut begin = |logs: &[TopicPass], topics: &[(Topic, bool)]| {
             for log in logs
                 .iter()
@@ -89,8 +90,9 @@ impl Round<'_> {
             {
                 for extent in &log.extents {
                     let place = (log.topic.clone(), extent.partition);
-                    let start = starts.entry(place).or_insert(extent.start);
-                    *start = extent.start.min(*start);
+                    let start = starts.entry(place);
+                    let start = start.or_insert((extent.start, extent.intact));
+                    *start = (extent.start.min(start.0), extent.intact && start.1);
                 }
             }
         };
@@ -111,7 +113,11 @@ impl Round<'_> {
             let bounds = ends.get(name).map(Vec::as_slice).unwrap_or_default();
             let extents = bounds.iter().map(|bounds| {
                 let start = starts.get(&(name.to_owned(), bounds.partition));
-                extent(bounds, start.copied().unwrap_or(bounds.low))
+                let (start, intact) = start.copied().unwrap_or((bounds.low, false));
+                Extent {
+                    intact: intact && start >= bounds.low,
+                    ..extent(bounds, start)
+                }
             });
             TopicPass {
                 topic: name.to_owned(),
