@@ -311,6 +311,17 @@ impl Counts {
         counts
     }
 
+    /// Whether this can be a part of it.
+    #[must_use]
+    pub fn holds(&self, part: &Self) -> bool {
+        self.redis_entries >= part.redis_entries
+            && self.kafka_records >= part.kafka_records
+            && self.only_kafka >= part.only_kafka
+            && self.copies >= part.copies
+            && self.only_redis >= part.only_redis
+            && part.classes().all(|(class, count)| self.of(class) >= count)
+    }
+
     /// What is left without a part.
     #[must_use]
     pub fn less(&self, part: &Self) -> Self {

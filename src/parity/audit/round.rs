@@ -212,7 +212,9 @@ impl Round<'_> {
         self.close(&reading.topics, &ends, &reading.scopes);
         let counts = self.steps.values().flat_map(|step| {
             let judged = step.streams.values().map(|stream| &stream.judged);
-            judged.chain(step.known.streams.values().map(|state| &state.counts))
+            let states = step.known.streams.values();
+            let readable = states.filter(|state| state.unread.is_none());
+            judged.chain(readable.map(|state| &state.counts))
         });
         let inconsistent = counts.filter_map(Counts::inconsistent).next();
         self.account(inconsistent);
@@ -226,16 +228,17 @@ impl Round<'_> {
         }
     }
 
-    /// Where a shard holds more faults than are kept by their names, or met more repeats, only comparing all of it tells what
-    /// stands.
+    /// Where a shard holds more faults than are kept by their names, or met more repeats, or where what is stored of it does not
+    /// add up, only comparing all of it tells what stands.
     fn begin_anew_what_is_in_doubt(&mut self) {
         for (shard, step) in &mut self.steps {
             let recheck = self.recheck;
             let doubtful = |state: &StreamState| {
-                state.unread.is_none() && (state.anew || recheck && state.lost_its_faults())
+                let lost = recheck && state.lost_its_faults();
+                state.unread.is_none() && (state.anew || lost || !state.counts.adds_up())
             };
             if step.known.streams.values().any(doubtful) {
-                warn!(%shard, "more differs than is kept by name; everything of the shard is compared anew");
+                warn!(%shard, "what differs or came again is not known one by one; everything of the shard is compared anew");
                 step.begin_anew();
             }
         }

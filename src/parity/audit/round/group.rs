@@ -156,8 +156,7 @@ impl Round<'_> {
                 Extent {
                     counted: self.counted(group, name, bounds),
                     // What came since the cursors stands behind them.
-                    intact: group.span == Span::Onward
-                        && self.still_has(&owners, name, bounds),
+                    intact: group.span == Span::Onward && self.still_has(&owners, name, bounds),
                     ..extent(bounds, start)
                 }
             });

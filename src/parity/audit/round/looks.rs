@@ -182,7 +182,12 @@ impl Round<'_> {
             }
         }
         let ids: Vec<(usize, EntryId)> = again.iter().map(|&(at, id, _)| (at, id)).collect();
-        let Some(looked) = self.look_at_ids(&ids, &places, ends).await? else {
+        let records = again.iter().map(|&(at, id, more)| {
+            let state = self.state(&self.seen[at]);
+            more + state.map_or(0, |state| settle::records_counted(state, id))
+        });
+        let records: Vec<u64> = records.collect();
+        let Some(looked) = self.look_at_ids(&ids, &records, &places, ends).await? else {
             return Ok(None);
         };
         for ((at, id, more), looked) in again.into_iter().zip(looked) {
@@ -190,7 +195,7 @@ impl Round<'_> {
                 settle::judge_again(state, id, more, looked, step);
             });
         }
-        let Some(looked) = self.look_at_ids(&overdue, &places, ends).await? else {
+        let Some(looked) = self.look_at_ids(&overdue, &[], &places, ends).await? else {
             return Ok(None);
         };
         for ((at, id), looked) in overdue.into_iter().zip(looked) {
@@ -225,7 +230,7 @@ impl Round<'_> {
             }
         }
         let open: Vec<(usize, EntryId)> = open.into_iter().collect();
-        let Some(looked) = self.look_at_ids(&open, &places, ends).await? else {
+        let Some(looked) = self.look_at_ids(&open, &[], &places, ends).await? else {
             return Ok(None);
         };
         for ((at, id), looked) in open.into_iter().zip(looked) {
@@ -252,10 +257,12 @@ impl Round<'_> {
     }
 
     /// Up to the ends that this round counts to: what stands behind them is met in the next. `places`: where records of them
-    /// are known to stand, whatever their times say.
+    /// are known to stand, whatever their times say. `records`: so many there should be of each; where fewer are found, some may
+    /// stand before what was read.
     async fn look_at_ids(
         &self,
         ids: &[(usize, EntryId)],
+        records: &[u64],
         places: &Places,
         ends: &Ends,
     ) -> Result<Option<Vec<Looked>>, Error> {
@@ -280,6 +287,12 @@ impl Round<'_> {
                 known.is_some()
             });
         }
+        let looked = self.look(&wanted, &logs).await?;
+        let lacks = looked.as_ref().is_some_and(|looked| lack(looked, records));
+        if !lacks || logs.iter().all(TopicPass::is_whole) {
+            return Ok(looked);
+        }
+        logs.iter_mut().for_each(TopicPass::widen);
         self.look(&wanted, &logs).await
     }
 
@@ -331,6 +344,13 @@ impl Round<'_> {
     }
 }
 
+/// Whether one of these was found with fewer records than there should be. What Redis never had was not counted before.
+fn lack(looked: &[Looked], records: &[u64]) -> bool {
+    looked.iter().zip(records).any(|(looked, records)| {
+        looked.counts.kafka_records < *records && looked.counts.of(Class::Extra) == 0
+    })
+}
+
 /// The first id that a window which begins after this one can hold tells its time best.
 fn since(after: EntryId) -> Span {
     if after == EntryId::ZERO {
@@ -356,4 +376,25 @@ fn topics_of<'a>(wanted: impl IntoIterator<Item = &'a Wanted>) -> Vec<(Topic, bo
 /// Origins of streams that are still held.
 pub fn keep(origins: &mut super::Origins, held: impl Fn(&StreamRef) -> bool) {
     origins.retain(|(stream, _), _| held(stream));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::super::class::Counts;
+    use super::*;
+
+    #[test]
+    fn an_entry_that_came_again_and_is_found_once_has_its_first_record_looked_for() {
+        let looked = |counts| Looked {
+            counts,
+            ..Looked::default()
+        };
+        let once = || looked(Counts::both(Class::Match, 1));
+        let twice = || looked(Counts::both(Class::Duplicate, 2));
+        assert!(lack(&[twice(), once()], &[2, 2]));
+        assert!(!lack(&[twice(), once()], &[2, 1]), "a missing one came");
+        let stranger = looked(Counts::kafka_alone(Class::Extra, 1));
+        assert!(!lack(&[stranger], &[2]), "it was never counted");
+        assert!(!lack(&[once()], &[]), "nobody says how many there are");
+    }
 }

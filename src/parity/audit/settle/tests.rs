@@ -261,3 +261,59 @@ fn an_open_fault_is_counted_once_however_often_it_is_looked_at() {
     let ends = [(Class::Duplicate, 1), (Class::Match, 1)];
     assert_eq!(step.ended, BTreeMap::from(ends));
 }
+
+#[test]
+fn a_record_that_kafka_lost_and_that_came_again_takes_back_the_match_that_it_was() {
+    let (mut state, mut step) = (state(100), Step::default());
+    judge_again(&mut state, id(50), 1, looked(1, vec![]), &mut step);
+    assert!(state.counts.adds_up() && !state.anew);
+    assert_eq!(
+        (state.counts.of(Class::Match), state.counts.kafka_records),
+        (100, 100)
+    );
+}
+
+#[test]
+fn a_repeat_where_nothing_can_be_verified_takes_back_what_was_not_verified() {
+    let mut of_other_settings = Counts::default();
+    for _ in 0..3 {
+        of_other_settings.add(&Counts::both(Class::Unverifiable, 1));
+    }
+    for counted in [
+        of_other_settings,
+        Counts::kafka_alone(Class::Unverifiable, 3),
+    ] {
+        let (mut state, mut step) = (state(0), Step::default());
+        state.counts = counted;
+        let twice = looked(0, vec![difference(Class::Duplicate, 50, 2)]);
+        judge_again(&mut state, id(50), 1, twice, &mut step);
+        assert!(state.counts.adds_up() && !state.anew, "{:?}", state.counts);
+        let counts = &state.counts;
+        assert_eq!(
+            (counts.of(Class::Unverifiable), counts.of(Class::Duplicate)),
+            (2, 1)
+        );
+    }
+}
+
+#[test]
+fn what_was_counted_as_nothing_that_is_known_is_compared_anew_and_the_counts_stand() {
+    let (mut state, mut step) = (state(0), Step::default());
+    state.counts = Counts::redis_alone(Class::Missing);
+    state.open.insert(Class::Missing, 1);
+    state.differences.push(difference(Class::Missing, 7, 0));
+    state.verified_ms = Some(5);
+    let before = state.counts.clone();
+    judge_again(&mut state, id(50), 1, looked(1, vec![]), &mut step);
+    assert_eq!((state.anew, state.verified_ms), (true, None));
+    assert_eq!(state.counts, before);
+    assert_eq!(state.faults(), 1, "it stands until all is compared");
+    // Listed, and not in the counts.
+    let mut state = StreamState {
+        counts: Counts::level(3, 0),
+        anew: false,
+        ..state
+    };
+    judge_again(&mut state, id(7), 1, looked(1, vec![]), &mut step);
+    assert!(state.anew && state.counts == Counts::level(3, 0));
+}
