@@ -326,6 +326,7 @@ impl Round<'_> {
             through: seen.committed.max(after),
             committed: seen.committed,
             generation: seen.generation,
+            carried: self.carried_before(seen),
             ..Scope::default()
         };
         match look {
@@ -342,6 +343,15 @@ impl Round<'_> {
             }
         }
         scope
+    }
+
+    /// Where records of the stream stood that were above its checkpoint, if its logs were read before.
+    fn carried_before(&self, seen: &Seen) -> Option<BTreeMap<i32, Offset>> {
+        let cursor = self.steps.get(&seen.shard)?.known.cursor.as_ref()?;
+        let mut topics = seen.topics().into_iter();
+        let knows_all = topics.all(|(topic, _)| cursor.logs.contains_key(topic.as_str()));
+        let state = self.state(seen).filter(|_| knows_all)?;
+        Some(state.carried.clone())
     }
 
     fn state(&self, seen: &Seen) -> Option<&StreamState> {

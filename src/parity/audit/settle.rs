@@ -175,6 +175,9 @@ fn beside(
         }
     }
     state.carried.clear();
+    for later in &pass.later {
+        carry(state, (later.letter, later.partition, later.first), step);
+    }
     for one in &pass.ahead {
         let place = (one.letter, one.at.partition, one.at.offset);
         if reached(one).is_some_and(|end| one.at.offset < end) {

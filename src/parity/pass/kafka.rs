@@ -18,7 +18,7 @@ use super::super::error::Error;
 use super::super::pace::{CHUNK, Pace};
 use super::super::sides::{Identity, KafkaSide, is_unnamed};
 use super::strays::stray;
-use super::{Beside, EXAMPLES, Extent, Pass, StreamPass, TopicPass};
+use super::{Beside, EXAMPLES, Extent, Later, Pass, StreamPass, TopicPass};
 
 /// Records of a stream that Redis no longer has, kept as examples for each reason.
 const BELOW: u64 = 10;
@@ -133,6 +133,14 @@ enum Placed {
     Within,
     /// Below or above what the pass compares of its stream.
     Beside,
+}
+
+/// What is kept of a record that belongs to no window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    Whole,
+    Counted,
+    Not,
 }
 
 impl<'a> Reading<'a> {
@@ -304,16 +312,18 @@ impl<'a> Reading<'a> {
             }
             return;
         }
-        let keeps = self.pass.keeps_beside;
-        let began = self.pass.streams[at].scope.began;
-        match self.pass.streams[at].place(&beside) {
-            Placed::Within => {}
-            Placed::Beside if !keeps || beside.id <= began => self.pass.passed_over += 1,
-            Placed::Beside if self.pass.beside < BESIDE => {
-                self.pass.beside += 1;
-                self.pass.streams[at].keep(beside);
-            }
-            Placed::Beside => self.pass.streams[at].unkept += 1,
+        let is_new = self.is_first_seen(record);
+        let (keeps, has_room) = (self.pass.keeps_beside, self.pass.beside < BESIDE);
+        let stream = &mut self.pass.streams[at];
+        let kept = match stream.place(&beside) {
+            Placed::Within => return,
+            Placed::Beside if keeps => stream.take_beside(beside, is_new, has_room),
+            Placed::Beside => Kept::Not,
+        };
+        match kept {
+            Kept::Whole => self.pass.beside += 1,
+            Kept::Counted => {}
+            Kept::Not => self.pass.passed_over += 1,
         }
     }
 
@@ -387,13 +397,44 @@ impl StreamPass {
         }
     }
 
-    fn keep(&mut self, record: Beside) {
-        let side = if record.id <= self.scope.after {
+    /// `is_new`: what stands there was never read before. `has_room`: it may be kept whole.
+    pub(super) fn take_beside(&mut self, record: Beside, is_new: bool, has_room: bool) -> Kept {
+        let is_behind = record.id <= self.scope.after;
+        if record.id <= self.scope.began || is_behind && !is_new && !self.scope.matters(&record) {
+            return Kept::Not;
+        }
+        if !is_behind && is_new {
+            self.put_later(&record);
+            return Kept::Counted;
+        }
+        if !has_room {
+            self.unkept += 1;
+            return Kept::Counted;
+        }
+        let side = if is_behind {
             &mut self.behind
         } else {
             &mut self.ahead
         };
         side.push(record);
+        Kept::Whole
+    }
+
+    fn put_later(&mut self, record: &Beside) {
+        let (letter, partition) = (record.letter, record.at.partition);
+        let mut later = self.later.iter_mut();
+        match later.find(|later| (later.letter, later.partition) == (letter, partition)) {
+            Some(later) => {
+                later.first = later.first.min(record.at.offset);
+                later.records += 1;
+            }
+            None => self.later.push(Later {
+                letter,
+                partition,
+                first: record.at.offset,
+                records: 1,
+            }),
+        }
     }
 
     /// Puts a record where it belongs.

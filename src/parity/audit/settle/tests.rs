@@ -3,7 +3,7 @@
 use super::*;
 use crate::entry::{Database, StreamRef};
 use crate::parity::class::Location;
-use crate::parity::pass::Scope;
+use crate::parity::pass::{Later, Scope};
 use crate::routing::Routes;
 
 fn id(n: u64) -> EntryId {
@@ -316,4 +316,21 @@ fn what_was_counted_as_nothing_that_is_known_is_compared_anew_and_the_counts_sta
     };
     judge_again(&mut state, id(7), 1, looked(1, vec![]), &mut step);
     assert!(state.anew && state.counts == Counts::level(3, 0));
+}
+
+#[test]
+fn records_above_the_checkpoint_are_read_again_from_their_first_and_cast_no_doubt() {
+    let (mut state, mut step) = (state(100), Step::default());
+    let mut pass = pass();
+    pass.later.push(Later {
+        letter: false,
+        partition: Partition(3),
+        first: Offset(70),
+        records: 50_000,
+    });
+    fold(&mut state, &pass, 0, (None, None), &mut step);
+    assert!(!state.anew && step.overdue.is_empty());
+    assert_eq!(state.carried, BTreeMap::from([(3, Offset(70))]));
+    let first = (false, Partition(3), Offset(70));
+    assert_eq!(step.carried, BTreeSet::from([first]));
 }
