@@ -8,12 +8,12 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::entry::{Database, EntryId, StreamName, StreamRef};
-use crate::placement::{KafkaBorn, Offset, Partition, Topic};
+use crate::placement::{Offset, Partition, Topic};
 use crate::topics::{self, From, RecordView, Stretch};
 
 use super::super::census::Census;
 use super::super::class::{Location, Why};
-use super::super::edges::{Edges, KAFKA_TIMEOUT};
+use super::super::edges::{Born, Edges, KAFKA_TIMEOUT};
 use super::super::error::Error;
 use super::super::pace::{CHUNK, Pace};
 use super::super::sides::{Identity, KafkaSide, is_unnamed};
@@ -115,7 +115,7 @@ struct Reading<'a> {
     edges: &'a Arc<Edges>,
     census: &'a mut Census,
     /// When applications may have written to the topic themselves.
-    kafka_born: Option<KafkaBorn>,
+    kafka_born: Born,
     others: HashMap<Box<[u8]>, Whose>,
 }
 
@@ -169,9 +169,13 @@ impl<'a> Reading<'a> {
             .filter(|(_, stream)| of_topic(stream))
             .map(|(at, stream)| (Box::from(stream.stream.name.as_bytes()), at))
             .collect();
+        let kafka_born = match here.letters {
+            true => Born::Never,
+            false => (edges.kafka_born)(),
+        };
         Self {
             side: KafkaSide::new(pass.seed, here.letters),
-            kafka_born: (edges.kafka_born)().filter(|_| !here.letters),
+            kafka_born,
             pass,
             topic,
             name,
@@ -206,6 +210,13 @@ impl<'a> Reading<'a> {
     /// It cannot be said whose the record is; nothing is taken of it.
     fn take(&mut self, record: &RecordView<'_>) -> Result<(), Error> {
         let identity = self.side.identify(record);
+        if self.kafka_born == Born::NotKnown && is_unnamed(record) && self.counts(record) {
+            return Err(Error::NotTold {
+                topic: self.name.clone(),
+                partition: record.partition,
+                offset: record.offset,
+            });
+        }
         let of = identity.and_then(|identity| self.stream_of(identity.stream));
         let whose = match &identity {
             Some(identity) if of.is_none() && self.counts(record) => self.whose(identity.stream)?,
@@ -245,9 +256,8 @@ impl<'a> Reading<'a> {
 
     /// Whether an application may have written it to Kafka itself: there is nothing to compare it with.
     fn is_kafka_born(&self, record: &RecordView<'_>) -> bool {
-        self.kafka_born
-            .is_some_and(|born| born.covers(record.timestamp_ms))
-            && is_unnamed(record)
+        let covers = matches!(self.kafka_born, Born::In(born) if born.covers(record.timestamp_ms));
+        covers && is_unnamed(record)
     }
 
     /// Whether a record of no stream is for this pass to count, and not counted yet.
@@ -496,3 +506,6 @@ impl StreamPass {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
