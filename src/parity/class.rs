@@ -142,6 +142,15 @@ pub struct Difference {
     pub expected_partition: Option<Partition>,
     /// Where its records are.
     pub records: Vec<Location>,
+    /// Dead letters that it has beside its records: they are in another topic.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub letters: u64,
+}
+
+/// What serde asks for takes it by reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_none(letters: &u64) -> bool {
+    *letters == 0
 }
 
 /// A record's place in a topic.

@@ -363,6 +363,7 @@ fn difference(wanted: &Wanted, finding: Finding) -> Difference {
         why: finding.why,
         topic: topic.as_str().to_owned(),
         expected_partition: finding.expected,
+        letters: finding.beside,
         records: finding.records,
     }
 }

@@ -363,7 +363,7 @@ fn unlisted(state: &StreamState, class: Class) -> bool {
 
 /// What a difference was counted as.
 pub fn of_difference(difference: &Difference) -> Counts {
-    let records = difference.records.len() as u64;
+    let records = difference.records.len() as u64 + difference.letters;
     match (difference.class, difference.why) {
         (Class::Missing | Class::Pending, _)
         | (Class::Unverifiable, Some(Why::KafkaExpired | Why::KafkaCompacted)) => {

@@ -303,6 +303,7 @@ mod tests {
             why: None,
             topic: "t".to_owned(),
             expected_partition: None,
+            letters: 0,
             records: vec![Location {
                 partition: Partition(3),
                 offset: Offset(offset),

@@ -30,6 +30,7 @@ fn difference(class: Class, n: u64, records: i64) -> Difference {
         why: None,
         topic: "t".to_owned(),
         expected_partition: None,
+        letters: 0,
         records: (0..records)
             .map(|offset| Location {
                 partition: Partition(0),
@@ -333,4 +334,23 @@ fn records_above_the_checkpoint_are_read_again_from_their_first_and_cast_no_doub
     assert_eq!(state.carried, BTreeMap::from([(3, Offset(70))]));
     let first = (false, Partition(3), Offset(70));
     assert_eq!(step.carried, BTreeSet::from([first]));
+}
+
+#[test]
+fn a_duplicate_of_a_record_and_a_dead_letter_is_taken_back_whole() {
+    let (mut state, mut step) = (state(100), Step::default());
+    let both = || {
+        let mut both = difference(Class::Duplicate, 50, 1);
+        both.letters = 1;
+        Looked {
+            counts: Counts::both(Class::Duplicate, 2),
+            differences: vec![both],
+            ..Looked::default()
+        }
+    };
+    for more in [1, 0, 0] {
+        judge_again(&mut state, id(50), more, both(), &mut step);
+        assert_eq!((state.counts.kafka_records, state.counts.copies), (101, 1));
+    }
+    assert!(state.counts.adds_up());
 }
