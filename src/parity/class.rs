@@ -147,8 +147,6 @@ pub struct Difference {
     pub letters: u64,
 }
 
-/// What serde asks for takes it by reference.
-#[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_none(letters: &u64) -> bool {
     *letters == 0
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tracing::warn;
+
 use crate::entry::{EntryId, StreamRef};
 use crate::placement::{Offset, Partition, Topic};
 
@@ -10,7 +12,7 @@ use super::super::super::class::Class;
 use super::super::super::error::Error;
 use super::super::super::look::{Looked, Named, Span, Strangers, View, Wanted, logs_now, look};
 use super::super::super::pass::{Extent, Pass, TopicPass};
-use super::super::super::store::OPEN;
+use super::super::super::store::{self, OPEN};
 use super::super::settle;
 use super::group::{Group, extent};
 use super::{Ends, Round};
@@ -158,10 +160,21 @@ impl Round<'_> {
                 self.origins.insert(key, Arc::clone(&logs));
             }
             for (((at, _), wanted), looked) in places.iter().zip(&wanted).zip(looked) {
+                let stands_before = looked.stands_before;
                 self.judge_suspect(*at, wanted.after, looked);
+                if stands_before && group.span == store::Span::Onward {
+                    self.doubt_the_logs(*at);
+                }
             }
         }
         self.look_at_again(&group.streams, ends).await
+    }
+
+    /// What came after a log was read stands before the end that it had then: it lost that end and has grown past it since.
+    fn doubt_the_logs(&mut self, at: usize) {
+        let stream = &self.seen[at].stream.name;
+        warn!(%stream, "records stand in a part of a log that was read without them: it has lost its end since");
+        self.with_stream(at, |state, _| state.doubt());
     }
 
     /// Each identity of which a record came after it was sealed, and each record that has been above the checkpoint for long.
