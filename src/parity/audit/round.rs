@@ -19,6 +19,7 @@
 //! id is new; so nothing has to be kept of them, and nothing counts twice.
 
 mod group;
+mod leads;
 mod looks;
 mod strays;
 mod under_way;
