@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::migration::driver::{Driver, Parts};
 use crate::migration::evidence::{self, Gatherer};
 use crate::mirror::{Mirror, Shared, Throttle};
-use crate::parity::{Auditor, Edges};
+use crate::parity::{Auditor, Born, Edges};
 use crate::routing::Routes;
 use crate::status::Board;
 use crate::streams::Redis;
@@ -130,7 +130,10 @@ pub async fn run(
         admin: Admin::new(&shared.kafka).context("kafka")?,
         kafka_born: {
             let told = told.clone();
-            Box::new(move || told.borrow().and_then(|flags| flags.kafka_born))
+            Box::new(move || {
+                let told = *told.borrow();
+                told.map_or(Born::NotKnown, |flags| flags.kafka_born.into())
+            })
         },
     });
     let (mirror, lifts, admissions) = Mirror::new(shared);

@@ -24,7 +24,7 @@ pub use again::{Again, Before, Digesting};
 pub use audit::{Auditor, Order, Refused, Report, topic_spec};
 pub use class::{Class, Counts, Difference, Location, Part, Why};
 pub use digest::Sum;
-pub use edges::Edges;
+pub use edges::{Born, Edges};
 pub use error::Error;
 pub use look::{GROUP, Looked, Span, Strangers, View, Wanted, logs_now, look};
 pub use pace::{Pace, Rest};

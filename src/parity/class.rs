@@ -142,6 +142,13 @@ pub struct Difference {
     pub expected_partition: Option<Partition>,
     /// Where its records are.
     pub records: Vec<Location>,
+    /// Dead letters that it has beside its records: they are in another topic.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub letters: u64,
+}
+
+const fn is_none(letters: &u64) -> bool {
+    *letters == 0
 }
 
 /// A record's place in a topic.
@@ -309,6 +316,17 @@ impl Counts {
         };
         counts.count(class, 1);
         counts
+    }
+
+    /// Whether this can be a part of it.
+    #[must_use]
+    pub fn holds(&self, part: &Self) -> bool {
+        self.redis_entries >= part.redis_entries
+            && self.kafka_records >= part.kafka_records
+            && self.only_kafka >= part.only_kafka
+            && self.copies >= part.copies
+            && self.only_redis >= part.only_redis
+            && part.classes().all(|(class, count)| self.of(class) >= count)
     }
 
     /// What is left without a part.

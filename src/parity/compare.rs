@@ -86,6 +86,8 @@ pub struct Finding {
     pub records: Vec<Location>,
     /// They are dead letters.
     pub letters: bool,
+    /// Dead letters that are not among them.
+    pub beside: u64,
 }
 
 /// Compares. `held` ascends; `found` is sorted here. `lost` says why Kafka no longer has an entry's record, where it
@@ -237,13 +239,15 @@ impl Comparison<'_> {
         let is_letter = |found: &&Found| matches!(found.what, What::Letter(_));
         let letters = !records.is_empty() && records.iter().all(|found| is_letter(&found));
         let shown = records.iter().filter(|found| is_letter(found) == letters);
+        let shown: Vec<Location> = shown.map(|found| found.at).collect();
         self.findings.push(Finding {
             class,
             id,
             parts,
             why,
             expected,
-            records: shown.map(|found| found.at).collect(),
+            beside: (records.len() - shown.len()) as u64,
+            records: shown,
             letters,
         });
     }

@@ -27,7 +27,22 @@ pub struct Edges {
 }
 
 /// Tells when applications may have written to Kafka themselves, as far as it is known now.
-pub type KafkaBornSource = Box<dyn Fn() -> Option<KafkaBorn> + Send + Sync>;
+pub type KafkaBornSource = Box<dyn Fn() -> Born + Send + Sync>;
+
+/// When applications may have written to Kafka themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Born {
+    /// Nobody has said yet whether they may.
+    NotKnown,
+    Never,
+    In(KafkaBorn),
+}
+
+impl From<Option<KafkaBorn>> for Born {
+    fn from(told: Option<KafkaBorn>) -> Self {
+        told.map_or(Self::Never, Self::In)
+    }
+}
 
 impl Edges {
     /// Where each partition of the topic begins and ends now; none for a topic that does not exist.

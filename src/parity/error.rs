@@ -1,5 +1,6 @@
 //! Why a comparison could not be made.
 
+use crate::placement::{Offset, Partition, Topic};
 use crate::streams;
 use crate::{checkpoint, topics};
 
@@ -14,6 +15,16 @@ pub enum Error {
     /// What was asked for makes no sense here.
     #[error("{0}")]
     Usage(String),
+    /// The migration driver tells it when it has read its state, and not while what is stored of that does not agree.
+    #[error(
+        "{topic} holds a record that names no entry, at offset {offset} of partition {partition}, and it is not known yet whether \
+         applications may have written it to Kafka themselves: nothing is compared before the migration driver has told"
+    )]
+    NotTold {
+        topic: Topic,
+        partition: Partition,
+        offset: Offset,
+    },
     /// What was counted is not what was read.
     #[error(
         "the counts do not add up to what was read, so nothing can be said: {0}. This is a fault of lockgate's own and says \
@@ -43,6 +54,7 @@ impl Error {
             Self::Kafka(error) | Self::Checkpoint(checkpoint::Error::Topics(error)) => kafka(error),
             Self::Checkpoint(checkpoint::Error::Unreadable { .. })
             | Self::Usage(_)
+            | Self::NotTold { .. }
             | Self::Unaccounted(_) => false,
         }
     }

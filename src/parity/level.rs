@@ -248,6 +248,7 @@ mod tests {
             why: Some(Why::RedisLostHistory),
             topic: "t".to_owned(),
             expected_partition: Some(Partition(7)),
+            letters: 0,
             records: vec![Location {
                 partition: Partition(7),
                 offset: Offset(3),

@@ -25,7 +25,7 @@ use crate::streams::{Connection, Inspected, Pages};
 use self::logs::LogFacts;
 use self::subject::{Course, Courses, Subject};
 use super::class::{Class, Counts, Difference, Read};
-use super::compare::{Facts, Finding, compare};
+use super::compare::{Facts, Finding, Found, What, compare};
 use super::edges::Edges;
 use super::error::Error;
 use super::pace::{CHUNK, Pace};
@@ -65,6 +65,8 @@ pub struct Looked {
     pub differences: Vec<Difference>,
     /// Some entry that Redis still holds was mirrored in an older generation: the history broke and was not begun anew.
     pub shares_history: bool,
+    /// Some record of it stands before where the view's logs begin.
+    pub stands_before: bool,
 }
 
 /// Records known to be no entry's, by stream, generation and id: they stand in nobody's order.
@@ -174,17 +176,23 @@ impl Looking<'_> {
             .read_logs(&logs, group, &mut subjects, &mut courses, &facts)
             .await?;
         // An id's time says where its record should stand. It stands before that where its clock ran so far ahead that the
-        // mirror dated it otherwise: nothing is called missing before all that is there was read.
+        // mirror dated it otherwise: nothing is called missing, or expired, before all that is there was read.
         let misses = |looked: &Vec<Looked>| {
             (looked.iter()).any(|window| window.counts.of(Class::Missing) > 0)
         };
         if looked.as_ref().is_some_and(misses) && !logs.iter().all(TopicPass::is_whole) {
+            let narrow = logs.clone();
             logs.iter_mut().for_each(TopicPass::widen);
             subjects.iter_mut().for_each(Subject::forget_logs);
             courses.forget_logs();
             looked = self
                 .read_logs(&logs, group, &mut subjects, &mut courses, &facts)
                 .await?;
+            let found = group.iter().zip(&subjects);
+            let windows = looked.iter_mut().flatten();
+            for (looked, (wanted, subject)) in windows.zip(found) {
+                looked.stands_before = stands_before(wanted, subject.sides().1, &narrow);
+            }
         }
         Ok(looked)
     }
@@ -258,6 +266,18 @@ fn is_of(log: &TopicPass, wanted: &Wanted) -> bool {
         wanted.binding.topic()
     };
     topic.as_str() == log.topic
+}
+
+/// Whether some of the window's records stand before where these logs begin.
+fn stands_before(wanted: &Wanted, found: &[Found], logs: &[TopicPass]) -> bool {
+    found.iter().any(|found| {
+        let letters = matches!(found.what, What::Letter(_));
+        let mut logs = logs.iter().filter(|log| log.letters == letters);
+        let log = logs.find(|log| is_of(log, wanted));
+        let mut extents = log.into_iter().flat_map(|log| &log.extents);
+        let extent = extents.find(|extent| extent.partition == found.at.partition);
+        extent.is_some_and(|extent| found.at.offset < extent.start)
+    })
 }
 
 /// What the streams look like after they were read.
@@ -344,6 +364,7 @@ fn conclude(
         read,
         differences: differences.collect(),
         shares_history: facts.shared_history,
+        stands_before: false,
     }
 }
 
@@ -363,6 +384,10 @@ fn difference(wanted: &Wanted, finding: Finding) -> Difference {
         why: finding.why,
         topic: topic.as_str().to_owned(),
         expected_partition: finding.expected,
+        letters: finding.beside,
         records: finding.records,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ use crate::routing::Routes;
 use super::class::Read;
 use super::error::Error;
 
-pub use scope::{Beside, Scope, Window};
+pub use scope::{Beside, Later, Scope, Window};
 pub use strays::{Strays, Unnamed};
 pub use stream::StreamPass;
 pub use topic::{Extent, TopicPass};
@@ -116,7 +116,8 @@ impl Pass {
                 kept.redis += window.redis.count;
                 kept.kafka += window.kafka.count;
             }
-            let beside = (stream.behind.len() + stream.ahead.len()) as u64 + stream.unkept;
+            let later: u64 = stream.later.iter().map(|later| later.records).sum();
+            let beside = (stream.behind.len() + stream.ahead.len()) as u64 + later + stream.unkept;
             kept.kafka += stream.below.values().sum::<u64>() + stream.orphans + beside;
         }
         kept

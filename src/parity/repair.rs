@@ -151,6 +151,7 @@ mod tests {
             why: None,
             topic: "t".to_owned(),
             expected_partition: None,
+            letters: 0,
             records: records.to_vec(),
         }
     }

@@ -75,6 +75,19 @@ impl<'a> RecordView<'a> {
         }
     }
 
+    /// A record that nobody read, without headers.
+    #[cfg(test)]
+    pub const fn unnamed(partition: Partition, offset: Offset, timestamp_ms: i64) -> Self {
+        Self {
+            partition,
+            offset,
+            timestamp_ms: Some(timestamp_ms),
+            key: None,
+            value: None,
+            headers: None,
+        }
+    }
+
     /// The value of the last header of this name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {

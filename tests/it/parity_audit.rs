@@ -296,6 +296,13 @@ fn a_repair_finds_a_record_that_is_dated_long_before_its_entry() {
         json!({ "repaired": 0, "already_there": 1, "refused": [] })
     );
     assert_eq!(marked(&rig), 0, "nothing was produced again");
+    // A second one is a copy, though a search from the id's time on meets it alone.
+    record.timestamp_ms = i64::try_from(ahead.id.0).unwrap();
+    Hand::new(rig.kafka).commit([&record]);
+    let seen = await_parity(&daemon, "the copy is found", |seen| {
+        seen["open"]["duplicate"] == 1
+    });
+    assert_eq!(seen["compared"], added + 1);
 }
 
 #[test]

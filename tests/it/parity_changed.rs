@@ -1,12 +1,15 @@
 //! A route whose value is changed goes on (decision 0006), and what was mirrored before cannot be held against what the route
-//! makes now: it is unverifiable and says so, never a mismatch. What comes after the change is compared as ever.
+//! makes now: it is unverifiable and says so, never a mismatch. What comes after the change is compared as ever. Nor does a
+//! new name hide what was found.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, kafka, redis};
+use crate::parity::hand::{Hand, Outgoing};
 use crate::parity_audit::await_parity;
 use crate::parity_unread::verify;
 use crate::plan::{Plan, add, await_level};
+use crate::rig::now_ms;
 
 /// The same migration with its route's value made in this way, audited or not.
 fn config(plan: &Plan, value: &str, audited: bool) -> String {
@@ -68,4 +71,46 @@ fn what_was_mirrored_before_a_change_of_the_route_is_unverifiable_and_no_mismatc
     restart_as(&mut daemon, &config(&plan, NEW, true));
     await_level(&daemon, "a");
     told(&daemon);
+}
+
+#[test]
+fn faults_of_a_route_that_was_renamed_are_shown_by_its_new_name() {
+    let plan = Plan::new("renamed");
+    let topic = plan.topic("r");
+    kafka().create_topic(&topic, 1, &[]);
+    let config = |name: &str| {
+        let mut same = Plan::on("same", redis(), plan.database, kafka());
+        same.name.clone_from(&plan.name);
+        same.more = "[parity]\nwindow = \"300ms\"\n".to_owned();
+        same.route(name, &["a"], &format!("topic = \"{topic}\"\n"))
+            .toml()
+    };
+    add(redis(), plan.database, "a", "x", 10);
+    let mut daemon = Daemon::ready(&config("r"));
+    let mut record = Outgoing {
+        topic: topic.clone(),
+        partition: 0,
+        key: None,
+        value: Some(b"a stranger".to_vec()),
+        headers: Vec::new(),
+        timestamp_ms: i64::try_from(now_ms()).unwrap(),
+    };
+    let hand = Hand::new(kafka());
+    hand.commit([&record]);
+    await_parity(&daemon, "ten, and a record without identity", |seen| {
+        seen["compared"] == 11 && seen["routes"]["r"]["open"]["extra"] == 1
+    });
+    restart_as(&mut daemon, &config("r2"));
+    record.set_header("redis-stream", b"a");
+    record.set_header("redis-id", b"7-0");
+    hand.commit([&record]);
+    let seen = await_parity(&daemon, "both by the new name", |seen| {
+        seen["routes"]["r2"]["open"]["extra"] == 2
+    });
+    assert_eq!(
+        (&seen["compared"], &seen["classes"]["match"]),
+        (&json!(12), &json!(10))
+    );
+    let mut open = seen["open_differences"].as_array().unwrap().iter();
+    assert!(open.all(|one| one["route"] == "r2"), "{seen:#}");
 }

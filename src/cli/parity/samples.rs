@@ -18,6 +18,7 @@ pub fn difference(class: Class, records: &[(i32, i64)]) -> Difference {
         why: None,
         topic: "messages.v1".to_owned(),
         expected_partition: Some(Partition(3)),
+        letters: 0,
         records: records
             .iter()
             .map(|&(partition, offset)| Location {

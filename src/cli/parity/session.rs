@@ -91,7 +91,7 @@ impl Session {
             kafka,
             kafka_born: {
                 let known = Arc::clone(&kafka_born);
-                Box::new(move || known.get().copied())
+                Box::new(move || known.get().copied().into())
             },
         };
         Ok(Ok(Self {

@@ -433,15 +433,19 @@ impl Holding {
     }
 }
 
-/// Up to where records were made under other settings of their routes, for the streams that are known in this generation.
-fn renew(
+/// What streams are called by their routes now; and up to where records were made under other settings of these, for the
+/// streams that are known in this generation.
+pub(super) fn renew(
     streams: &mut BTreeMap<StreamRef, StreamState>,
     checkpoints: &BTreeMap<StreamRef, Checkpoint>,
     routes: &Routes,
 ) {
     for (stream, state) in streams {
-        if let Some(binding) = routes.bind(stream)
-            && let Some(checkpoint) = checkpoints.get(stream)
+        let Some(binding) = routes.bind(stream) else {
+            continue;
+        };
+        state.goes_by(binding.route().name());
+        if let Some(checkpoint) = checkpoints.get(stream)
             && checkpoint.generation == state.generation
         {
             state.remade = remade(checkpoint, &binding);

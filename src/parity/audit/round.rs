@@ -19,6 +19,7 @@
 //! id is new; so nothing has to be kept of them, and nothing counts twice.
 
 mod group;
+mod leads;
 mod looks;
 mod strays;
 mod under_way;
@@ -177,6 +178,7 @@ impl Round<'_> {
         self.census.ages();
         self.begin_anew_where_logs_are_others(&ends);
         self.begin_anew_what_is_in_doubt();
+        self.hand_over_strays()?;
         let scopes = self.scopes().await?;
         let mut parts = Vec::new();
         for group in self.groups(&topics) {
@@ -211,7 +213,9 @@ impl Round<'_> {
         self.close(&reading.topics, &ends, &reading.scopes);
         let counts = self.steps.values().flat_map(|step| {
             let judged = step.streams.values().map(|stream| &stream.judged);
-            judged.chain(step.known.streams.values().map(|state| &state.counts))
+            let states = step.known.streams.values();
+            let readable = states.filter(|state| state.unread.is_none());
+            judged.chain(readable.map(|state| &state.counts))
         });
         let inconsistent = counts.filter_map(Counts::inconsistent).next();
         self.account(inconsistent);
@@ -225,16 +229,17 @@ impl Round<'_> {
         }
     }
 
-    /// Where a shard holds more faults than are kept by their names, or met more repeats, only comparing all of it tells what
-    /// stands.
+    /// Where a shard holds more faults than are kept by their names, or met more repeats, or where what is stored of it does not
+    /// add up, only comparing all of it tells what stands.
     fn begin_anew_what_is_in_doubt(&mut self) {
         for (shard, step) in &mut self.steps {
             let recheck = self.recheck;
             let doubtful = |state: &StreamState| {
-                state.unread.is_none() && (state.anew || recheck && state.lost_its_faults())
+                let lost = recheck && state.lost_its_faults();
+                state.unread.is_none() && (state.anew || lost || !state.counts.adds_up())
             };
             if step.known.streams.values().any(doubtful) {
-                warn!(%shard, "more differs than is kept by name; everything of the shard is compared anew");
+                warn!(%shard, "what differs or came again is not known one by one; everything of the shard is compared anew");
                 step.begin_anew();
             }
         }
@@ -322,6 +327,7 @@ impl Round<'_> {
             through: seen.committed.max(after),
             committed: seen.committed,
             generation: seen.generation,
+            carried: self.carried_before(seen),
             ..Scope::default()
         };
         match look {
@@ -338,6 +344,15 @@ impl Round<'_> {
             }
         }
         scope
+    }
+
+    /// Where records of the stream stood that were above its checkpoint, if its logs were read before.
+    fn carried_before(&self, seen: &Seen) -> Option<BTreeMap<i32, Offset>> {
+        let cursor = self.steps.get(&seen.shard)?.known.cursor.as_ref()?;
+        let mut topics = seen.topics().into_iter();
+        let knows_all = topics.all(|(topic, _)| cursor.logs.contains_key(topic.as_str()));
+        let state = self.state(seen).filter(|_| knows_all)?;
+        Some(state.carried.clone())
     }
 
     fn state(&self, seen: &Seen) -> Option<&StreamState> {

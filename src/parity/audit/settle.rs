@@ -9,7 +9,7 @@
 //!
 //! Every identity is in the counts once: a window is counted when it is closed, and an identity that is judged anew first
 //! takes back what it was counted as. What it was counted as is known from the open difference of its id; without one it was
-//! found in order.
+//! most likely found in order. Nothing is taken back that is not there: then all is compared anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -175,6 +175,9 @@ fn beside(
         }
     }
     state.carried.clear();
+    for later in &pass.later {
+        carry(state, (later.letter, later.partition, later.first), step);
+    }
     for one in &pass.ahead {
         let place = (one.letter, one.at.partition, one.at.offset);
         if reached(one).is_some_and(|end| one.at.offset < end) {
@@ -230,10 +233,10 @@ pub fn judge_again(
     looked: Looked,
     step: &mut Step,
 ) {
-    let mut before = Counts::default();
-    for counted in counted_as(state, id, &looked.counts, more) {
-        before.add(&counted);
-    }
+    let Some(before) = counted_as(state, id, &looked.counts, more) else {
+        state.doubt();
+        return;
+    };
     state.counts = state.counts.less(&before);
     state.counts.add(&looked.counts);
     step.judge(&looked.counts, &before);
@@ -282,34 +285,64 @@ fn open(state: &mut StreamState, difference: Difference) {
     }
 }
 
-/// What an identity was counted as until now; what was open of it is open no more.
-fn counted_as(state: &mut StreamState, id: EntryId, now: &Counts, more: u64) -> Vec<Counts> {
-    let listed: Vec<Difference>;
-    (listed, state.differences) = std::mem::take(&mut state.differences)
-        .into_iter()
-        .partition(|difference| difference.id == Some(id));
-    if !listed.is_empty() {
-        for difference in &listed {
+/// What an identity was counted as until now; what was open of it is open no more. `None`: nothing of what it can have been
+/// is in the counts.
+fn counted_as(state: &mut StreamState, id: EntryId, now: &Counts, more: u64) -> Option<Counts> {
+    let is_its = |difference: &&Difference| difference.id == Some(id);
+    let mut listed = Counts::default();
+    for difference in state.differences.iter().filter(is_its) {
+        listed.add(&of_difference(difference));
+    }
+    if listed.total() > 0 {
+        if !state.counts.holds(&listed) {
+            return None;
+        }
+        let (closed, rest) = std::mem::take(&mut state.differences)
+            .into_iter()
+            .partition(|difference| difference.id == Some(id));
+        state.differences = rest;
+        let closed: Vec<Difference> = closed;
+        for difference in &closed {
             close(state, difference.class);
         }
-        return listed.iter().map(of_difference).collect();
+        return Some(listed);
     }
     let records = now.kafka_records.saturating_sub(more);
-    let before = match (now.redis_entries, records) {
-        (0, 0) => return Vec::new(),
-        (_, 0) => {
-            Counts::redis_alone(unlisted(state, Class::Missing).unwrap_or(Class::Unverifiable))
-        }
-        (_, records) => {
-            let class = match unlisted(state, Class::Duplicate) {
-                Some(class) if records > 1 => class,
-                _ if state.counts.of(Class::Match) > 0 => Class::Match,
-                _ => Class::DeadLettered,
-            };
-            Counts::both(class, records)
-        }
+    if now.redis_entries + records == 0 {
+        return Some(Counts::default());
+    }
+    let (class, counted) = guesses(records).into_iter().find(|(class, counted)| {
+        state.counts.holds(counted) && (!class.is_fault() || unlisted(state, *class))
+    })?;
+    close(state, class);
+    Some(counted)
+}
+
+/// What an identity that is not listed can have been counted as, by the records of it that came before, the likeliest first.
+/// One that had none may have lost them since.
+fn guesses(records: u64) -> Vec<(Class, Counts)> {
+    let alone = |class| (class, Counts::redis_alone(class));
+    let both = |class, records| (class, Counts::both(class, records));
+    let mut guesses = match records {
+        0 => vec![alone(Class::Missing), alone(Class::Unverifiable)],
+        1 => Vec::new(),
+        _ => vec![both(Class::Duplicate, records)],
     };
-    vec![before]
+    let one_each = [Class::Match, Class::DeadLettered, Class::Unverifiable];
+    guesses.extend(one_each.map(|class| both(class, 1)));
+    let unverifiable = Counts::kafka_alone(Class::Unverifiable, 1);
+    guesses.push((Class::Unverifiable, unverifiable));
+    guesses
+}
+
+/// The records that an identity was counted with: one, where it was found in order.
+pub fn records_counted(state: &StreamState, id: EntryId) -> u64 {
+    let listed = state.differences.iter();
+    let mut listed = listed.filter(|one| one.id == Some(id)).peekable();
+    if listed.peek().is_none() {
+        return 1;
+    }
+    listed.map(|one| of_difference(one).kafka_records).sum()
 }
 
 fn close(state: &mut StreamState, class: Class) {
@@ -318,23 +351,19 @@ fn close(state: &mut StreamState, class: Class) {
     }
 }
 
-/// Whether more of a class are open than are listed; one of them is taken.
-fn unlisted(state: &mut StreamState, class: Class) -> Option<Class> {
+/// Whether more of a class are open than are listed.
+fn unlisted(state: &StreamState, class: Class) -> bool {
     let listed = state
         .differences
         .iter()
         .filter(|difference| difference.class == class)
         .count() as u64;
-    let more = state.open.get(&class).is_some_and(|open| *open > listed);
-    more.then(|| {
-        close(state, class);
-        class
-    })
+    state.open.get(&class).is_some_and(|open| *open > listed)
 }
 
 /// What a difference was counted as.
 pub fn of_difference(difference: &Difference) -> Counts {
-    let records = difference.records.len() as u64;
+    let records = difference.records.len() as u64 + difference.letters;
     match (difference.class, difference.why) {
         (Class::Missing | Class::Pending, _)
         | (Class::Unverifiable, Some(Why::KafkaExpired | Why::KafkaCompacted)) => {

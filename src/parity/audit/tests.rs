@@ -1,7 +1,11 @@
-//! The auditor is the mirror's guest.
+//! The auditor is the mirror's guest; and what it knows goes by the routes as they are called now.
 
+use super::super::class::{Class, Counts, Difference};
+use super::super::store::StreamState;
 use super::*;
-use crate::entry::{Database, StreamRef};
+use crate::entry::{Database, EntryId, StreamRef};
+use crate::routing::Routes;
+use crate::status::ParityCell;
 
 fn board(oldest_unmirrored: Option<Duration>) -> Arc<Board> {
     let board = Board::new("m", "a", [("r", "t")]);
@@ -32,4 +36,56 @@ fn it_rests_twice_as_long_as_it_works_while_the_mirror_is_behind() {
     let stream = StreamRef::new(Database(0), "s");
     behind.stream(&stream, |cell| cell.oldest_unmirrored_ms = None);
     assert_eq!(pace.rest_after(worked), Duration::ZERO);
+}
+
+fn routes(names: [&str; 2]) -> Routes {
+    #[derive(serde::Deserialize)]
+    struct File {
+        routes: Vec<config::Route>,
+    }
+    let [a, b] = names;
+    let text = format!(
+        "[[routes]]\nname='{a}'\nstreams=['s']\ntopic='t'\npartitions=1\nvalue={{field='v'}}\n\
+         [[routes]]\nname='{b}'\nstreams=['u']\ntopic='w'\npartitions=1\nvalue={{field='v'}}"
+    );
+    let file: File = toml::from_str(&text).expect("two routes");
+    Routes::compile("m", &file.routes, Database(0)).expect("two routes")
+}
+
+#[test]
+fn faults_of_a_route_that_was_renamed_are_shown_by_its_new_name() {
+    let mut state = StreamState {
+        counts: Counts::level(5, 0),
+        verified_ms: Some(1),
+        ..StreamState::begin("b", EntryId::ZERO, 0)
+    };
+    state.counts.add(&Counts::redis_alone(Class::Missing));
+    state.open.insert(Class::Missing, 1);
+    state.differences.push(Difference {
+        class: Class::Missing,
+        route: "b".to_owned(),
+        database: Some(Database(0)),
+        stream: Some("u".to_owned()),
+        id: Some(EntryId::new(5, 1)),
+        parts: Vec::new(),
+        why: None,
+        topic: "w".to_owned(),
+        expected_partition: None,
+        letters: 0,
+        records: Vec::new(),
+    });
+    let mut streams = BTreeMap::from([(StreamRef::new(Database(0), "u"), state)]);
+    // Nothing is known of its checkpoint: it is called by its route all the same.
+    held::renew(&mut streams, &BTreeMap::new(), &routes(["a", "b2"]));
+    let now = SystemTime::now();
+    let mut cell = ParityCell::starting(["a", "b2"], now, "starting");
+    let knowledge = Knowledge {
+        streams: streams.values().collect(),
+        ..Knowledge::default()
+    };
+    level::tell(&mut cell, &knowledge, now);
+    let found = &cell.routes["b2"].found;
+    assert_eq!((found.classes["missing"], found.open["missing"]), (1, 1));
+    assert_eq!(found.classes["match"], 5);
+    assert_eq!(cell.open_differences[0].route, "b2");
 }

@@ -288,3 +288,18 @@ fn an_id_that_the_stream_has_not_come_to_is_extra_though_redis_does_not_say_what
     facts.last = Some(id(1_500));
     assert_eq!(class(&facts, &[], &foreign).0, Class::Extra);
 }
+
+#[test]
+fn a_duplicate_of_a_record_and_a_dead_letter_says_how_many_it_has_of_each() {
+    let letter = Found {
+        what: What::Letter(9),
+        ..found(5, 70)
+    };
+    let (counts, findings) = compare(&facts(), &[held(5)], &mut [found(5, 3), letter], |_| None);
+    assert_eq!((counts.kafka_records, counts.copies), (2, 1));
+    let [one] = &findings[..] else {
+        panic!("{findings:?}");
+    };
+    assert_eq!((one.class, one.letters), (Class::Duplicate, false));
+    assert_eq!((one.records.len(), one.beside), (1, 1));
+}

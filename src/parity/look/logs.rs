@@ -61,6 +61,7 @@ pub async fn logs_now(
                     next: start,
                     end: bounds.end,
                     counted: bounds.low,
+                    intact: false,
                 }
             })
             .collect();
@@ -114,7 +115,8 @@ async fn starts(
 
 /// What has to be known of a topic to tell an expired record from one that never was.
 pub(super) struct LogFacts {
-    /// Of each partition whose beginning is gone: the time of the first record that is left and was no repair.
+    /// Of each partition whose beginning is gone, and with it perhaps what is looked for: the time of the first record that is
+    /// left and was no repair.
     first_ms: BTreeMap<Partition, Option<i64>>,
     compacted: bool,
 }
@@ -130,7 +132,7 @@ impl LogFacts {
         let begun: Vec<(Partition, From)> = log
             .extents
             .iter()
-            .filter(|extent| extent.low > Offset(0))
+            .filter(|extent| extent.may_have_expired())
             .map(|extent| (extent.partition, From::Beginning))
             .collect();
         let mut first_ms: BTreeMap<Partition, Option<i64>> = begun

@@ -180,7 +180,7 @@ impl Course {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::config;
     use crate::entry::Database;
@@ -190,7 +190,7 @@ mod tests {
         EntryId::new(n, 0)
     }
 
-    fn wanted(after: u64, through: u64) -> Wanted {
+    pub(in super::super) fn wanted(after: u64, through: u64) -> Wanted {
         #[derive(serde::Deserialize)]
         struct File {
             routes: Vec<config::Route>,

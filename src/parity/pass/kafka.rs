@@ -8,17 +8,17 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::entry::{Database, EntryId, StreamName, StreamRef};
-use crate::placement::{KafkaBorn, Offset, Partition, Topic};
+use crate::placement::{Offset, Partition, Topic};
 use crate::topics::{self, From, RecordView, Stretch};
 
 use super::super::census::Census;
 use super::super::class::{Location, Why};
-use super::super::edges::{Edges, KAFKA_TIMEOUT};
+use super::super::edges::{Born, Edges, KAFKA_TIMEOUT};
 use super::super::error::Error;
 use super::super::pace::{CHUNK, Pace};
 use super::super::sides::{Identity, KafkaSide, is_unnamed};
 use super::strays::stray;
-use super::{Beside, EXAMPLES, Extent, Pass, StreamPass, TopicPass};
+use super::{Beside, EXAMPLES, Extent, Later, Pass, StreamPass, TopicPass};
 
 /// Records of a stream that Redis no longer has, kept as examples for each reason.
 const BELOW: u64 = 10;
@@ -115,7 +115,7 @@ struct Reading<'a> {
     edges: &'a Arc<Edges>,
     census: &'a mut Census,
     /// When applications may have written to the topic themselves.
-    kafka_born: Option<KafkaBorn>,
+    kafka_born: Born,
     others: HashMap<Box<[u8]>, Whose>,
 }
 
@@ -133,6 +133,14 @@ enum Placed {
     Within,
     /// Below or above what the pass compares of its stream.
     Beside,
+}
+
+/// What is kept of a record that belongs to no window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    Whole,
+    Counted,
+    Not,
 }
 
 impl<'a> Reading<'a> {
@@ -161,9 +169,13 @@ impl<'a> Reading<'a> {
             .filter(|(_, stream)| of_topic(stream))
             .map(|(at, stream)| (Box::from(stream.stream.name.as_bytes()), at))
             .collect();
+        let kafka_born = match here.letters {
+            true => Born::Never,
+            false => (edges.kafka_born)(),
+        };
         Self {
             side: KafkaSide::new(pass.seed, here.letters),
-            kafka_born: (edges.kafka_born)().filter(|_| !here.letters),
+            kafka_born,
             pass,
             topic,
             name,
@@ -198,6 +210,13 @@ impl<'a> Reading<'a> {
     /// It cannot be said whose the record is; nothing is taken of it.
     fn take(&mut self, record: &RecordView<'_>) -> Result<(), Error> {
         let identity = self.side.identify(record);
+        if self.kafka_born == Born::NotKnown && is_unnamed(record) && self.counts(record) {
+            return Err(Error::NotTold {
+                topic: self.name.clone(),
+                partition: record.partition,
+                offset: record.offset,
+            });
+        }
         let of = identity.and_then(|identity| self.stream_of(identity.stream));
         let whose = match &identity {
             Some(identity) if of.is_none() && self.counts(record) => self.whose(identity.stream)?,
@@ -237,9 +256,8 @@ impl<'a> Reading<'a> {
 
     /// Whether an application may have written it to Kafka itself: there is nothing to compare it with.
     fn is_kafka_born(&self, record: &RecordView<'_>) -> bool {
-        self.kafka_born
-            .is_some_and(|born| born.covers(record.timestamp_ms))
-            && is_unnamed(record)
+        let covers = matches!(self.kafka_born, Born::In(born) if born.covers(record.timestamp_ms));
+        covers && is_unnamed(record)
     }
 
     /// Whether a record of no stream is for this pass to count, and not counted yet.
@@ -304,16 +322,18 @@ impl<'a> Reading<'a> {
             }
             return;
         }
-        let keeps = self.pass.keeps_beside;
-        let began = self.pass.streams[at].scope.began;
-        match self.pass.streams[at].place(&beside) {
-            Placed::Within => {}
-            Placed::Beside if !keeps || beside.id <= began => self.pass.passed_over += 1,
-            Placed::Beside if self.pass.beside < BESIDE => {
-                self.pass.beside += 1;
-                self.pass.streams[at].keep(beside);
-            }
-            Placed::Beside => self.pass.streams[at].unkept += 1,
+        let is_new = self.is_first_seen(record);
+        let (keeps, has_room) = (self.pass.keeps_beside, self.pass.beside < BESIDE);
+        let stream = &mut self.pass.streams[at];
+        let kept = match stream.place(&beside) {
+            Placed::Within => return,
+            Placed::Beside if keeps => stream.take_beside(beside, is_new, has_room),
+            Placed::Beside => Kept::Not,
+        };
+        match kept {
+            Kept::Whole => self.pass.beside += 1,
+            Kept::Counted => {}
+            Kept::Not => self.pass.passed_over += 1,
         }
     }
 
@@ -387,13 +407,44 @@ impl StreamPass {
         }
     }
 
-    fn keep(&mut self, record: Beside) {
-        let side = if record.id <= self.scope.after {
+    /// `is_new`: what stands there was never read before. `has_room`: it may be kept whole.
+    pub(super) fn take_beside(&mut self, record: Beside, is_new: bool, has_room: bool) -> Kept {
+        let is_behind = record.id <= self.scope.after;
+        if record.id <= self.scope.began || is_behind && !is_new && !self.scope.matters(&record) {
+            return Kept::Not;
+        }
+        if !is_behind && is_new {
+            self.put_later(&record);
+            return Kept::Counted;
+        }
+        if !has_room {
+            self.unkept += 1;
+            return Kept::Counted;
+        }
+        let side = if is_behind {
             &mut self.behind
         } else {
             &mut self.ahead
         };
         side.push(record);
+        Kept::Whole
+    }
+
+    fn put_later(&mut self, record: &Beside) {
+        let (letter, partition) = (record.letter, record.at.partition);
+        let mut later = self.later.iter_mut();
+        match later.find(|later| (later.letter, later.partition) == (letter, partition)) {
+            Some(later) => {
+                later.first = later.first.min(record.at.offset);
+                later.records += 1;
+            }
+            None => self.later.push(Later {
+                letter,
+                partition,
+                first: record.at.offset,
+                records: 1,
+            }),
+        }
     }
 
     /// Puts a record where it belongs.
@@ -455,3 +506,6 @@ impl StreamPass {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

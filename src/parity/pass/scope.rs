@@ -1,10 +1,13 @@
 //! What is compared of one stream, and where its windows end.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::super::class::{Location, Why};
 use super::super::digest::Sum;
 use crate::entry::EntryId;
+use crate::placement::{Offset, Partition};
 
 /// What is compared of one stream, and what was known of it when the pass began.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +32,10 @@ pub struct Scope {
     pub limit: Option<EntryId>,
     /// Entries that the stream holds, for the progress.
     pub length: u64,
+    /// In each partition the first record that was above the checkpoint when it was read before; of what is read again and is
+    /// not above it now, only what stands behind that matters. `None`: it is not known, and all matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<BTreeMap<i32, Offset>>,
 }
 
 impl Scope {
@@ -41,6 +48,17 @@ impl Scope {
     /// Whether the id is of the range that is compared, whatever the stream holds.
     pub(super) fn asks_for(&self, id: EntryId) -> bool {
         id > self.after && self.limit.is_none_or(|limit| id <= limit)
+    }
+
+    /// Whether it tells something that a record which was read before, and is at or below `after`, stands where it does: a later
+    /// one of the stream may stand before it.
+    pub(super) fn matters(&self, record: &Beside) -> bool {
+        self.carried.as_ref().is_none_or(|carried| {
+            let first = carried.get(&record.at.partition.0);
+            !record.letter
+                && !record.repaired
+                && first.is_some_and(|first| record.at.offset > *first)
+        })
     }
 
     /// Why Redis does not have an entry from below its first one.
@@ -96,4 +114,14 @@ pub struct Beside {
     pub hash: u128,
     pub letter: bool,
     pub repaired: bool,
+}
+
+/// Records of one partition above what is compared of their stream, none of which was read before: they are read again when
+/// the stream has come so far, and until then it matters only where they begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Later {
+    pub letter: bool,
+    pub partition: Partition,
+    pub first: Offset,
+    pub records: u64,
 }

@@ -98,6 +98,7 @@ pub(super) fn stray(
         why: Some(why),
         topic: topic.to_owned(),
         expected_partition: None,
+        letters: 0,
         records: vec![at],
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::super::class::{Class, Counts, Difference, Location, Why};
-use super::scope::{Beside, Scope, Window};
+use super::scope::{Beside, Later, Scope, Window};
 use super::strays::stray;
 use crate::entry::{EntryId, StreamRef};
 use crate::routing::Binding;
@@ -38,9 +38,12 @@ pub struct StreamPass {
     /// Records of older generations with ids that the stream has not come to: lost in a failover, or of a stream made anew.
     pub orphans: u64,
     pub orphan_examples: Vec<(EntryId, Location)>,
-    /// Records at or below `scope.after`, and above `scope.through`, where the pass keeps them.
+    /// Records at or below `scope.after`, and above `scope.through` though they were read before, where the pass keeps them.
     pub behind: Vec<Beside>,
     pub ahead: Vec<Beside>,
+    /// The others above `scope.through`, by partition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<Later>,
     /// Those of them beyond what a pass keeps.
     #[serde(default)]
     pub unkept: u64,
@@ -70,6 +73,7 @@ impl StreamPass {
             orphan_examples: Vec::new(),
             behind: Vec::new(),
             ahead: Vec::new(),
+            later: Vec::new(),
             unkept: 0,
             cuts: Vec::new(),
             binding: Some(binding),

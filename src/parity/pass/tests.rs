@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::super::class::{Class, Why};
+use super::super::class::{Class, Location, Why};
+use super::kafka::Kept;
 use super::stream::stream_key;
 use super::*;
 use crate::entry::{Database, EntryId, StreamName, StreamRef};
+use crate::placement::Partition;
 
 fn id(n: u64) -> EntryId {
     EntryId::new(n, 0)
@@ -41,6 +43,7 @@ fn stream_pass(scope: Scope) -> StreamPass {
         orphan_examples: Vec::new(),
         behind: Vec::new(),
         ahead: Vec::new(),
+        later: Vec::new(),
         unkept: 0,
         cuts: Vec::new(),
         binding: None,
@@ -153,4 +156,65 @@ fn what_is_read_and_not_kept_is_noticed() {
     pass.passed_over += 1;
     pass.streams[0].read += 1;
     assert!(pass.unaccounted().is_some(), "an entry went nowhere");
+}
+
+/// A record of this id.
+fn beside(n: u64, partition: i32, offset: i64) -> Beside {
+    Beside {
+        id: id(n),
+        at: Location {
+            partition: Partition(partition),
+            offset: Offset(offset),
+            generation: 0,
+        },
+        hash: 0,
+        letter: false,
+        repaired: false,
+    }
+}
+
+#[test]
+fn however_many_records_are_above_the_checkpoint_only_where_they_begin_is_kept() {
+    let mut pass = Pass::new(0, vec![stream_pass(scope(5, 9, Some(1), 9))], Vec::new());
+    let stream = &mut pass.streams[0];
+    for n in 0..30_000 {
+        let one = beside(10 + n, i32::try_from(n % 2).unwrap(), 40_000 - n as i64);
+        assert_eq!(stream.take_beside(one, true, false), Kept::Counted);
+    }
+    let begin = |at: usize| (stream.later[at].partition.0, stream.later[at].first.0);
+    assert_eq!((begin(0), begin(1)), ((0, 10_002), (1, 10_001)));
+    assert_eq!((stream.later.len(), stream.unkept), (2, 0));
+    // One that was above it before is to be looked at by itself.
+    let overdue = stream.take_beside(beside(99, 0, 7), false, true);
+    assert_eq!((overdue, stream.ahead.len()), (Kept::Whole, 1));
+    pass.kafka_records = 30_001;
+    assert_eq!(pass.unaccounted(), None);
+}
+
+#[test]
+fn what_is_read_again_because_of_another_stream_is_not_kept() {
+    let mut stream = stream_pass(scope(5, 9, Some(1), 9));
+    let known = |stream: &mut StreamPass| stream.take_beside(beside(3, 0, 70), false, true);
+    assert_eq!(
+        known(&mut stream),
+        Kept::Whole,
+        "its logs were not all read"
+    );
+    stream.scope.carried = Some(BTreeMap::new());
+    assert_eq!(known(&mut stream), Kept::Not);
+    stream.scope.carried = Some(BTreeMap::from([(0, Offset(70))]));
+    assert_eq!(known(&mut stream), Kept::Not, "it is the first that was");
+    stream.scope.carried = Some(BTreeMap::from([(0, Offset(69))]));
+    assert_eq!(
+        known(&mut stream),
+        Kept::Whole,
+        "a later entry may stand before it"
+    );
+    let repeat = stream.take_beside(beside(3, 0, 90), true, true);
+    assert_eq!((repeat, stream.behind.len()), (Kept::Whole, 3));
+    assert_eq!(
+        stream.take_beside(beside(3, 0, 91), true, false),
+        Kept::Counted
+    );
+    assert_eq!(stream.unkept, 1);
 }

@@ -111,6 +111,17 @@ impl StreamState {
         }
     }
 
+    /// Its route may have another name than when it was written.
+    pub fn goes_by(&mut self, route: &str) {
+        if self.route == route {
+            return;
+        }
+        route.clone_into(&mut self.route);
+        for difference in &mut self.differences {
+            route.clone_into(&mut difference.route);
+        }
+    }
+
     /// Faults that stand.
     #[must_use]
     pub fn faults(&self) -> u64 {

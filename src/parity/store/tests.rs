@@ -192,7 +192,9 @@ fn a_round_is_gone_on_with_only_where_its_streams_still_stand_as_they_did() {
     moved.sealed = id(10);
     let mut anew = stands.clone();
     anew.generation = 2;
-    assert!(!fits(moved) && !fits(anew));
+    let mut torn = stands.clone();
+    torn.counts.redis_entries = 1;
+    assert!(!fits(moved) && !fits(anew) && !fits(torn));
     assert!(!round.fits(&BTreeMap::new(), &routes()));
     let elsewhere = ROUTE.replace("\"t\"", "\"u\"");
     let states = BTreeMap::from([(stream.clone(), stands)]);

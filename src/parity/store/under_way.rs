@@ -63,22 +63,25 @@ impl UnderWay {
         (self.began_ms, self.seed, &self.parts) == (other.began_ms, other.seed, &other.parts)
     }
 
-    /// Whether its streams still stand where it began, under the same routes; otherwise it says nothing any more.
+    /// Whether its streams still stand where it began, under the same routes, and what is known of them adds up; otherwise it
+    /// says nothing any more.
     #[must_use]
     pub fn fits(&self, states: &BTreeMap<StreamRef, StreamState>, routes: &Routes) -> bool {
-        self.streams.iter().all(|(stream, portion)| {
-            let (pass, scope) = (&portion.pass, &portion.pass.scope);
-            let stands = states.get(stream).is_some_and(|state| {
-                (state.sealed, state.began, state.generation)
-                    == (scope.after, scope.began, scope.generation)
-            });
-            stands
-                && portion.part < self.parts.len()
-                && routes.bind(stream).is_some_and(|binding| {
-                    binding.route().name() == pass.route
-                        && binding.topic().as_str() == pass.topic
-                        && binding.route().dead_letters().as_str() == pass.letters
-                })
-        })
+        let mut readable = states.values().filter(|state| state.unread.is_none());
+        readable.all(|state| state.counts.adds_up())
+            && self.streams.iter().all(|(stream, portion)| {
+                let (pass, scope) = (&portion.pass, &portion.pass.scope);
+                let stands = states.get(stream).is_some_and(|state| {
+                    (state.sealed, state.began, state.generation)
+                        == (scope.after, scope.began, scope.generation)
+                });
+                stands
+                    && portion.part < self.parts.len()
+                    && routes.bind(stream).is_some_and(|binding| {
+                        binding.route().name() == pass.route
+                            && binding.topic().as_str() == pass.topic
+                            && binding.route().dead_letters().as_str() == pass.letters
+                    })
+            })
     }
 }

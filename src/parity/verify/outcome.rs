@@ -278,6 +278,7 @@ mod tests {
             why: None,
             topic: String::new(),
             expected_partition: None,
+            letters: 0,
             records: Vec::new(),
         }
     }

@@ -1,11 +1,13 @@
 //! Ids that are no times, and clocks that jump: streams are compared by their ids whatever these say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::gone::{delete_records, redis_gone};
 use super::hand::Hand;
 use super::scene::flip;
 use super::script::{Script, Twin};
 use super::stage::{Id, Stage, identified};
+use super::verdict::Finding;
 use crate::harness::{Entry, Expected, kafka, murmur3_x86_32};
 use crate::rig::now_ms;
 
@@ -140,5 +142,42 @@ fn a_record_that_is_dated_long_before_its_entry_is_found_from_the_entry_on() {
     script.missing(7);
     script.missing(50);
     let expected = script.play(&Hand::new(kafka()), &BTreeSet::new());
+    stage.verify(&["--from", "1h"]).assert_is(&expected);
+}
+
+#[test]
+fn what_is_missing_behind_a_beginning_that_expired_is_missing_also_where_ids_are_no_times() {
+    let stage = Stage::with_route("expired-before", 12, route);
+    let (begin, hour) = (now_ms() * 1_000_000, 3_600_000);
+    let entries: Vec<Entry> = (0..EACH)
+        .map(|n| entry("clock:nanoseconds", (begin + n, 0), n))
+        .collect();
+    stage.add(&entries);
+    let mut twins: Vec<_> = entries
+        .iter()
+        .map(|entry| twin(&stage.topic, entry))
+        .collect();
+    for twin in &mut twins[..40] {
+        twin.record.timestamp_ms = i64::try_from(now_ms() - 3 * hour).unwrap();
+    }
+    // The first of its partition that is read at first; those before it are older than what is asked for.
+    let mut script = Script::new(&stage, &twins);
+    script.missing(40);
+    let mut expected = script.play(&Hand::new(kafka()), &BTreeSet::new());
+    // Every partition has lost its first record.
+    let mut first = BTreeMap::new();
+    for (at, twin) in twins.iter().enumerate() {
+        first.entry(twin.record.partition).or_insert(at);
+    }
+    let cut: Vec<_> = first.keys().map(|partition| (*partition, 1)).collect();
+    delete_records(&stage.topic, &cut);
+    for (partition, at) in first {
+        expected.add(Finding {
+            expected_partition: Some(partition),
+            records: Vec::new(),
+            ..redis_gone(&twins[at], "kafka-expired", (0, 0), &stage.topic)
+        });
+        expected.kafka_records -= 1;
+    }
     stage.verify(&["--from", "1h"]).assert_is(&expected);
 }

@@ -135,8 +135,14 @@ impl Round<'_> {
             Span::Joining => self.joining(&wanted, &streams).await?,
             Span::Onward | Span::First => BTreeMap::new(),
         };
+        let owners = |topic: &str| -> BTreeSet<Shard> {
+            let streams = group.streams.iter().zip(&streams);
+            let of_topic = streams.filter(|(_, one)| one.topic == topic || one.letters == topic);
+            of_topic.map(|(&at, _)| self.seen[at].shard).collect()
+        };
         let logs = wanted.into_iter().map(|(topic, letters)| {
             let name = topic.as_str();
+            let owners = owners(name);
             let bounds = ends.get(name).map(Vec::as_slice).unwrap_or_default();
             let extents = bounds.iter().map(|bounds| {
                 let start = match group.span {
@@ -149,6 +155,8 @@ impl Round<'_> {
                 };
                 Extent {
                     counted: self.counted(group, name, bounds),
+                    // What came since the cursors stands behind them.
+                    intact: group.span == Span::Onward && self.still_has(&owners, name, bounds),
                     ..extent(bounds, start)
                 }
             });
@@ -159,7 +167,7 @@ impl Round<'_> {
                 extents: extents.collect(),
             }
         });
-        let logs = logs.collect();
+        let logs: Vec<TopicPass> = logs.collect();
         let mut pass = Pass::new(self.seed, streams, logs);
         pass.keeps_beside = true;
         pass.covers_all = true;
@@ -175,6 +183,16 @@ impl Round<'_> {
             Some(reach.map_or(bounds.low, |reach| reach.next))
         });
         nexts.min().unwrap_or(bounds.low)
+    }
+
+    /// Whether the log still has the place from which on these shards, whose streams' it is, read it on.
+    fn still_has(&self, owners: &BTreeSet<Shard>, topic: &str, bounds: &Bounds) -> bool {
+        owners.iter().all(|shard| {
+            let cursor = self.steps[shard].known.cursor.as_ref();
+            let log = cursor.and_then(|cursor| cursor.logs.get(topic));
+            let reach = log.and_then(|log| log.get(&bounds.partition.0));
+            reach.is_some_and(|reach| reach.next >= bounds.low)
+        })
     }
 
     /// Up to where what is no entry's is counted: the shards of a group have read what they know to the same ends.
@@ -217,5 +235,6 @@ pub(super) fn extent(bounds: &Bounds, start: Offset) -> Extent {
         next: start,
         end: bounds.end,
         counted: bounds.low,
+        intact: false,
     }
 }

@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tracing::warn;
+
 use crate::entry::{EntryId, StreamRef};
 use crate::placement::{Offset, Partition, Topic};
 
 use super::super::super::class::Class;
 use super::super::super::error::Error;
 use super::super::super::look::{Looked, Named, Span, Strangers, View, Wanted, logs_now, look};
-use super::super::super::pass::{Pass, TopicPass};
-use super::super::super::store::OPEN;
+use super::super::super::pass::{Extent, Pass, TopicPass};
+use super::super::super::store::{self, OPEN};
 use super::super::settle;
 use super::group::{Group, extent};
 use super::{Ends, Round};
@@ -81,7 +83,8 @@ impl Round<'_> {
         wanted: &[Wanted],
         ends: &Ends,
     ) -> Result<Vec<TopicPass>, Error> {
-        let mut starts: BTreeMap<(String, Partition), Offset> = BTreeMap::new();
+        // With each, whether nothing behind it had expired.
+        let mut starts: BTreeMap<(String, Partition), (Offset, bool)> = BTreeMap::new();
         let mut begin = |logs: &[TopicPass], topics: &[(Topic, bool)]| {
             for log in logs
                 .iter()
@@ -89,8 +92,9 @@ impl Round<'_> {
             {
                 for extent in &log.extents {
                     let place = (log.topic.clone(), extent.partition);
-                    let start = starts.entry(place).or_insert(extent.start);
-                    *start = extent.start.min(*start);
+                    let start = starts.entry(place);
+                    let start = start.or_insert((extent.start, extent.intact));
+                    *start = (extent.start.min(start.0), extent.intact && start.1);
                 }
             }
         };
@@ -111,7 +115,11 @@ impl Round<'_> {
             let bounds = ends.get(name).map(Vec::as_slice).unwrap_or_default();
             let extents = bounds.iter().map(|bounds| {
                 let start = starts.get(&(name.to_owned(), bounds.partition));
-                extent(bounds, start.copied().unwrap_or(bounds.low))
+                let (start, intact) = start.copied().unwrap_or((bounds.low, false));
+                Extent {
+                    intact: intact && start >= bounds.low,
+                    ..extent(bounds, start)
+                }
             });
             TopicPass {
                 topic: name.to_owned(),
@@ -152,10 +160,21 @@ impl Round<'_> {
                 self.origins.insert(key, Arc::clone(&logs));
             }
             for (((at, _), wanted), looked) in places.iter().zip(&wanted).zip(looked) {
+                let stands_before = looked.stands_before;
                 self.judge_suspect(*at, wanted.after, looked);
+                if stands_before && group.span == store::Span::Onward {
+                    self.doubt_the_logs(*at);
+                }
             }
         }
         self.look_at_again(&group.streams, ends).await
+    }
+
+    /// What came after a log was read stands before the end that it had then: it lost that end and has grown past it since.
+    fn doubt_the_logs(&mut self, at: usize) {
+        let stream = &self.seen[at].stream.name;
+        warn!(%stream, "records stand in a part of a log that was read without them: it has lost its end since");
+        self.with_stream(at, |state, _| state.doubt());
     }
 
     /// Each identity of which a record came after it was sealed, and each record that has been above the checkpoint for long.
@@ -176,7 +195,12 @@ impl Round<'_> {
             }
         }
         let ids: Vec<(usize, EntryId)> = again.iter().map(|&(at, id, _)| (at, id)).collect();
-        let Some(looked) = self.look_at_ids(&ids, &places, ends).await? else {
+        let records = again.iter().map(|&(at, id, more)| {
+            let state = self.state(&self.seen[at]);
+            more + state.map_or(0, |state| settle::records_counted(state, id))
+        });
+        let records: Vec<u64> = records.collect();
+        let Some(looked) = self.look_at_ids(&ids, &records, &places, ends).await? else {
             return Ok(None);
         };
         for ((at, id, more), looked) in again.into_iter().zip(looked) {
@@ -184,7 +208,7 @@ impl Round<'_> {
                 settle::judge_again(state, id, more, looked, step);
             });
         }
-        let Some(looked) = self.look_at_ids(&overdue, &places, ends).await? else {
+        let Some(looked) = self.look_at_ids(&overdue, &[], &places, ends).await? else {
             return Ok(None);
         };
         for ((at, id), looked) in overdue.into_iter().zip(looked) {
@@ -219,7 +243,7 @@ impl Round<'_> {
             }
         }
         let open: Vec<(usize, EntryId)> = open.into_iter().collect();
-        let Some(looked) = self.look_at_ids(&open, &places, ends).await? else {
+        let Some(looked) = self.look_at_ids(&open, &[], &places, ends).await? else {
             return Ok(None);
         };
         for ((at, id), looked) in open.into_iter().zip(looked) {
@@ -246,10 +270,12 @@ impl Round<'_> {
     }
 
     /// Up to the ends that this round counts to: what stands behind them is met in the next. `places`: where records of them
-    /// are known to stand, whatever their times say.
+    /// are known to stand, whatever their times say. `records`: so many there should be of each; where fewer are found, some may
+    /// stand before what was read.
     async fn look_at_ids(
         &self,
         ids: &[(usize, EntryId)],
+        records: &[u64],
         places: &Places,
         ends: &Ends,
     ) -> Result<Option<Vec<Looked>>, Error> {
@@ -274,6 +300,12 @@ impl Round<'_> {
                 known.is_some()
             });
         }
+        let looked = self.look(&wanted, &logs).await?;
+        let lacks = looked.as_ref().is_some_and(|looked| lack(looked, records));
+        if !lacks || logs.iter().all(TopicPass::is_whole) {
+            return Ok(looked);
+        }
+        logs.iter_mut().for_each(TopicPass::widen);
         self.look(&wanted, &logs).await
     }
 
@@ -325,6 +357,13 @@ impl Round<'_> {
     }
 }
 
+/// Whether one of these was found with fewer records than there should be. What Redis never had was not counted before.
+fn lack(looked: &[Looked], records: &[u64]) -> bool {
+    looked.iter().zip(records).any(|(looked, records)| {
+        looked.counts.kafka_records < *records && looked.counts.of(Class::Extra) == 0
+    })
+}
+
 /// The first id that a window which begins after this one can hold tells its time best.
 fn since(after: EntryId) -> Span {
     if after == EntryId::ZERO {
@@ -350,4 +389,25 @@ fn topics_of<'a>(wanted: impl IntoIterator<Item = &'a Wanted>) -> Vec<(Topic, bo
 /// Origins of streams that are still held.
 pub fn keep(origins: &mut super::Origins, held: impl Fn(&StreamRef) -> bool) {
     origins.retain(|(stream, _), _| held(stream));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::super::class::Counts;
+    use super::*;
+
+    #[test]
+    fn an_entry_that_came_again_and_is_found_once_has_its_first_record_looked_for() {
+        let looked = |counts| Looked {
+            counts,
+            ..Looked::default()
+        };
+        let once = || looked(Counts::both(Class::Match, 1));
+        let twice = || looked(Counts::both(Class::Duplicate, 2));
+        assert!(lack(&[twice(), once()], &[2, 2]));
+        assert!(!lack(&[twice(), once()], &[2, 1]), "a missing one came");
+        let stranger = looked(Counts::kafka_alone(Class::Extra, 1));
+        assert!(!lack(&[stranger], &[2]), "it was never counted");
+        assert!(!lack(&[once()], &[]), "nobody says how many there are");
+    }
 }

@@ -92,7 +92,7 @@ fn route_in<'a>(pass: &'a Pass, topic: &str) -> &'a str {
     of_topic.map_or("", |stream| stream.route.as_str())
 }
 
-fn keep(strays: &mut Strays, stray: Difference, at: Unnamed) {
+pub(super) fn keep(strays: &mut Strays, stray: Difference, at: Unnamed) {
     if strays.open.len() < KEPT {
         strays.open.push(stray);
     } else if let Some(partition) = stray.records.first().map(|record| record.partition) {
@@ -153,11 +153,11 @@ pub fn expire(cursor: &mut Cursor, topic: &str, bounds: &[Bounds]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::parity::class::Location;
 
-    fn stray(offset: i64) -> Difference {
+    pub(in super::super) fn stray(offset: i64) -> Difference {
         Difference {
             class: Class::Extra,
             route: "r".to_owned(),
@@ -168,6 +168,7 @@ mod tests {
             why: None,
             topic: "t".to_owned(),
             expected_partition: None,
+            letters: 0,
             records: vec![Location {
                 partition: Partition(3),
                 offset: Offset(offset),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::entry::{Database, StreamRef};
 use crate::parity::class::Location;
-use crate::parity::pass::Scope;
+use crate::parity::pass::{Later, Scope};
 use crate::routing::Routes;
 
 fn id(n: u64) -> EntryId {
@@ -30,6 +30,7 @@ fn difference(class: Class, n: u64, records: i64) -> Difference {
         why: None,
         topic: "t".to_owned(),
         expected_partition: None,
+        letters: 0,
         records: (0..records)
             .map(|offset| Location {
                 partition: Partition(0),
@@ -260,4 +261,96 @@ fn an_open_fault_is_counted_once_however_often_it_is_looked_at() {
     judge_again(&mut state, id(50), 0, looked(1, vec![]), &mut step);
     let ends = [(Class::Duplicate, 1), (Class::Match, 1)];
     assert_eq!(step.ended, BTreeMap::from(ends));
+}
+
+#[test]
+fn a_record_that_kafka_lost_and_that_came_again_takes_back_the_match_that_it_was() {
+    let (mut state, mut step) = (state(100), Step::default());
+    judge_again(&mut state, id(50), 1, looked(1, vec![]), &mut step);
+    assert!(state.counts.adds_up() && !state.anew);
+    assert_eq!(
+        (state.counts.of(Class::Match), state.counts.kafka_records),
+        (100, 100)
+    );
+}
+
+#[test]
+fn a_repeat_where_nothing_can_be_verified_takes_back_what_was_not_verified() {
+    let mut of_other_settings = Counts::default();
+    for _ in 0..3 {
+        of_other_settings.add(&Counts::both(Class::Unverifiable, 1));
+    }
+    for counted in [
+        of_other_settings,
+        Counts::kafka_alone(Class::Unverifiable, 3),
+    ] {
+        let (mut state, mut step) = (state(0), Step::default());
+        state.counts = counted;
+        let twice = looked(0, vec![difference(Class::Duplicate, 50, 2)]);
+        judge_again(&mut state, id(50), 1, twice, &mut step);
+        assert!(state.counts.adds_up() && !state.anew, "{:?}", state.counts);
+        let counts = &state.counts;
+        assert_eq!(
+            (counts.of(Class::Unverifiable), counts.of(Class::Duplicate)),
+            (2, 1)
+        );
+    }
+}
+
+#[test]
+fn what_was_counted_as_nothing_that_is_known_is_compared_anew_and_the_counts_stand() {
+    let (mut state, mut step) = (state(0), Step::default());
+    state.counts = Counts::redis_alone(Class::Missing);
+    state.open.insert(Class::Missing, 1);
+    state.differences.push(difference(Class::Missing, 7, 0));
+    state.verified_ms = Some(5);
+    let before = state.counts.clone();
+    judge_again(&mut state, id(50), 1, looked(1, vec![]), &mut step);
+    assert_eq!((state.anew, state.verified_ms), (true, None));
+    assert_eq!(state.counts, before);
+    assert_eq!(state.faults(), 1, "it stands until all is compared");
+    // Listed, and not in the counts.
+    let mut state = StreamState {
+        counts: Counts::level(3, 0),
+        anew: false,
+        ..state
+    };
+    judge_again(&mut state, id(7), 1, looked(1, vec![]), &mut step);
+    assert!(state.anew && state.counts == Counts::level(3, 0));
+}
+
+#[test]
+fn records_above_the_checkpoint_are_read_again_from_their_first_and_cast_no_doubt() {
+    let (mut state, mut step) = (state(100), Step::default());
+    let mut pass = pass();
+    pass.later.push(Later {
+        letter: false,
+        partition: Partition(3),
+        first: Offset(70),
+        records: 50_000,
+    });
+    fold(&mut state, &pass, 0, (None, None), &mut step);
+    assert!(!state.anew && step.overdue.is_empty());
+    assert_eq!(state.carried, BTreeMap::from([(3, Offset(70))]));
+    let first = (false, Partition(3), Offset(70));
+    assert_eq!(step.carried, BTreeSet::from([first]));
+}
+
+#[test]
+fn a_duplicate_of_a_record_and_a_dead_letter_is_taken_back_whole() {
+    let (mut state, mut step) = (state(100), Step::default());
+    let both = || {
+        let mut both = difference(Class::Duplicate, 50, 1);
+        both.letters = 1;
+        Looked {
+            counts: Counts::both(Class::Duplicate, 2),
+            differences: vec![both],
+            ..Looked::default()
+        }
+    };
+    for more in [1, 0, 0] {
+        judge_again(&mut state, id(50), more, both(), &mut step);
+        assert_eq!((state.counts.kafka_records, state.counts.copies), (101, 1));
+    }
+    assert!(state.counts.adds_up());
 }

@@ -1,0 +1,91 @@
+//! What is taken of records that name nothing, without any store.
+
+use super::*;
+use crate::config;
+use crate::placement::KafkaBorn;
+use crate::routing::Routes;
+use crate::streams::Redis;
+use crate::topics::{Admin, Kafka};
+
+/// Clients that connect nowhere.
+fn edges(born: Born) -> Arc<Edges> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        routes: Vec<config::Route>,
+    }
+    let text = "[[routes]]\nname='r'\nstreams=['s']\ntopic='t'\npartitions=1\nvalue={field='v'}";
+    let file: File = toml::from_str(text).expect("a route");
+    let kafka = Kafka::new(&config::Kafka::default()).expect("a client of Kafka");
+    Arc::new(Edges {
+        migration: "m".to_owned(),
+        routes: Arc::new(Routes::compile("m", &file.routes, Database(0)).expect("a route")),
+        redis: Redis::new(&config::Redis::default()).expect("a client of Redis"),
+        admin: Admin::new(&kafka).expect("a client of Kafka"),
+        kafka,
+        kafka_born: Box::new(move || born),
+    })
+}
+
+/// A pass that has counted what stands before offset 5.
+fn pass(letters: bool) -> Pass {
+    let extent = Extent {
+        partition: Partition(0),
+        low: Offset(0),
+        start: Offset(0),
+        next: Offset(0),
+        end: Offset(9),
+        counted: Offset(5),
+        intact: false,
+    };
+    let topic = TopicPass {
+        topic: "t".to_owned(),
+        letters,
+        answers: true,
+        extents: vec![extent],
+    };
+    Pass::new(0, Vec::new(), vec![topic])
+}
+
+/// Takes a record without headers of this offset; gives how many are extra and Kafka-born, and what is read next.
+fn taken(pass: &mut Pass, born: Born, offset: i64) -> Result<(u64, u64, i64), Error> {
+    let (edges, mut census) = (edges(born), Census::default());
+    let record = RecordView::unnamed(Partition(0), Offset(offset), 1_000_000);
+    Reading::new(pass, 0, &edges, &mut census).take(&record)?;
+    let extra = pass.strays.of_route("").total();
+    let born = pass.strays.kafka_born.values().sum();
+    Ok((extra, born, pass.topics[0].extents[0].next.0))
+}
+
+#[tokio::test]
+async fn a_record_that_names_nothing_is_judged_by_nobody_before_it_is_known_who_may_write() {
+    let mut here = pass(false);
+    let refused = taken(&mut here, Born::NotKnown, 7);
+    assert!(
+        matches!(
+            refused,
+            Err(Error::NotTold {
+                offset: Offset(7),
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(
+        here.topics[0].extents[0].next,
+        Offset(0),
+        "it is read again"
+    );
+    assert_eq!(here.kafka_records, 0);
+    let open = Born::In(KafkaBorn::opened(None, 1_000_000));
+    assert_eq!(taken(&mut here, open, 7).expect("it is known"), (0, 1, 8));
+    let never = taken(&mut pass(false), Born::Never, 7);
+    assert_eq!(never.expect("it is known"), (1, 0, 8));
+}
+
+#[tokio::test]
+async fn what_was_counted_before_and_dead_letters_wait_for_nobody() {
+    let before = taken(&mut pass(false), Born::NotKnown, 4);
+    assert_eq!(before.expect("it was judged"), (0, 0, 5));
+    let letter = taken(&mut pass(true), Born::NotKnown, 7);
+    assert_eq!(letter.expect("no application writes there"), (1, 0, 8));
+}
