@@ -34,6 +34,7 @@ use crate::status::DeadLetterReason;
 use crate::streams::Replication;
 use crate::topics::{self, WriterStatistics};
 
+pub use self::amend::REPAIR;
 pub use self::records::identity;
 
 /// How often an idle client is asked what it has to say.

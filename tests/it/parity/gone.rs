@@ -161,7 +161,7 @@ fn records_of_a_stream_that_was_deleted_whole_are_unverifiable() {
 }
 
 /// Removes what lies before these offsets, as retention would.
-fn delete_records(topic: &str, before: &[(i32, i64)]) {
+pub fn delete_records(topic: &str, before: &[(i32, i64)]) {
     let mut list = TopicPartitionList::new();
     for &(partition, offset) in before {
         list.add_partition_offset(topic, partition, Offset::Offset(offset))
