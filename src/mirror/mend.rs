@@ -31,8 +31,7 @@ mod decide;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -52,7 +51,8 @@ const SOON: Duration = Duration::from_millis(500);
 /// How long all may take to be decided: a dead producer's transaction is given up by the broker after its own time limit
 /// and a scan of ten seconds, or by its next owner.
 const PATIENCE: Duration = Duration::from_secs(30);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How far clocks of brokers may be off, and how long a transaction may be under way before its broker knows of it.
+const CLOCKS: Duration = Duration::from_secs(600);
 
 /// The key of the record that is aborted. A compacted topic takes none without a key.
 const KEY: &[u8] = b"@lockgate-abort";
@@ -125,7 +125,7 @@ impl Mending {
     fn run(self, mut writer: Writer) -> Result<Option<Writer>, topics::Error> {
         let ends = Ends::new(&self.shared.kafka, KAFKA_TIMEOUT)?;
         let mut undecided = ends.undecided(&self.places)?;
-        await_decided(&ends, &mut undecided, SOON)?;
+        ends.wait(&mut undecided, SOON)?;
         if undecided.is_empty() {
             return Ok(Some(writer));
         }
@@ -139,7 +139,7 @@ impl Mending {
             "records of this shard were left undecided by Kafka; they are ended"
         );
         self.abort(&mut writer, &undecided)?;
-        await_decided(&ends, &mut undecided, PATIENCE)?;
+        ends.wait(&mut undecided, PATIENCE)?;
         if let Some(stretch) = undecided.first() {
             return Err(topics::Error::Timeout {
                 what: "decide a transaction",
@@ -254,9 +254,15 @@ impl Mending {
         Some((stream.clone(), (generation, id)))
     }
 
+    /// No transaction takes longer, on clocks of brokers that date records themselves.
+    fn longest_ms(&self) -> i64 {
+        let longest = self.shared.kafka.config().transaction_timeout + CLOCKS;
+        i64::try_from(longest.as_millis()).unwrap_or(i64::MAX)
+    }
+
     fn decide(&self, hanging: Vec<Hanging>) -> Result<Rewrite, topics::Error> {
         let mut visible = decide::Visible::default();
-        if let Some(since) = decide::visible_since(&hanging, &self.known) {
+        if let Some(since) = decide::visible_since(&hanging, &self.known, self.longest_ms()) {
             for topic in self.streams.keys() {
                 let partitions = self.places.iter().filter(|(of, _)| of == topic);
                 let starts: Vec<_> = partitions
@@ -294,20 +300,6 @@ fn by_topic(undecided: &[Undecided]) -> HashMap<Topic, Vec<(Partition, From)>> {
         starts.push((stretch.partition, From::Offset(stretch.from)));
     }
     topics
-}
-
-/// Waits until the stretches are decided, or so long; leaves those that are not.
-fn await_decided(
-    ends: &Ends,
-    undecided: &mut Vec<Undecided>,
-    within: Duration,
-) -> Result<(), topics::Error> {
-    let until = Instant::now() + within;
-    while !undecided.is_empty() && Instant::now() < until {
-        thread::sleep(LOOK_AGAIN);
-        ends.narrow(undecided)?;
-    }
-    Ok(())
 }
 
 impl Hanging {

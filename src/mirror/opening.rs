@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{error, warn};
 
@@ -105,16 +105,10 @@ fn layout(shared: &Shared) -> Result<checkpoint::Layout, checkpoint::Error> {
 /// Waits a while until nothing is undecided in the shard's partition: a resize writes the layout and the checkpoints in one
 /// transaction, whose end shows in one partition before it shows in another. What hangs for longer is `mend`'s.
 fn await_decided(shared: &Shared, shard: Shard) -> Result<(), topics::Error> {
-    const LOOK_AGAIN: Duration = Duration::from_millis(20);
     let ends = Ends::new(&shared.kafka, KAFKA_TIMEOUT)?;
     let own = (shared.checkpoints.clone(), checkpoint::partition_of(shard));
     let mut undecided = ends.undecided(&[own])?;
-    let until = Instant::now() + MARKERS;
-    while !undecided.is_empty() && Instant::now() < until {
-        std::thread::sleep(LOOK_AGAIN);
-        ends.narrow(&mut undecided)?;
-    }
-    Ok(())
+    ends.wait(&mut undecided, MARKERS)
 }
 
 /// Opens the shard's producer, and *then* reads the checkpoints and the layout. `doubts`: a checkpoint was missed the time

@@ -68,10 +68,16 @@ impl Rewrite {
     }
 }
 
-/// From which time on it matters what readers see. `None`: nothing that hung can have been committed.
+/// From which time on it matters what readers see. `None`: nothing that hung can have been committed. `longest_ms`: no
+/// transaction takes longer.
 ///
-/// A record's time is its entry's, or that of its sending where the id is none; neither is before what is given here.
-pub fn visible_since(hanging: &[Hanging], known: &HashMap<StreamRef, Known>) -> Option<i64> {
+/// A record's time is its entry's, which is no earlier than its stream's checkpoint; or, where the id is none, that of its
+/// sending, which may lie before that of what hangs of the same transaction: most of all of its checkpoints, written last.
+pub fn visible_since(
+    hanging: &[Hanging],
+    known: &HashMap<StreamRef, Known>,
+    longest_ms: i64,
+) -> Option<i64> {
     let matters = |record: &&Hanging| {
         record.is_checkpoint || checkpoint_of(known, &record.stream).is_some_and(|c| record.at <= c)
     };
@@ -83,8 +89,9 @@ pub fn visible_since(hanging: &[Hanging], known: &HashMap<StreamRef, Known>) -> 
         .filter(|record| record.is_checkpoint)
         .filter_map(|record| checkpoint_of(known, &record.stream))
         .map(|(_, id)| i64::try_from(id.ms).unwrap_or(i64::MAX));
-    let records = hanging.iter().map(|record| record.timestamp_ms);
-    records.chain(checkpoints).min()
+    let records = hanging.iter();
+    let records = records.map(|record| record.timestamp_ms.saturating_sub(longest_ms));
+    records.chain(checkpoints).min().map(|since| since.max(0))
 }
 
 /// What was committed and is hidden, now that all that hung is aborted.
@@ -145,6 +152,8 @@ mod tests {
     use super::*;
     use crate::entry::Database;
 
+    const LONGEST: i64 = 1;
+
     fn stream(name: &str) -> StreamRef {
         StreamRef::new(Database(0), name)
     }
@@ -204,7 +213,7 @@ mod tests {
     fn what_was_aborted_stays_aborted() {
         let hanging = vec![record("a", 11, 0, 5), record("a", 12, 1, 5)];
         let known = known(&[("a", 10)]);
-        assert_eq!(visible_since(&hanging, &known), None);
+        assert_eq!(visible_since(&hanging, &known, LONGEST), None);
         assert!(decide(hanging, &known, &Visible::default()).is_empty());
     }
 
@@ -212,8 +221,17 @@ mod tests {
     fn nothing_visible_of_it_is_as_if_it_had_not_been() {
         let hanging = vec![record("a", 11, 0, 5), checkpoint("a", 11)];
         let known = known(&[("a", 10)]);
-        assert_eq!(visible_since(&hanging, &known), Some(10));
+        assert_eq!(visible_since(&hanging, &known, LONGEST), Some(10));
         assert!(decide(hanging, &known, &visible(&[("a", 10)])).is_empty());
+    }
+
+    #[test]
+    fn of_ids_that_are_no_times_records_are_looked_for_from_before_their_checkpoint_was_written() {
+        // Nanoseconds: the records of the transaction are dated when they were sent.
+        let nanos = 1_700_000_000_000_000_000;
+        let known = known(&[("a", nanos)]);
+        let hanging = vec![checkpoint("a", nanos + 9)];
+        assert_eq!(visible_since(&hanging, &known, LONGEST), Some(999));
     }
 
     #[test]
