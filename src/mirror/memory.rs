@@ -84,8 +84,10 @@ impl Memory {
         let careful = self.careful.get_or_insert_with(|| Careful {
             limit: entries,
             until: HashMap::new(),
+            left: entries,
         });
         careful.limit = (entries / 8).max(1);
+        careful.left = careful.left.max(entries);
         for (stream, at) in places {
             let until = careful.until.entry(stream).or_insert(at);
             *until = (*until).max(at);
