@@ -62,8 +62,7 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
         .collect();
     shared.board.keep_streams(worker.shard, &owned);
     places::keep_placeable(worker, &mut candidates).await?;
-    // With the streams that are out of reach: their records hang in the same topics.
-    let Some(writer) = mend(worker, writer, &candidates, &loaded).await? else {
+    let Some(writer) = mend(worker, writer, &owned, &loaded).await? else {
         return Err(TermEnd::Changed);
     };
     source::keep_reachable(worker, &mut candidates, &shut);
@@ -71,11 +70,7 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
     keep_placement(worker, &mut candidates);
     let writer = audit::keep_continuous(worker, writer, &mut candidates, &mut sources).await?;
     let writer = first::checkpoints(worker, writer, &mut candidates, &mut sources, streams).await?;
-    // A halt that was lifted stays so for a stream that this term leaves out.
-    worker
-        .memory
-        .lifted
-        .retain(|stream, _| shut.contains_key(&stream.database));
+    worker.memory.keep_lifted_aside();
     let replids = sources
         .iter()
         .map(|(database, source)| (*database, source.replication.replid.clone()))
