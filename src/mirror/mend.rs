@@ -277,7 +277,7 @@ impl Mending {
     }
 
     fn decide(&self, hanging: Vec<Hanging>) -> Result<Rewrite, topics::Error> {
-        let mut visible = decide::Visible::default();
+        let mut visible = decide::Visible::of(&hanging, &self.known);
         if let Some(since) = decide::visible_since(&hanging, &self.known, self.longest_ms()) {
             for topic in self.streams.keys() {
                 let partitions = self.places.iter().filter(|(of, _)| of == topic);
@@ -291,7 +291,7 @@ impl Mending {
                     KAFKA_TIMEOUT,
                     |record| {
                         if let Some((stream, at)) = self.identity(topic, record) {
-                            visible.add(stream, at);
+                            visible.add(&stream, at);
                         }
                         ControlFlow::Continue(())
                     },
