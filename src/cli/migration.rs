@@ -162,11 +162,9 @@ pub fn gates(args: &GatesArgs) -> anyhow::Result<Exit> {
         (Output::Text, Some(text)) => print(&text)?,
         (Output::Text, None) => print(&gates_text(&shown))?,
     }
-    Ok(match &shown.steered_by {
-        None => Exit::Done,
-        // No gates are shown, and that says nothing of them.
-        Some(_) => Exit::Unknown,
-    })
+    // Where none are shown that says nothing of them.
+    let judges = shown.steered_by.is_none() && shown.phase.is_some();
+    Ok(if judges { Exit::Done } else { Exit::Unknown })
 }
 
 /// One that does not steer does not judge.
@@ -226,6 +224,8 @@ pub fn promote(args: &PromoteArgs) -> anyhow::Result<Exit> {
             eprintln!("lockgate: nothing was done; a script says --yes");
         } else if args.yes || confirmed() {
             apply(client, &plan, "apply", &json!({ "reason": args.reason }))?;
+        } else {
+            say("nothing was done\n");
         }
         Ok(())
     })?;
@@ -354,7 +354,7 @@ fn say(text: &str) {
 
 fn accepted_text(accepted: &Value) -> String {
     format!(
-        "accepted: epoch {}, at {}; lockgate gates shows how it goes\n",
+        "accepted: epoch {}, at {}; lockgate status --watch shows how it goes\n",
         accepted["epoch"],
         accepted["step"].as_str().unwrap_or("?")
     )

@@ -97,25 +97,6 @@ fn bounded(buckets: &BTreeMap<String, u64>) -> Result<Vec<Bucket>, String> {
     buckets.collect()
 }
 
-/// An archive is counted, and cannot hold fewer entries than the streams of this instance do now.
-fn is_whole(archive: &Reading, api: &Api) -> Result<(), Problem> {
-    let Reading::Counted { total, .. } = archive else {
-        return Ok(());
-    };
-    let status = api.board.snapshot();
-    let held = status
-        .routes
-        .iter()
-        .filter_map(|route| route.stream_entries);
-    let held: u64 = held.sum();
-    if *total < held {
-        return Err(Problem::bad_request(&format!(
-            "the streams hold {held} entries now, so an archive of {total} is not whole"
-        )));
-    }
-    Ok(())
-}
-
 /// Takes what only the application knows, measured just now.
 #[utoipa::path(post, path = "/v1/evidence", operation_id = "evidence", request_body = EvidenceBody,
     responses(
@@ -143,9 +124,6 @@ pub async fn take(
         reading,
         at_ms,
     };
-    if asked.measure == Measure::Archive {
-        is_whole(&sample.reading, &api)?;
-    }
     // Answered when it is stored: what was taken survives a restart.
     ask(&api, who, Ask::Evidence(sample)).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -211,7 +211,10 @@ impl Problem {
                 "not from here",
                 "urn:lockgate:refused",
             ),
-            Refusal::Nameless | Refusal::NoReason | Refusal::NotTyped => (
+            Refusal::Nameless
+            | Refusal::NoReason
+            | Refusal::NotTyped
+            | Refusal::ArchiveShort { .. } => (
                 StatusCode::BAD_REQUEST,
                 "incomplete",
                 "urn:lockgate:incomplete",
@@ -219,7 +222,8 @@ impl Problem {
             Refusal::NotReady
             | Refusal::Trouble(_)
             | Refusal::Elsewhere(_)
-            | Refusal::NotStored(_) => (
+            | Refusal::NotStored(_)
+            | Refusal::Unheld(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not now",
                 "urn:lockgate:unavailable",

@@ -97,6 +97,8 @@ pub struct Driver {
     blind: bool,
     /// It was read because Redis holds nothing.
     copy: Option<Option<State>>,
+    /// Redis answered at the last look.
+    answers: bool,
     hears: Hears,
     /// The action that waits for the mirror, by its epoch and number, and since when it does.
     draining: Option<((u64, usize), i64)>,
@@ -148,6 +150,7 @@ impl Driver {
             readings: mpsc::channel(WAITING),
             blind: false,
             copy: None,
+            answers: false,
             hears: Hears::NotYet,
             draining: None,
             table: Table::default(),
@@ -191,6 +194,8 @@ impl Driver {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // Who asks to go back does not wait for a look.
+                biased;
                 () = stop.cancelled() => break,
                 Some(request) = self.requests.recv() => self.on_request(request).await,
                 Some(outcome) = self.outcomes.1.recv() => drop(self.take(outcome).await),
@@ -213,23 +218,30 @@ impl Driver {
 
     async fn on_tick(&mut self) {
         let lease = self.store.lease(self.parts.config.lease).await;
-        let answers = lease.is_ok();
+        self.answers = lease.is_ok();
         match lease {
             Ok(Lease::Other(holder)) => self.stand_by(holder).await,
             Ok(lease) => self.lead(lease).await,
-            Err(error) => self.now.error = Some(error.to_string()),
+            Err(error) => {
+                self.now.error = Some(error.to_string());
+                self.hears = Hears::Nothing;
+                self.show();
+            }
         }
-        if self.unread && self.machine.is_some() {
+        // Whoever does not answer one question is not asked the others: each would be waited for in vain.
+        if self.unread && self.machine.is_some() && self.answers {
             self.reload().await;
         }
         self.compare();
-        if answers {
+        if self.answers {
             self.pass_notes().await;
         }
-        let sight = self.confer(answers).await;
+        let sight = self.confer(self.answers).await;
         if self.machine.is_some() {
             let told = self.machine.as_ref().and_then(Machine::stored);
-            if let Some(told) = told.map(|state| state.told.version) {
+            if let Some(told) = told.map(|state| state.told.version)
+                && self.answers
+            {
                 self.hear(told).await;
                 self.compare_flags(told).await;
             }

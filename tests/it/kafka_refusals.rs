@@ -132,6 +132,7 @@ fn kafka_denies_and_slows_and_the_mirror_waits() {
 }
 
 #[test]
+#[ignore = "long: make soak"]
 fn topics_that_may_not_be_seen_or_made_are_told_and_taken_up_when_they_may() {
     let cluster = KafkaCluster::start_options(KafkaOptions {
         sasl: true,

@@ -243,6 +243,7 @@ fn a_database_that_may_not_be_selected_holds_up_no_other() {
 }
 
 #[test]
+#[ignore = "long: make soak"]
 fn a_database_that_there_is_not_and_a_scan_that_is_refused_hold_up_no_named_stream() {
     let server = RedisServer::start(RedisOptions {
         users: vec!["user mirror on >word ~* &* +@all -scan".to_owned()],

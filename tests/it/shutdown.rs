@@ -46,6 +46,7 @@ fn a_stop_under_load_leaves_exactly_what_its_checkpoints_say_and_a_free_group() 
 
 /// Stopped while it joins, opens its shards or has just begun: the next start never waits for a member that is gone.
 #[test]
+#[ignore = "long: make soak"]
 fn a_stop_soon_after_a_start_leaves_a_free_group() {
     let mut random = Random::new();
     let rig = Rig {

@@ -147,11 +147,11 @@ impl Driver {
             Ok(left) => *left,
             Err(why) => return Acted::NotYet(format!("the mirror's lag: {why}")),
         };
-        // What was seen before applications followed shows nothing of what they wrote last: not even that nothing is left.
+        // What was seen before applications followed shows nothing of what they wrote last: not even that nothing is left. And
+        // where they followed long ago, what was seen before this drain shows nothing of what came since.
+        let settled = |ms: i64| ms.saturating_add(millis(config.settle));
         let followed_ms = self.measurements.followers.following(0, now).last_ms;
-        let since_ms = followed_ms
-            .unwrap_or(draining_ms)
-            .saturating_add(millis(config.settle));
+        let since_ms = followed_ms.map_or(settled(draining_ms), |ms| settled(ms).max(draining_ms));
         match sight.carried_ms {
             Some(carried_ms) if carried_ms > since_ms => Acted::Done,
             _ if left == 0 => {

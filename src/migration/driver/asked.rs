@@ -1,7 +1,7 @@
 //! Requests: asked of the mind, and the way back tried against the live stores without moving anybody.
 
 use super::{Driver, Records, Reply, Request, now_ms};
-use crate::migration::gate::millis;
+use crate::migration::gate::{Measure, Reading, Sample, millis};
 use crate::migration::phase::Step;
 use crate::migration::step::{Action, Ask, Event, Refusal, Who};
 
@@ -41,8 +41,26 @@ impl Driver {
             };
             return Err(Box::new(refusal));
         }
+        if let Ask::Evidence(sample) = &ask {
+            self.is_whole(sample).map_err(Box::new)?;
+        }
         let answer = self.take(Event::Asked(who, ask)).await;
         answer.unwrap_or_else(|| Err(Box::new(Refusal::NotReady)))
+    }
+
+    /// An archive cannot hold fewer entries than the streams do now, whoever mirrors them.
+    fn is_whole(&self, sample: &Sample) -> Result<(), Refusal> {
+        let (Measure::Archive, &Reading::Counted { total, .. }) = (sample.measure, &sample.reading)
+        else {
+            return Ok(());
+        };
+        let sight = self.table.sight.as_ref();
+        let held = sight.map(|sight| sight.stream_entries.clone());
+        let held = held.unwrap_or_else(|| Err("nothing was looked at yet".to_owned()));
+        match held.map_err(Refusal::Unheld)? {
+            held if total < held => Err(Refusal::ArchiveShort { held, total }),
+            _ => Ok(()),
+        }
     }
 
     /// The actions of the way back, each as far as it can be done without moving anybody: the flags are written under a name

@@ -59,7 +59,9 @@ impl Driver {
         }
         let note = serde_json::to_vec(&note).expect("strings and numbers serialise");
         self.notes.waiting.push_back(note);
-        self.pass_notes().await;
+        if self.answers {
+            self.pass_notes().await;
+        }
     }
 
     /// Leaves what waits here in Redis and, where this instance steers, moves what lies there into the journal.

@@ -181,7 +181,10 @@ impl Driver {
                 return;
             }
             match self.tell(flags).await {
-                Acted::Failed(why) => self.now.error = Some(why),
+                Acted::Failed(why) => {
+                    self.now.error = Some(why);
+                    return;
+                }
                 Acted::Outrun(later) => drop(self.take(Event::Outrun(later)).await),
                 Acted::Done | Acted::NotYet(_) => self.untold = false,
             }

@@ -47,6 +47,9 @@ pub struct Summary {
     /// All that its streams held so long before this was said is mirrored, by looks alone.
     #[serde(default)]
     pub carried_seconds: Option<f64>,
+    /// Entries that its streams hold; `None`: not known of all, or of a version that does not say.
+    #[serde(default)]
+    pub stream_entries: Option<u64>,
     pub entries: u64,
     pub dead: u64,
     /// The shards that its findings speak of.
@@ -98,6 +101,8 @@ pub struct Sight {
     /// Entries that are not mirrored yet.
     pub lag: Result<u64, String>,
     pub lag_seconds: Option<f64>,
+    /// Entries that the streams hold, mirrored or not.
+    pub stream_entries: Result<u64, String>,
     /// Nothing of the lag was seen before this.
     pub at_ms: i64,
     /// All entries that were added before this are mirrored, whatever their ids say.
@@ -135,6 +140,7 @@ impl Look<'_> {
         let parity = self.parity(&voices);
         Sight {
             lag_seconds: lag.as_ref().ok().and_then(|_| oldest(&voices)),
+            stream_entries: whole.clone().and_then(|()| stream_entries(&voices)),
             carried_ms: lag.as_ref().ok().and_then(|_| carried(&voices)),
             at_ms: at_ms.unwrap_or(self.now_ms),
             inconsistency: inconsistency(&voices, &parity),
@@ -310,6 +316,15 @@ fn lag(voices: &[Voice<'_>]) -> Result<u64, String> {
         }
     }
     Ok(sum)
+}
+
+fn stream_entries(voices: &[Voice<'_>]) -> Result<u64, String> {
+    let mirrors = voices.iter().filter(|voice| !voice.said.shards.is_empty());
+    let each = mirrors.map(|voice| {
+        let held = voice.said.stream_entries;
+        held.ok_or_else(|| format!("{} does not know it of all of its streams yet", voice.name))
+    });
+    each.sum()
 }
 
 fn oldest(voices: &[Voice<'_>]) -> Option<f64> {

@@ -27,6 +27,9 @@ pub fn summary(status: &Status, boot: u64, heard: Option<Heard>, at_ms: i64) -> 
             .iter()
             .map(|shard| (shard.shard, shard.lag_entries))
             .collect(),
+        stream_entries: (status.routes.iter())
+            .map(|route| route.stream_entries)
+            .sum(),
         entries: status
             .routes
             .iter()

@@ -54,6 +54,12 @@ pub enum Refusal {
     Unreckoned(&'static str),
     #[error("the throughput is not known now; a baseline needs it fresh")]
     NoThroughput,
+    #[error("the streams hold {held} entries now, so an archive of {total} is not whole")]
+    ArchiveShort { held: u64, total: u64 },
+    #[error(
+        "how many entries the streams hold is not known, and so not whether the archive is whole: {0}; try again in a moment"
+    )]
+    Unheld(String),
 }
 
 impl Refusal {
@@ -62,7 +68,12 @@ impl Refusal {
     pub const fn is_noted(&self) -> bool {
         !matches!(
             self,
-            Self::NotReady | Self::Trouble(_) | Self::Elsewhere(_) | Self::NotStored(_)
+            Self::NotReady
+                | Self::Trouble(_)
+                | Self::Elsewhere(_)
+                | Self::NotStored(_)
+                | Self::ArchiveShort { .. }
+                | Self::Unheld(_)
         )
     }
 }

@@ -529,8 +529,9 @@ fn until_all_of_it_is_done_a_completion_is_watched_and_taken_back() {
     world.promote(0, Verb::Complete).expect("open");
     assert_eq!(world.state().name(), Name::Moving);
     world.observe(0, Weather::Good);
-    let kept = world.state().trips.contains_key(&Measure::UnderReplicated);
+    let kept = world.state().trips.contains_key(&Measure::Inconsistency);
     assert!(kept, "what has fired is not forgotten");
+    world.pass(1_000);
     world.observe(0, Weather::Bad(Measure::Inconsistency));
     assert_eq!(world.state().name(), Name::Frozen);
     world.finish(0);

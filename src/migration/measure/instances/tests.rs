@@ -23,6 +23,7 @@ fn said(boot: u64, shards: &[u32], after_ms: i64) -> Summary {
         shards: shards.iter().map(|shard| (*shard, Some(3))).collect(),
         lag_seconds: Some(0.1),
         carried_seconds: Some(0.5),
+        stream_entries: Some(1_000 * boot),
         entries: 100 * boot,
         dead: boot,
         audited: shards.iter().copied().collect(),
@@ -183,6 +184,27 @@ fn what_one_does_not_know_nobody_knows_and_a_fault_is_one_all_the_same() {
     };
     let sight = together(&[0, 1, 2, 3], &[("c", idle)]);
     assert!(sight.counts.parity.is_ok() && sight.lag.is_ok());
+}
+
+#[test]
+fn what_the_streams_hold_is_known_where_all_who_mirror_know_it() {
+    let held = |other: Summary| together(&[0, 2], &[("b", other)]).stream_entries;
+    let other = said(2, &[1, 3], NOW);
+    assert_eq!(held(other.clone()), Ok(3_000));
+    let unread = Summary {
+        stream_entries: None,
+        ..other.clone()
+    };
+    let why = held(unread).expect_err("not of all");
+    assert!(why.starts_with("b does not know"), "{why}");
+    let idle = Summary {
+        stream_entries: None,
+        ..said(2, &[], NOW)
+    };
+    let sight = together(&[0, 1, 2, 3], &[("b", idle)]);
+    assert_eq!(sight.stream_entries, Ok(1_000));
+    let why = together(&[0, 2], &[]).stream_entries;
+    assert!(why.expect_err("shards of nobody").contains("shards 1, 3"));
 }
 
 #[test]
