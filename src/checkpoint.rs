@@ -27,7 +27,7 @@ use crate::placement::{Partition, Remade, Shard, Topic};
 use crate::topics::{self, From, Headers, Kafka, Record, Writer};
 
 pub use amendment::{Admission, Amendment};
-pub use resize::{ensure_layout, read_all, resize};
+pub use resize::{Resized, ensure_layout, read_all, resize};
 
 /// The tag of a checkpoint's record: no entry has it.
 const TAG: u64 = u64::MAX - 1;

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Checkpoint, Error, LAYOUT_KEY, Layout, LayoutState, json, load, load_layout, put,
+    Checkpoint, Error, LAYOUT_KEY, Layout, LayoutState, json, load, load_layout, partition_of, put,
     transactional_id, write,
 };
 use crate::entry::StreamRef;
 use crate::failpoint;
 use crate::placement::{Shard, Topic};
-use crate::topics::{Kafka, Writer};
+use crate::topics::{Ends, Kafka, Undecided, Writer};
+
+/// How long markers may be on their way.
+const MARKERS: Duration = Duration::from_secs(5);
 
 /// The layout as stored, or a first one with `count` shards. Two instances that start at once cannot both make one:
 /// opening the layout's producer fences the other, and the layout is read again behind it.
@@ -28,13 +31,7 @@ pub fn ensure_layout(
     if let Some(layout) = load_layout(kafka, topic, timeout)? {
         return Ok(layout);
     }
-    let layout = Layout {
-        v: 1,
-        version: 1,
-        count,
-        state: LayoutState::Stable,
-        target: None,
-    };
+    let layout = stable(1, count);
     writer.begin()?;
     put_layout(&mut writer, topic, &layout)?;
     writer.commit(timeout)?;
@@ -57,11 +54,20 @@ pub fn read_all(
     Ok(all)
 }
 
+/// What became of a resize.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resized {
+    Done,
+    /// Nothing was moved, because a broker left a transaction undecided there.
+    Undecided(Undecided),
+}
+
 /// Spreads the streams over `target` shards. The topic must have at least `target` partitions already.
 ///
 /// `place` gives a stream's shard under a count. Exact whatever else runs: `resizing` is committed first, then every
 /// shard is fenced, so a worker's transaction either is complete before its checkpoint is read here or never happens;
-/// a worker that comes later reads `resizing` and waits. Safe to repeat after a crash at any point.
+/// a worker that comes later reads `resizing` and waits. Safe to repeat after a crash at any point. Where a broker left a
+/// transaction undecided among the checkpoints it moves nothing, puts the layout back and says so.
 pub fn resize(
     kafka: &Kafka,
     migration: &str,
@@ -70,7 +76,7 @@ pub fn resize(
     partitions: u32,
     place: impl Fn(&StreamRef, u32) -> Shard,
     timeout: Duration,
-) -> Result<Layout, Error> {
+) -> Result<Resized, Error> {
     let mut writer = Writer::open(kafka, &layout_id(migration), timeout)?;
     let before = load_layout(kafka, topic, timeout)?;
     let (version, count) = before.map_or((0, target), |layout| (layout.version, layout.count));
@@ -89,22 +95,18 @@ pub fn resize(
     let mut writer = Writer::open(kafka, &layout_id(migration), timeout)?;
     failpoint::hit(failpoint::RESIZE_ANNOUNCED);
 
-    for shard in (0..partitions).map(Shard) {
-        drop(Writer::open(
-            kafka,
-            &transactional_id(migration, shard),
-            timeout,
-        )?);
-    }
+    fence(kafka, migration, partitions, timeout)?;
     failpoint::hit(failpoint::RESIZE_FENCED);
+    if let Some(left) = undecided(kafka, topic, partitions, timeout)? {
+        // Nothing has moved. Only a shard that opens can end it, and none does while a resize is announced.
+        writer.begin()?;
+        let former = stable(version + 2, count);
+        put_layout(&mut writer, topic, &former)?;
+        writer.commit(timeout)?;
+        return Ok(Resized::Undecided(left));
+    }
     let all = read_all(kafka, topic, partitions, timeout)?;
-    let stable = Layout {
-        v: 1,
-        version: version + 2,
-        count: target,
-        state: LayoutState::Stable,
-        target: None,
-    };
+    let stable = stable(version + 2, target);
     writer.begin()?;
     let now_ms = now_ms();
     for (stream, places) in &all {
@@ -133,7 +135,46 @@ pub fn resize(
     failpoint::hit(failpoint::RESIZE_BEFORE_COMMIT);
     writer.commit(timeout)?;
     failpoint::hit(failpoint::RESIZE_AFTER_COMMIT);
-    Ok(stable)
+    Ok(Resized::Done)
+}
+
+/// Ends what the shards' owners have under way, and their ownership.
+fn fence(kafka: &Kafka, migration: &str, partitions: u32, timeout: Duration) -> Result<(), Error> {
+    for shard in (0..partitions).map(Shard) {
+        drop(Writer::open(
+            kafka,
+            &transactional_id(migration, shard),
+            timeout,
+        )?);
+    }
+    Ok(())
+}
+
+/// What stays undecided among the checkpoints although nobody has anything under way: a marker that a broker left out. Who reads
+/// the checkpoints now does not see all that was committed.
+fn undecided(
+    kafka: &Kafka,
+    topic: &Topic,
+    partitions: u32,
+    timeout: Duration,
+) -> Result<Option<Undecided>, Error> {
+    let ends = Ends::new(kafka, timeout)?;
+    let places: Vec<_> = (0..partitions)
+        .map(|shard| (topic.clone(), partition_of(Shard(shard))))
+        .collect();
+    let mut undecided = ends.undecided(&places)?;
+    ends.wait(&mut undecided, MARKERS)?;
+    Ok(undecided.into_iter().next())
+}
+
+const fn stable(version: u64, count: u32) -> Layout {
+    Layout {
+        v: 1,
+        version,
+        count,
+        state: LayoutState::Stable,
+        target: None,
+    }
 }
 
 fn put_layout(writer: &mut Writer, topic: &Topic, layout: &Layout) -> Result<(), Error> {

@@ -1,5 +1,9 @@
 //! `lockgate run`: the daemon.
 
+use std::io;
+
+use tokio::runtime::Runtime;
+
 use super::{ConfigArgs, Exit};
 use crate::app::{self, Ended};
 use crate::http::Tls;
@@ -17,6 +21,19 @@ pub struct Args {
     /// Log level or filter, over log.level
     #[arg(long, value_name = "FILTER")]
     log_level: Option<String>,
+}
+
+/// Threads that may block at once. A shard's writer keeps one for its whole term, and an instance may run all of the 1024 shards
+/// that there can be; with tokio's 512 the later ones, and every question to Kafka behind them, would wait for ever. What else
+/// blocks does so for a while, and never needs more than tokio gives by itself. Threads are made as they are needed.
+const BLOCKING_THREADS: usize = 1_024 + 512;
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
 }
 
 pub fn run(args: &Args) -> Exit {
@@ -40,11 +57,7 @@ pub fn run(args: &Args) -> Exit {
             return Exit::Usage;
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .worker_threads(2)
-        .build()
-    {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("lockgate: cannot start: {error}");
@@ -61,5 +74,37 @@ pub fn run(args: &Args) -> Exit {
             tracing::error!("{error:#}");
             Exit::Failed
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Condvar, Mutex};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn each_of_the_most_shards_has_a_thread_to_write_on_and_there_are_others() {
+        let runtime = runtime().unwrap();
+        let running = Arc::new((Mutex::new(0), Condvar::new()));
+        for _ in 0..1_100 {
+            let running = Arc::clone(&running);
+            runtime.spawn_blocking(move || {
+                let (count, changed) = &*running;
+                *count.lock().unwrap() += 1;
+                changed.notify_all();
+                let all = |count: &mut i32| *count < 1_100;
+                drop(changed.wait_while(count.lock().unwrap(), all).unwrap());
+            });
+        }
+        let (count, changed) = &*running;
+        let count = count.lock().unwrap();
+        let all = |count: &mut i32| *count < 1_100;
+        let long = Duration::from_secs(60);
+        let (count, late) = changed.wait_timeout_while(count, long, all).unwrap();
+        drop(count);
+        runtime.shutdown_background();
+        assert!(!late.timed_out(), "some wait for the others to end");
     }
 }

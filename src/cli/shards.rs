@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::output::{Output, block_on, counted, print, print_json};
 use super::{ConfigArgs, Exit};
-use crate::checkpoint::{self, Layout, LayoutState};
+use crate::checkpoint::{self, Layout, LayoutState, Resized};
 use crate::config::Config;
 use crate::placement::Topic;
 use crate::routing::shard_of;
@@ -175,7 +175,16 @@ async fn resize(config: &Config, count: u32, output: Output) -> anyhow::Result<E
         checkpoint::resize(&with, &migration, &at, count, total, shard_of, TIMEOUT)
     });
     let resized = resized.await.context("resizing")?;
-    resized.context("the layout may say `resizing`, in which every shard waits; run the same command again to finish")?;
+    let resized = resized.context("the layout may say `resizing`, in which every shard waits; run the same command again to finish")?;
+    if let Resized::Undecided(left) = resized {
+        bail!(
+            "Kafka has left a transaction undecided in {}/{} from offset {}, so it is not known where its streams stand; nothing was moved. A \
+             shard ends it when it opens: wait until `lockgate status` shows the shards running, then run this again",
+            left.topic,
+            left.partition,
+            left.from.0
+        );
+    }
     let new = read(&kafka, &topic, total).await?;
     match output {
         Output::Text => {

@@ -25,7 +25,7 @@ pub struct Aside {
     databases: BTreeSet<Database>,
     streams: BTreeMap<Database, BTreeSet<StreamName>>,
     /// Redis had no memory left to note that a stream's mirror begins.
-    full: BTreeSet<Database>,
+    full: BTreeMap<Database, BTreeSet<StreamName>>,
     backoff: Backoff,
 }
 
@@ -34,7 +34,7 @@ impl Default for Aside {
         Self {
             databases: BTreeSet::new(),
             streams: BTreeMap::new(),
-            full: BTreeSet::new(),
+            full: BTreeMap::new(),
             backoff: Backoff::new(LEAST, MOST),
         }
     }
@@ -61,12 +61,23 @@ impl Aside {
     }
 
     pub fn stream(&mut self, stream: &StreamRef, error: &Error) {
-        if error.kind() == ErrorKind::OutOfMemory {
-            self.full.insert(stream.database);
-            return;
-        }
-        let streams = self.streams.entry(stream.database).or_default();
+        let refused = if error.kind() == ErrorKind::OutOfMemory {
+            &mut self.full
+        } else {
+            &mut self.streams
+        };
+        let streams = refused.entry(stream.database).or_default();
         streams.insert(stream.name.clone());
+    }
+
+    #[must_use]
+    pub fn holds(&self, stream: &StreamRef) -> bool {
+        let (database, name) = (&stream.database, &stream.name);
+        let refused = |of: &BTreeMap<Database, BTreeSet<StreamName>>| {
+            of.get(database)
+                .is_some_and(|streams| streams.contains(name))
+        };
+        self.databases.contains(database) || refused(&self.streams) || refused(&self.full)
     }
 
     /// Waits until something of it would be let in; for ever where there is nothing.
@@ -90,7 +101,7 @@ impl Aside {
                 return true;
             }
         }
-        for &database in &self.full {
+        for &database in self.full.keys() {
             if is_let_in(database, takes_writes(shared, database).await) {
                 return true;
             }

@@ -10,6 +10,7 @@
 //! leaves the audit to be done again, whole, and one behind it leaves nothing of it to be done.
 
 mod compare;
+mod logs;
 mod sides;
 mod tally;
 
@@ -18,11 +19,12 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use self::compare::{Compared, Orphans};
+use self::compare::{Compared, Held, Orphans};
+use self::logs::Past;
 use self::sides::{FIRST_WINDOW, Window, mirrored, room};
 use super::opening::{Candidate, commit_checkpoints, halt, set_aside};
 use super::shard::{ShardWorker, TermEnd};
-use super::shared::Shared;
+use super::shared::{Shared, now_ms};
 use super::slot::{Gap, Slot};
 use super::source::{Shut, Source, go_on_without};
 use crate::checkpoint::{Checkpoint, Position};
@@ -166,6 +168,8 @@ async fn audit(
     }
     let high = state.last_generated_id.min(checkpoint.id);
     let low = checkpoint.began.next().unwrap_or(EntryId::MAX);
+    let added = tally::added_at(shared, slot, source, high).await?;
+    let past = Past::new(checkpoint.remade, checkpoint.id, now_ms());
     let mut window = Window::new(slot, low, high);
     let mut compared = Compared::default();
     let (mut count, mut to) = (FIRST_WINDOW, checkpoint.id);
@@ -178,13 +182,13 @@ async fn audit(
             .first()
             .map_or_else(|| high.next().unwrap_or(EntryId::MAX), |held| held.id);
         let kafka = mirrored(shared, slot, from..=to, held).await?;
-        // Kafka has expired all of it, and Redis still holds the very entry that the checkpoint names.
-        let expired = kafka.is_empty() && held.last().is_some_and(|held| held.id == checkpoint.id);
-        if expired {
+        // Kafka has nothing of it any more, and nothing says that Redis lost any of it.
+        let newest = to == checkpoint.id;
+        if newest && kafka.is_empty() && nothing_lost(held, &state, added, checkpoint) {
             break;
         }
         first = held.first().map(|held| held.id).or(first);
-        compared.take(held, &kafka, checkpoint.remade.form, room(shared));
+        compared.take(held, &kafka, &past, room(shared));
         let Some(below) = from.previous().filter(|_| !whole) else {
             break;
         };
@@ -196,11 +200,25 @@ async fn audit(
     }
     let audited = Audited {
         first,
-        added: tally::added_at(shared, slot, source, high).await?,
+        added,
         compared,
         state,
     };
     Ok(audited.conclude(slot, checkpoint))
+}
+
+/// Redis still holds the very entry that the checkpoint names; or it has given that id out, or a later one, and counts no fewer
+/// entries up to there than had been added.
+fn nothing_lost(
+    held: &[Held],
+    state: &StreamState,
+    added: Option<u64>,
+    checkpoint: &Checkpoint,
+) -> bool {
+    let counted = added.zip(checkpoint.entries_added);
+    held.last().is_some_and(|held| held.id == checkpoint.id)
+        || (state.last_generated_id >= checkpoint.id
+            && counted.is_some_and(|(now, before)| now >= before))
 }
 
 /// Nothing has been mirrored, and the stream has not come to where it begins: it has nothing to lose.

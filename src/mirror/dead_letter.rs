@@ -15,6 +15,9 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
+    /// All go to one.
+    pub const PARTITION: Partition = Partition(0);
+
     pub fn new(slot: &Slot, entry: &Entry, generation: u32, why: &Unroutable) -> Self {
         let mut headers = identity(slot, entry.id, generation, 3);
         headers.insert("reason", why.reason.as_str().as_bytes());
@@ -28,7 +31,7 @@ impl DeadLetter {
     pub fn record<'a>(&'a mut self, slot: &'a Slot, timestamp_ms: i64) -> Record<'a> {
         Record {
             topic: slot.binding.route().dead_letters(),
-            partition: Partition(0),
+            partition: Self::PARTITION,
             key: Some(slot.stream.name.as_bytes()),
             value: Some(&self.value),
             headers: std::mem::take(&mut self.headers),

@@ -178,8 +178,10 @@ impl Lane {
             }
             Inspected::Stream(state) => {
                 self.absent = false;
+                // If the stream is another by now, this look's count says nothing of what was unread in the old one.
+                let before = self.seen_added;
                 self.observe(shared, state);
-                self.judge_stream(shared, state, unread)
+                self.judge_stream(shared, state, before, unread)
             }
         }
     }
@@ -205,6 +207,7 @@ impl Lane {
         &mut self,
         shared: &Shared,
         state: &StreamState,
+        before: Option<u64>,
         unread: Option<u64>,
     ) -> Verdict {
         match assess(state, &self.mark, unread) {
@@ -245,7 +248,7 @@ impl Lane {
                 let history = state
                     .entries_added
                     .map(|added| added.saturating_sub(state.length));
-                self.began_anew(shared, GapCause::Recreated, history)
+                self.began_anew(shared, GapCause::Recreated, before, history)
             }
         }
     }
@@ -294,15 +297,22 @@ impl Lane {
         } else {
             GapCause::Deleted
         };
-        let verdict = self.began_anew(shared, cause, Some(0));
+        let verdict = self.began_anew(shared, cause, self.seen_added, Some(0));
         self.absent = !self.halted;
         verdict
     }
 
     /// The stream was deleted, perhaps made again: what was unread is gone, ids and counts begin again, and the next
-    /// generation tells its entries from those of the same ids before.
-    fn began_anew(&mut self, shared: &Shared, cause: GapCause, history: Option<u64>) -> Verdict {
-        let mut unread = match (self.seen_added, self.mark.added) {
+    /// generation tells its entries from those of the same ids before. `seen`: entries ever added to the old one, at the last
+    /// look at it; `history`: to the new one, that are gone already.
+    fn began_anew(
+        &mut self,
+        shared: &Shared,
+        cause: GapCause,
+        seen: Option<u64>,
+        history: Option<u64>,
+    ) -> Verdict {
+        let mut unread = match (seen, self.mark.added) {
             (Some(seen), Some(read)) => seen.saturating_sub(read),
             _ => 0,
         };

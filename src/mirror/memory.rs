@@ -84,8 +84,10 @@ impl Memory {
         let careful = self.careful.get_or_insert_with(|| Careful {
             limit: entries,
             until: HashMap::new(),
+            left: entries,
         });
         careful.limit = (entries / 8).max(1);
+        careful.left = careful.left.max(entries);
         for (stream, at) in places {
             let until = careful.until.entry(stream).or_insert(at);
             *until = (*until).max(at);
@@ -104,6 +106,12 @@ impl Memory {
             .filter(|careful| !careful.until.is_empty());
     }
 
+    /// A halt that was lifted stays so for a stream that the term leaves out.
+    pub fn keep_lifted_aside(&mut self) {
+        let aside = &self.aside;
+        self.lifted.retain(|stream, _| aside.holds(stream));
+    }
+
     pub fn lift(&mut self, stream: StreamRef, lifted: Lifted) {
         self.refused.remove(&stream);
         self.lifted.insert(stream, lifted);
@@ -112,8 +120,39 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::entry::{Database, EntryId};
+    use crate::streams::{Error, Peer};
+
+    #[test]
+    fn a_lifted_halt_stays_for_what_is_left_out_and_for_nothing_else() {
+        let stream = |database, name: &str| StreamRef::new(Database(database), name);
+        let mut memory = Memory::default();
+        let lifted = Lifted {
+            halt: Reason::StreamDeleted,
+            from: None,
+        };
+        let (refused, full, shut) = (stream(0, "refused"), stream(0, "full"), stream(1, "shut"));
+        for stream in [&refused, &full, &shut, &stream(0, "running")] {
+            memory.lift(stream.clone(), lifted);
+        }
+        let message = "refused".to_owned();
+        memory.aside.stream(&refused, &Error::Config { message });
+        let peer = Arc::new(Peer {
+            at: "redis".to_owned(),
+            user: "default".to_owned(),
+        });
+        let command = "SADD";
+        let oom = Error::OutOfMemory { peer, command };
+        memory.aside.stream(&full, &oom);
+        memory.aside.database(Database(1));
+        memory.keep_lifted_aside();
+        let mut left: Vec<_> = memory.lifted.into_keys().collect();
+        left.sort();
+        assert_eq!(left, [full, refused, shut]);
+    }
 
     #[test]
     fn steps_shrink_until_the_one_is_found() {

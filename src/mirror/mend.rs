@@ -28,22 +28,21 @@
 
 mod decide;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
 use self::decide::{Hanging, Known, Rewrite, decide};
-use super::opening::Candidate;
-use super::places::Place;
+use super::places::{self, Place};
 use super::shard::{ShardWorker, TermEnd};
 use super::shared::{KAFKA_TIMEOUT, now_ms};
 use crate::checkpoint::{self, Loaded};
 use crate::entry::StreamRef;
 use crate::placement::{Offset, Partition, Topic};
+use crate::routing::Routes;
 use crate::tasks::passed_on;
 use crate::topics::{self, Ends, From, Headers, Record, RecordView, Undecided, Writer};
 
@@ -52,80 +51,97 @@ const SOON: Duration = Duration::from_millis(500);
 /// How long all may take to be decided: a dead producer's transaction is given up by the broker after its own time limit
 /// and a scan of ten seconds, or by its next owner.
 const PATIENCE: Duration = Duration::from_secs(30);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How far clocks of brokers may be off, and how long a transaction may be under way before its broker knows of it.
+const CLOCKS: Duration = Duration::from_secs(600);
 
 /// The key of the record that is aborted. A compacted topic takes none without a key.
 const KEY: &[u8] = b"@lockgate-abort";
 
+/// The streams of the shard by the topics that their records go to.
+type ByTopic = HashMap<Topic, HashMap<Vec<u8>, StreamRef>>;
+
 /// Whether the term can go on with this writer: `None` where something was ended and the checkpoints are to be read again.
+/// `owned`: the shard's streams, those too that this term leaves out.
 pub async fn mend(
     worker: &ShardWorker,
     writer: Writer,
-    candidates: &[Candidate],
+    owned: &BTreeSet<StreamRef>,
     loaded: &Loaded,
 ) -> Result<Option<Writer>, TermEnd> {
-    let mending = Mending::new(worker, candidates, loaded);
+    let mending = Mending::new(worker, owned, loaded).await;
+    let mending = mending.map_err(|error| TermEnd::Checkpoint(error.into()))?;
     let mended = tokio::task::spawn_blocking(move || mending.run(writer));
     passed_on(mended.await).map_err(|error| TermEnd::Checkpoint(error.into()))
+}
+
+/// Of all that ever were mirrored here or are to be: a transaction that hangs may hold records of each of them, whether it is
+/// found, halted or out of reach now.
+fn by_topic_of<'a>(routes: &Routes, streams: impl Iterator<Item = &'a StreamRef>) -> ByTopic {
+    let mut topics = ByTopic::new();
+    for stream in streams {
+        let bound = routes.bind(stream);
+        let Some(binding) = bound.filter(|binding| binding.fault().is_none()) else {
+            continue;
+        };
+        for topic in [binding.topic(), binding.route().dead_letters()] {
+            let of_topic = topics.entry(topic.clone()).or_default();
+            of_topic.insert(stream.name.as_bytes().to_vec(), stream.clone());
+        }
+    }
+    topics
 }
 
 struct Mending {
     shared: Arc<super::shared::Shared>,
     shard: crate::placement::Shard,
     places: Vec<(Topic, Partition)>,
-    /// The streams of the shard by the topics that their records go to.
-    streams: HashMap<Topic, HashMap<Vec<u8>, StreamRef>>,
+    streams: ByTopic,
     known: HashMap<StreamRef, Known>,
 }
 
 impl Mending {
-    fn new(worker: &ShardWorker, candidates: &[Candidate], loaded: &Loaded) -> Self {
+    async fn new(
+        worker: &ShardWorker,
+        owned: &BTreeSet<StreamRef>,
+        loaded: &Loaded,
+    ) -> Result<Self, topics::Error> {
         let shared = Arc::clone(&worker.shared);
-        let mut streams: HashMap<Topic, HashMap<Vec<u8>, StreamRef>> = HashMap::new();
-        // Of streams that this term leaves out as well: a checkpoint that hangs must not be taken for their first.
-        let mut known: HashMap<StreamRef, Known> = HashMap::new();
-        for (stream, at) in &loaded.checkpoints {
-            let checkpoint = Some((at.generation, at.id));
-            known.insert(stream.clone(), Known { checkpoint });
-        }
-        for candidate in candidates {
-            let (stream, binding) = (&candidate.slot.stream, &candidate.slot.binding);
-            for topic in [binding.topic(), binding.route().dead_letters()] {
-                let of_topic = streams.entry(topic.clone()).or_default();
-                of_topic.insert(stream.name.as_bytes().to_vec(), stream.clone());
-            }
-            let at = candidate.checkpoint.as_ref();
-            known.insert(
-                stream.clone(),
-                Known {
-                    checkpoint: at.map(|at| (at.generation, at.id)),
-                },
-            );
-        }
-        let own = (
+        let all = owned.iter().chain(loaded.checkpoints.keys());
+        let mut streams = by_topic_of(&shared.routes, all);
+        let mut found = worker.memory.places.clone();
+        let unseen = streams.keys().filter(|topic| !found.contains_key(*topic));
+        let unseen: Vec<Topic> = unseen.cloned().collect();
+        found.extend(places::look(&shared, &unseen).await?);
+        let mut places = vec![(
             shared.checkpoints.clone(),
             checkpoint::partition_of(worker.shard),
-        );
-        let of_streams = streams.keys().flat_map(|topic| {
-            let count = match worker.memory.places.get(topic) {
-                Some(Place::Partitions(count)) => i32::try_from(*count).unwrap_or(i32::MAX),
-                Some(Place::Missing | Place::Refused(..)) | None => 0,
+        )];
+        // What is not there, or is shown to nobody, holds nothing back.
+        streams.retain(|topic, _| {
+            let Some(Place::Partitions(count)) = found.get(topic) else {
+                return false;
             };
-            (0..count).map(|partition| (topic.clone(), Partition(partition)))
+            let count = i32::try_from(*count).unwrap_or(i32::MAX);
+            places.extend((0..count).map(|partition| (topic.clone(), Partition(partition))));
+            true
         });
-        Self {
-            places: of_streams.chain([own]).collect(),
+        let known = loaded.checkpoints.iter().map(|(stream, at)| {
+            let checkpoint = Some((at.generation, at.id));
+            (stream.clone(), Known { checkpoint })
+        });
+        Ok(Self {
+            places,
             shard: worker.shard,
+            known: known.collect(),
             shared,
             streams,
-            known,
-        }
+        })
     }
 
     fn run(self, mut writer: Writer) -> Result<Option<Writer>, topics::Error> {
         let ends = Ends::new(&self.shared.kafka, KAFKA_TIMEOUT)?;
         let mut undecided = ends.undecided(&self.places)?;
-        await_decided(&ends, &mut undecided, SOON)?;
+        ends.wait(&mut undecided, SOON)?;
         if undecided.is_empty() {
             return Ok(Some(writer));
         }
@@ -139,7 +155,7 @@ impl Mending {
             "records of this shard were left undecided by Kafka; they are ended"
         );
         self.abort(&mut writer, &undecided)?;
-        await_decided(&ends, &mut undecided, PATIENCE)?;
+        ends.wait(&mut undecided, PATIENCE)?;
         if let Some(stretch) = undecided.first() {
             return Err(topics::Error::Timeout {
                 what: "decide a transaction",
@@ -254,9 +270,15 @@ impl Mending {
         Some((stream.clone(), (generation, id)))
     }
 
+    /// No transaction takes longer, on clocks of brokers that date records themselves.
+    fn longest_ms(&self) -> i64 {
+        let longest = self.shared.kafka.config().transaction_timeout + CLOCKS;
+        i64::try_from(longest.as_millis()).unwrap_or(i64::MAX)
+    }
+
     fn decide(&self, hanging: Vec<Hanging>) -> Result<Rewrite, topics::Error> {
-        let mut visible = decide::Visible::default();
-        if let Some(since) = decide::visible_since(&hanging, &self.known) {
+        let mut visible = decide::Visible::of(&hanging, &self.known);
+        if let Some(since) = decide::visible_since(&hanging, &self.known, self.longest_ms()) {
             for topic in self.streams.keys() {
                 let partitions = self.places.iter().filter(|(of, _)| of == topic);
                 let starts: Vec<_> = partitions
@@ -269,7 +291,7 @@ impl Mending {
                     KAFKA_TIMEOUT,
                     |record| {
                         if let Some((stream, at)) = self.identity(topic, record) {
-                            visible.add(stream, at);
+                            visible.add(&stream, at);
                         }
                         ControlFlow::Continue(())
                     },
@@ -296,25 +318,36 @@ fn by_topic(undecided: &[Undecided]) -> HashMap<Topic, Vec<(Partition, From)>> {
     topics
 }
 
-/// Waits until the stretches are decided, or so long; leaves those that are not.
-fn await_decided(
-    ends: &Ends,
-    undecided: &mut Vec<Undecided>,
-    within: Duration,
-) -> Result<(), topics::Error> {
-    let until = Instant::now() + within;
-    while !undecided.is_empty() && Instant::now() < until {
-        thread::sleep(LOOK_AGAIN);
-        ends.narrow(undecided)?;
-    }
-    Ok(())
-}
-
 impl Hanging {
     fn is_in(&self, stretch: &Undecided) -> bool {
         self.topic == stretch.topic
             && self.partition == stretch.partition
             && self.offset >= stretch.from
             && self.offset < Offset(stretch.end.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::entry::Database;
+
+    #[test]
+    fn records_of_streams_that_are_not_found_now_are_known_by_the_route_that_takes_them() {
+        let route: config::Route = toml::from_str(
+            "name = \"r\"\nstreams = [\"orders:*\"]\ntopic = \"orders\"\npartitions = 1\nvalue = { field = \"data\" }\n",
+        )
+        .unwrap();
+        let routes = Routes::compile("m", &[route], Database(0)).unwrap();
+        let stream = |name: &str| StreamRef::new(Database(0), name);
+        let all = [stream("orders:1"), stream("orders:2"), stream("former")];
+        let topics = by_topic_of(&routes, all.iter());
+        for topic in ["orders", "lockgate.m.dead-letters.r"] {
+            let mut known: Vec<_> = topics[&Topic::from(topic)].values().collect();
+            known.sort();
+            assert_eq!(known, [&all[0], &all[1]], "{topic}");
+        }
+        assert_eq!(topics.len(), 2);
     }
 }

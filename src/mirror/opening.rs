@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{error, warn};
 
@@ -62,8 +62,7 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
         .collect();
     shared.board.keep_streams(worker.shard, &owned);
     places::keep_placeable(worker, &mut candidates).await?;
-    // With the streams that are out of reach: their records hang in the same topics.
-    let Some(writer) = mend(worker, writer, &candidates, &loaded).await? else {
+    let Some(writer) = mend(worker, writer, &owned, &loaded).await? else {
         return Err(TermEnd::Changed);
     };
     source::keep_reachable(worker, &mut candidates, &shut);
@@ -71,11 +70,7 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
     keep_placement(worker, &mut candidates);
     let writer = audit::keep_continuous(worker, writer, &mut candidates, &mut sources).await?;
     let writer = first::checkpoints(worker, writer, &mut candidates, &mut sources, streams).await?;
-    // A halt that was lifted stays so for a stream that this term leaves out.
-    worker
-        .memory
-        .lifted
-        .retain(|stream, _| shut.contains_key(&stream.database));
+    worker.memory.keep_lifted_aside();
     let replids = sources
         .iter()
         .map(|(database, source)| (*database, source.replication.replid.clone()))
@@ -105,16 +100,10 @@ fn layout(shared: &Shared) -> Result<checkpoint::Layout, checkpoint::Error> {
 /// Waits a while until nothing is undecided in the shard's partition: a resize writes the layout and the checkpoints in one
 /// transaction, whose end shows in one partition before it shows in another. What hangs for longer is `mend`'s.
 fn await_decided(shared: &Shared, shard: Shard) -> Result<(), topics::Error> {
-    const LOOK_AGAIN: Duration = Duration::from_millis(20);
     let ends = Ends::new(&shared.kafka, KAFKA_TIMEOUT)?;
     let own = (shared.checkpoints.clone(), checkpoint::partition_of(shard));
     let mut undecided = ends.undecided(&[own])?;
-    let until = Instant::now() + MARKERS;
-    while !undecided.is_empty() && Instant::now() < until {
-        std::thread::sleep(LOOK_AGAIN);
-        ends.narrow(&mut undecided)?;
-    }
-    Ok(())
+    ends.wait(&mut undecided, MARKERS)
 }
 
 /// Opens the shard's producer, and *then* reads the checkpoints and the layout. `doubts`: a checkpoint was missed the time

@@ -209,7 +209,7 @@ async fn make(shared: &Shared, spec: TopicSpec) -> Result<(), topics::Error> {
 }
 
 /// All topics at once; one by one where Kafka refuses some, so that these do not hide the others.
-async fn look(shared: &Shared, names: &[Topic]) -> Result<Places, topics::Error> {
+pub async fn look(shared: &Shared, names: &[Topic]) -> Result<Places, topics::Error> {
     match partition_counts(shared, names).await {
         Err(error) if !is_out_of_reach(&error) => {}
         other => return other,

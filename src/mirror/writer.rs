@@ -34,6 +34,7 @@ use crate::status::DeadLetterReason;
 use crate::streams::Replication;
 use crate::topics::{self, WriterStatistics};
 
+pub use self::amend::REPAIR;
 pub use self::records::identity;
 
 /// How often an idle client is asked what it has to say.
@@ -50,8 +51,30 @@ pub type Place = (StreamRef, At);
 pub struct Careful {
     /// Entries a transaction.
     pub limit: usize,
-    /// Until these are committed.
+    /// Until these are committed ...
     pub until: HashMap<StreamRef, At>,
+    /// ... or so many entries: a stream that halts, or whose last entries have gone, never comes to where it was.
+    pub left: usize,
+}
+
+impl Careful {
+    /// Takes note of a commit.
+    fn committed<'a>(
+        &mut self,
+        entries: usize,
+        streams: impl Iterator<Item = (&'a StreamRef, At)>,
+    ) {
+        self.left = self.left.saturating_sub(entries);
+        for (stream, at) in streams {
+            if self.until.get(stream).is_some_and(|until| *until <= at) {
+                self.until.remove(stream);
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_empty() || self.left == 0
+    }
 }
 
 /// Why a writer ended.
@@ -399,5 +422,36 @@ impl Open {
             dead_letters: BTreeMap::new(),
             strays: Vec::new(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Database;
+
+    #[test]
+    fn a_search_ends_where_all_is_passed_or_as_much_as_was_refused_is_committed() {
+        let stream = |name: &str| StreamRef::new(Database(0), name);
+        let at = |ms| (0, EntryId::new(ms, 0));
+        let (a, b) = (stream("a"), stream("b"));
+        let new = || Careful {
+            limit: 1,
+            until: HashMap::from([(a.clone(), at(9)), (b.clone(), at(9))]),
+            left: 100,
+        };
+        let mut passed = new();
+        passed.committed(2, [(&a, at(8)), (&b, at(9))].into_iter());
+        assert!(!passed.is_over());
+        passed.committed(1, [(&a, at(9))].into_iter());
+        assert!(passed.is_over());
+        // The other one stays away: its last entries were trimmed.
+        let mut spent = new();
+        for _ in 0..99 {
+            spent.committed(1, [(&b, at(20))].into_iter());
+        }
+        assert!(!spent.is_over());
+        spent.committed(1, [(&b, at(21))].into_iter());
+        assert!(spent.is_over());
     }
 }

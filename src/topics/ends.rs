@@ -3,7 +3,8 @@
 //! While transactions run that is nothing unusual. What stays undecided although its producer has been initialised anew
 //! has no one who will decide it.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::Consumer as _;
@@ -13,6 +14,8 @@ use super::error::Error;
 use super::kafka::{Consumer, Kafka};
 use super::reader::Closing;
 use crate::placement::{Offset, Partition, Topic};
+
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A stretch of a partition with records that are not decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,19 @@ impl Ends {
                 end,
             })
             .collect())
+    }
+
+    /// Waits until the stretches are decided, or so long; leaves those that are not.
+    ///
+    /// # Errors
+    /// As [`undecided`](Self::undecided).
+    pub fn wait(&self, stretches: &mut Vec<Undecided>, within: Duration) -> Result<(), Error> {
+        let until = Instant::now() + within;
+        while !stretches.is_empty() && Instant::now() < until {
+            thread::sleep(LOOK_AGAIN);
+            self.narrow(stretches)?;
+        }
+        Ok(())
     }
 
     /// Drops the stretches that are decided by now, and shortens the others.

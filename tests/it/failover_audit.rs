@@ -5,6 +5,7 @@ use lockgate::failpoint;
 
 use crate::dead_letters::noise;
 use crate::harness::{Daemon, DaemonOptions, RedisOptions, RedisServer, eventually, kafka};
+use crate::parity::gone::delete_records;
 use crate::plan::{Plan, SOON, Topic, await_level, causes, drain, gaps, header, letters, stream};
 use crate::redis_failover::Ids;
 use crate::rig::armed;
@@ -212,4 +213,51 @@ fn entries_that_do_not_fit_together_are_compared_in_parts() {
         (seen["generation"].as_u64(), seen["orphans"].as_u64()),
         (Some(1), Some(5))
     );
+}
+
+#[test]
+fn what_kafka_has_expired_is_not_mirrored_again_where_a_failover_lost_all_behind_it() {
+    let server = RedisServer::start(RedisOptions::default());
+    let plan = Plan::on("audit-expired", &server, 0, kafka()).route("r", &["a", "b"], "");
+    // One segment: a broker does not find by time what stands behind a whole segment of deleted records.
+    let kept = [("retention.ms", "-1"), ("segment.ms", "31536000000")];
+    kafka().create_topic(&plan.topic("r"), 1, &kept);
+    let ids = Ids::now();
+    let old = ids.before(10).add(&server, "a", "old", 1..=10);
+    let stuck = ids.before(10).add(&server, "b", "stuck", 1..=2);
+    let mut daemon = plan.daemon();
+    let mut topic = Topic::new(&plan.topic("r"));
+    topic.await_values("a", &old);
+    topic.await_values("b", &stuck);
+    await_level(&daemon, "a");
+    await_level(&daemon, "b");
+    let ends: Vec<_> = kafka().end_offsets(&plan.topic("r")).into_iter().collect();
+    delete_records(&plan.topic("r"), &ends);
+    // Of one stream what came later is lost, of the other it was worked off.
+    let worked = ids.add(&server, "b", "worked", [11]);
+    topic.await_values("b", &[stuck.clone(), worked.clone()].concat());
+    await_level(&daemon, "b");
+    let id = ids.at(11);
+    assert_eq!(server.command::<u64>(0, &format!("XDEL b {id}")), 1);
+    server.command::<()>(0, "SAVE");
+    let lost = ids.add(&server, "a", "lost", [11]);
+    topic.await_values("a", &[old.clone(), lost.clone()].concat());
+    await_level(&daemon, "a");
+    await_level(&daemon, "b");
+    drain(&mut daemon);
+
+    server.restart();
+    assert_eq!(server.command::<u64>(0, "XLEN a"), 10);
+    let daemon = plan.daemon();
+    // Under an id that Kafka has, so that it is found to be another.
+    let new = ids.add(&server, "a", "new", [11, 12]);
+    let next = ids.add(&server, "b", "next", [12]);
+    topic.await_values("a", &[old, lost, new].concat());
+    topic.await_values("b", &[stuck, worked, next].concat());
+    for (name, expected) in [("a", (Some(1), Some(1))), ("b", (Some(0), Some(0)))] {
+        let seen = await_level(&daemon, name);
+        let found = (seen["generation"].as_u64(), seen["orphans"].as_u64());
+        assert_eq!(found, expected, "{seen}");
+    }
+    assert_eq!(gaps(&daemon, "r"), causes(&[]));
 }

@@ -111,6 +111,11 @@ fn a_stream_made_anew_with_a_burst_is_mirrored_once() {
             "round {round}: entries were mirrored twice"
         );
         assert!(found == expected, "round {round}: another order");
+        assert_eq!(
+            gaps(&daemon, "recording"),
+            causes(&[]),
+            "round {round}: all of the old one had been mirrored"
+        );
     }
 }
 
@@ -146,19 +151,22 @@ fn a_flushed_database_is_named_and_not_replayed() {
 fn a_stream_deleted_under_a_mirror_that_lags_counts_what_was_unread() {
     let plan = Plan::new("lagging")
         .route("slow", &["a"], RECORD)
+        .route("remade", &["c"], RECORD)
         .route("halting", &["b"], "");
-    for route in ["slow", "halting"] {
+    for route in ["slow", "remade", "halting"] {
         kafka().create_topic(&plan.topic(route), 1, &[]);
     }
     let db = plan.database;
     add(redis(), db, "a", "x", 500);
     add(redis(), db, "b", "x", 500);
+    add(redis(), db, "c", "x", 500);
     let daemon = Daemon::ready(&format!(
         "{}\n[throttle]\nentries_per_second = 5\n",
         plan.toml()
     ));
-    let (mut slow, mut halting) = (
+    let (mut slow, mut remade, mut halting) = (
         Topic::new(&plan.topic("slow")),
+        Topic::new(&plan.topic("remade")),
         Topic::new(&plan.topic("halting")),
     );
     let known = |name: &str| {
@@ -175,20 +183,38 @@ fn a_stream_deleted_under_a_mirror_that_lags_counts_what_was_unread() {
     };
     known("a");
     known("b");
+    known("c");
     redis().command::<()>(db, "DEL a b");
+    let mut pipe = redis::pipe();
+    pipe.atomic().cmd("DEL").arg("c").ignore();
+    for n in 0..3 {
+        pipe.cmd("XADD")
+            .arg("c")
+            .arg("*")
+            .arg("data")
+            .arg(n)
+            .ignore();
+    }
+    pipe.query::<()>(&mut redis().connection(db)).unwrap();
     let (code, _) = daemon.put("/v1/throttle", &json!({})).unwrap();
     assert_eq!(code, 200);
     await_state(&daemon, "b", "halted", "stream-deleted");
     await_level(&daemon, "a");
-    eventually(SOON, "every entry is either mirrored or counted", || {
-        let lost = gaps(&daemon, "slow").get("deleted").copied().unwrap_or(0);
-        let mirrored = slow.records().len() as u64;
-        if lost + mirrored == 500 {
-            Ok(())
-        } else {
-            Err(format!("{lost} lost, {mirrored} mirrored"))
-        }
-    });
+    await_level(&daemon, "c");
+    for (route, topic, cause, all) in [
+        ("slow", &mut slow, "deleted", 500),
+        ("remade", &mut remade, "recreated", 503),
+    ] {
+        eventually(SOON, "every entry is either mirrored or counted", || {
+            let lost = gaps(&daemon, route).get(cause).copied().unwrap_or(0);
+            let mirrored = topic.records().len() as u64;
+            if lost + mirrored == all {
+                Ok(())
+            } else {
+                Err(format!("{route}: {lost} lost, {mirrored} mirrored"))
+            }
+        });
+    }
     resume(&daemon, db, "b", None);
     await_level(&daemon, "b");
     let lost = gaps(&daemon, "halting")

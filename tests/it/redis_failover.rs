@@ -62,6 +62,11 @@ impl Ids {
         Self(u64::try_from(since.as_millis()).unwrap() - 60_000)
     }
 
+    /// As long before these.
+    pub const fn before(&self, days: u64) -> Self {
+        Self(self.0 - days * 86_400_000)
+    }
+
     pub fn at(&self, n: u64) -> String {
         format!("{}-0", self.0 + n)
     }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::logs::{Log, Logs, Past};
 use crate::entry::EntryId;
 
 /// A digest of what an entry becomes: topic record or dead letter.
@@ -15,6 +16,10 @@ pub type Digest = u128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     pub id: EntryId,
+    /// The id as milliseconds since 1970, where it is a time.
+    pub time_ms: Option<i64>,
+    /// Where its record, or its dead letter if there is none, belongs.
+    pub log: Log,
     /// `None` where the route cannot encode it.
     pub record: Option<Digest>,
     pub letter: Digest,
@@ -35,6 +40,7 @@ pub struct InKafka {
     pub both: BTreeMap<EntryId, Mirrored>,
     /// Under ids that Redis does not hold, and the greatest generation of each.
     pub alone: Alone,
+    pub logs: Logs,
 }
 
 impl InKafka {
@@ -92,9 +98,9 @@ impl Compared {
     /// Takes in the next window: Redis's entries, ascending, and what Kafka has from the first of them on. Each lies below the
     /// one before, and none comes after the one that holds the common entry.
     ///
-    /// `remade`: at or below it the route made records otherwise than it does, so their bytes say nothing. `room`: most ids kept.
-    pub fn take(&mut self, window: &[Held], kafka: &InKafka, remade: EntryId, room: usize) {
-        let common = last_common(window, &kafka.both, remade);
+    /// `room`: most ids kept.
+    pub fn take(&mut self, window: &[Held], kafka: &InKafka, past: &Past, room: usize) {
+        let common = last_common(window, kafka, past);
         let missing = &window[common.map_or(0, |at| at + 1)..];
         self.missing += missing.len() as u64;
         self.first_missing = missing.first().map(|held| held.id).or(self.first_missing);
@@ -151,20 +157,20 @@ impl Compared {
 /// The end of the common beginning within a window.
 ///
 /// A history after a failover is the old one's beginning and then new entries: whatever stands at or below an entry that both
-/// sides have is the common beginning, and what Kafka lacks of it was mirrored in another form or is expired there. But an
+/// sides have is the common beginning, and what Kafka lacks of it was mirrored in another form or is expired there. So is what
+/// Kafka lacks because its logs have lost their beginning, also where nothing behind it is left on both sides. But an
 /// entry *behind* a common one that Kafka has under another content came in place of a lost one, and with it the new entries
 /// begin, also where ones that were lost were added again as they had been.
-fn last_common(
-    window: &[Held],
-    both: &BTreeMap<EntryId, Mirrored>,
-    remade: EntryId,
-) -> Option<usize> {
+fn last_common(window: &[Held], kafka: &InKafka, past: &Past) -> Option<usize> {
     let mut common = None;
     for (at, held) in window.iter().enumerate() {
-        let Some(in_kafka) = both.get(&held.id) else {
+        let Some(in_kafka) = kafka.both.get(&held.id) else {
+            if kafka.logs.mirrored(held, past) {
+                common = Some(at);
+            }
             continue;
         };
-        let same = held.id <= remade
+        let same = held.id <= past.remade.form
             || (held.record.is_some() && in_kafka.record == held.record)
             || in_kafka.letter == Some(held.letter);
         match common {
@@ -179,8 +185,13 @@ fn last_common(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::placement::{Partition, Remade};
 
     const ROOM: usize = 100;
+    const LOG: Log = Log {
+        letters: false,
+        partition: Partition(0),
+    };
 
     fn id(ms: u64) -> EntryId {
         EntryId::new(ms, 0)
@@ -189,6 +200,8 @@ mod tests {
     fn held(ms: u64, digest: Digest) -> Held {
         Held {
             id: id(ms),
+            time_ms: None,
+            log: LOG,
             record: Some(digest),
             letter: digest + 1_000,
         }
@@ -214,7 +227,7 @@ mod tests {
 
     fn compare(window: &[Held], entries: &[(u64, Digest, u32)]) -> Compared {
         let mut compared = Compared::default();
-        compared.take(window, &kafka(window, entries), EntryId::ZERO, ROOM);
+        compared.take(window, &kafka(window, entries), &Past::default(), ROOM);
         compared
     }
 
@@ -253,7 +266,7 @@ mod tests {
         ] {
             assert_eq!(compared.common, None);
             let found = kafka(&window, &kafka_has[of]);
-            compared.take(&window, &found, EntryId::ZERO, ROOM);
+            compared.take(&window, &found, &Past::default(), ROOM);
         }
         assert_eq!(
             (compared.missing, compared.before_missing()),
@@ -269,7 +282,7 @@ mod tests {
         for n in 2..=9 {
             found.alone.put(id(n), 0, 3);
         }
-        small.take(&window, &found, EntryId::ZERO, 3);
+        small.take(&window, &found, &Past::default(), 3);
         let orphans = small.orphans(EntryId::ZERO, 8);
         assert_eq!(
             (orphans.count, orphans.ids.len()),
@@ -283,9 +296,8 @@ mod tests {
         let window = [
             held(1, 1),
             Held {
-                id: id(3),
                 record: None,
-                letter: 1_003,
+                ..held(3, 3)
             },
         ];
         let mut found = kafka(&window, &[(1, 1, 0), (2, 2, 0)]);
@@ -296,7 +308,7 @@ mod tests {
         };
         found.both.insert(id(3), letter);
         let mut compared = Compared::default();
-        compared.take(&window, &found, EntryId::ZERO, ROOM);
+        compared.take(&window, &found, &Past::default(), ROOM);
         assert_eq!((compared.missing, compared.common), (0, Some(id(3))));
         assert_eq!(compared.orphans(id(2), 0), Orphans::default());
     }
@@ -345,8 +357,53 @@ mod tests {
         assert_eq!(compared.orphans(EntryId::ZERO, 0), Orphans::default());
         let mut compared = Compared::default();
         let found = kafka(&window, &[(2, 222, 0), (4, 444, 0)]);
-        compared.take(&window, &found, EntryId::MAX, ROOM);
+        let form = EntryId::MAX;
+        let remade = Remade {
+            form,
+            ..Remade::default()
+        };
+        let past = Past::new(remade, id(4), 0);
+        compared.take(&window, &found, &past, ROOM);
         assert_eq!(compared.missing, 0, "by id all that Kafka has is there");
+    }
+
+    #[test]
+    fn what_expired_in_kafka_is_not_missing_where_all_behind_it_was_lost() {
+        // All but 101 had expired; 101 is lost, and then 102 comes instead.
+        let window = [held(99, 99), held(100, 100)];
+        let mut found = kafka(&window, &[(101, 101, 0)]);
+        found.logs.whole = true;
+        found.logs.begins_late(LOG);
+        found.logs.pass(LOG, Some(1));
+        found.logs.has(LOG, id(101));
+        let mut compared = Compared::default();
+        compared.take(&window, &found, &Past::default(), ROOM);
+        assert_eq!((compared.missing, compared.common), (0, Some(id(100))));
+        assert_eq!(ids(&compared.orphans(EntryId::ZERO, 1)), [101]);
+        let instead = [window[0], window[1], held(102, 102)];
+        let mut compared = Compared::default();
+        compared.take(&instead, &found, &Past::default(), ROOM);
+        assert_eq!(
+            (compared.missing, compared.before_missing()),
+            (1, Some(id(100)))
+        );
+    }
+
+    #[test]
+    fn what_was_mirrored_to_another_topic_is_not_missing_where_all_behind_it_was_lost() {
+        let window = [held(99, 99), held(100, 100), held(102, 102)];
+        let found = kafka(&window, &[(101, 101, 0)]);
+        let remade = Remade {
+            form: id(100),
+            place: id(100),
+        };
+        let mut compared = Compared::default();
+        compared.take(&window, &found, &Past::new(remade, id(101), 0), ROOM);
+        assert_eq!(
+            (compared.missing, compared.before_missing()),
+            (1, Some(id(100)))
+        );
+        assert_eq!(ids(&compared.orphans(EntryId::ZERO, 1)), [101]);
     }
 
     #[test]

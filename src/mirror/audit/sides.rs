@@ -4,26 +4,29 @@
 //! id and two digests stay, and only as long as its window, so that a long way down to the point where the histories part costs
 //! reading, and no memory: a window, and what Kafka has of it, fit `shards.buffer_bytes` once more.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
 use super::compare::{Digest, Held, InKafka, Mirrored};
+use super::logs::Log;
 use crate::checkpoint;
 use crate::entry::{Entry, EntryId, StreamRef};
+use crate::mirror::dead_letter::DeadLetter;
 use crate::mirror::pace::Pace;
 use crate::mirror::places::{Place, partition_counts};
 use crate::mirror::shard::TermEnd;
 use crate::mirror::shared::{KAFKA_TIMEOUT, Shared, now_ms};
 use crate::mirror::slot::Slot;
 use crate::mirror::source::Source;
-use crate::placement::{Partition, Topic};
+use crate::mirror::writer::REPAIR;
+use crate::placement::{Offset, Partition, Topic};
 use crate::routing::{Encoded, dead_letter};
 use crate::streams::Error;
 use crate::tasks::passed_on;
-use crate::topics::{self, From, RecordView};
+use crate::topics::{self, From, RecordView, Stretch};
 
 /// Entries of the first window; each further one is eight times as long, as far as there is room.
 pub const FIRST_WINDOW: usize = 1_000;
@@ -108,8 +111,14 @@ impl Window {
                 .map(|()| digest(scratch.key(), &scratch.value));
             letter.clear();
             dead_letter::encode(&entry.fields, &mut letter);
+            let log = Log {
+                letters: record.is_none(),
+                partition: record.map_or(DeadLetter::PARTITION, |_| scratch.partition),
+            };
             self.held.push_front(Held {
                 id: entry.id,
+                time_ms: entry.id.plausible_time_ms(now_ms()),
+                log,
                 record,
                 letter: digest(None, &letter),
             });
@@ -179,24 +188,61 @@ impl Kafka {
         partitions: i32,
         letters: bool,
     ) -> Result<(), topics::Error> {
-        // A record's time is its id's, or the time it was read where the id is none; two hours cover clocks that differ.
-        let begin = self
-            .ids
-            .start()
-            .plausible_time_ms(now_ms())
-            .map_or(From::Beginning, |ms| From::TimeMs(ms - 7_200_000));
-        let starts: Vec<(Partition, From)> = (0..partitions)
-            .map(|partition| (Partition(partition), begin))
-            .collect();
+        let partitions: Vec<Partition> = (0..partitions).map(Partition).collect();
         let shared = Arc::clone(&self.shared);
-        topics::read_partitions(&shared.kafka, topic, &starts, KAFKA_TIMEOUT, |record| {
+        let stretches = self.stretches(topic, &partitions, letters)?;
+        topics::read_stretches(&shared.kafka, topic, &stretches, KAFKA_TIMEOUT, |record| {
             self.take(record, letters);
             ControlFlow::Continue(())
         })?;
         Ok(())
     }
 
+    /// From where to read each partition; takes note of those that are read from a beginning that is not their first.
+    fn stretches(
+        &mut self,
+        topic: &Topic,
+        partitions: &[Partition],
+        letters: bool,
+    ) -> Result<Vec<Stretch>, topics::Error> {
+        let kafka = &self.shared.kafka;
+        let bounds = topics::bounds(kafka, topic, partitions, KAFKA_TIMEOUT)?;
+        // A record's time is its id's, or the time it was read where the id is none; two hours cover clocks that differ.
+        let since = self.ids.start().plausible_time_ms(now_ms());
+        self.found.logs.whole = since.is_none();
+        let starts = match since {
+            Some(ms) => {
+                topics::offsets_at(kafka, topic, partitions, ms - 7_200_000, KAFKA_TIMEOUT)?
+            }
+            None => Vec::new(),
+        };
+        let starts: HashMap<Partition, Option<Offset>> = starts.into_iter().collect();
+        let stretches = bounds.into_iter().map(|bounds| {
+            let partition = bounds.partition;
+            let start = starts.get(&partition).map_or(bounds.low, |found| {
+                found.unwrap_or(bounds.end).max(bounds.low)
+            });
+            if bounds.low > Offset(0) && start == bounds.low {
+                self.found.logs.begins_late(Log { letters, partition });
+            }
+            Stretch {
+                partition,
+                from: From::Offset(start),
+                to: None,
+            }
+        });
+        Ok(stretches.collect())
+    }
+
     fn take(&mut self, record: &RecordView<'_>, letter: bool) {
+        let log = Log {
+            letters: letter,
+            partition: record.partition,
+        };
+        let repaired = record.header(REPAIR).is_some();
+        if !repaired {
+            self.found.logs.pass(log, record.timestamp_ms);
+        }
         if record.header("redis-stream") != Some(self.stream.name.as_bytes()) {
             return;
         }
@@ -205,10 +251,15 @@ impl Kafka {
                 .header(name)
                 .and_then(|bytes| std::str::from_utf8(bytes).ok())
         };
-        let id = text("redis-id").and_then(|id| id.parse::<EntryId>().ok());
-        let Some(id) = id.filter(|id| self.ids.contains(id)) else {
+        let Some(id) = text("redis-id").and_then(|id| id.parse::<EntryId>().ok()) else {
             return;
         };
+        if !repaired {
+            self.found.logs.has(log, id);
+        }
+        if !self.ids.contains(&id) {
+            return;
+        }
         let generation = text("redis-gen")
             .and_then(|generation| generation.parse().ok())
             .unwrap_or(0);

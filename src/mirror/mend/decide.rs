@@ -31,22 +31,50 @@ pub struct Known {
     pub checkpoint: Option<At>,
 }
 
-/// The entries that readers see.
+/// What readers see of what it matters for, and no more: the log since then may be long.
 #[derive(Debug, Default)]
-pub struct Visible(HashMap<StreamRef, HashSet<At>>);
+pub struct Visible {
+    /// What hung, and whether they see it.
+    hanging: HashMap<StreamRef, HashMap<At, bool>>,
+    /// Behind the visible checkpoint up to the one that hangs, and whether they see anything there.
+    behind: HashMap<StreamRef, (At, At, bool)>,
+}
 
 impl Visible {
-    pub fn add(&mut self, stream: StreamRef, at: At) {
-        self.0.entry(stream).or_default().insert(at);
+    /// Nothing is seen yet.
+    pub fn of(hanging: &[Hanging], known: &HashMap<StreamRef, Known>) -> Self {
+        let mut visible = Self::default();
+        for record in hanging {
+            let stream = record.stream.clone();
+            if record.is_checkpoint {
+                // The one transaction that hangs among the checkpoints.
+                let after = checkpoint_of(known, &stream).unwrap_or_default();
+                visible.behind.insert(stream, (after, record.at, false));
+            } else {
+                let of_stream = visible.hanging.entry(stream).or_default();
+                of_stream.insert(record.at, false);
+            }
+        }
+        visible
+    }
+
+    pub fn add(&mut self, stream: &StreamRef, at: At) {
+        let hanging = self.hanging.get_mut(stream);
+        if let Some(seen) = hanging.and_then(|of_stream| of_stream.get_mut(&at)) {
+            *seen = true;
+        }
+        if let Some((after, to, seen)) = self.behind.get_mut(stream) {
+            *seen |= at > *after && at <= *to;
+        }
     }
 
     fn has(&self, stream: &StreamRef, at: At) -> bool {
-        self.0.get(stream).is_some_and(|seen| seen.contains(&at))
+        let hanging = self.hanging.get(stream);
+        hanging.is_some_and(|of_stream| of_stream.get(&at) == Some(&true))
     }
 
-    fn has_between(&self, stream: &StreamRef, after: At, to: At) -> bool {
-        let seen = self.0.get(stream);
-        seen.is_some_and(|seen| seen.iter().any(|at| *at > after && *at <= to))
+    fn has_any_behind(&self) -> bool {
+        self.behind.values().any(|(_, _, seen)| *seen)
     }
 }
 
@@ -68,10 +96,16 @@ impl Rewrite {
     }
 }
 
-/// From which time on it matters what readers see. `None`: nothing that hung can have been committed.
+/// From which time on it matters what readers see. `None`: nothing that hung can have been committed. `longest_ms`: no
+/// transaction takes longer.
 ///
-/// A record's time is its entry's, or that of its sending where the id is none; neither is before what is given here.
-pub fn visible_since(hanging: &[Hanging], known: &HashMap<StreamRef, Known>) -> Option<i64> {
+/// A record's time is its entry's, which is no earlier than its stream's checkpoint; or, where the id is none, that of its
+/// sending, which may lie before that of what hangs of the same transaction: most of all of its checkpoints, written last.
+pub fn visible_since(
+    hanging: &[Hanging],
+    known: &HashMap<StreamRef, Known>,
+    longest_ms: i64,
+) -> Option<i64> {
     let matters = |record: &&Hanging| {
         record.is_checkpoint || checkpoint_of(known, &record.stream).is_some_and(|c| record.at <= c)
     };
@@ -83,8 +117,9 @@ pub fn visible_since(hanging: &[Hanging], known: &HashMap<StreamRef, Known>) -> 
         .filter(|record| record.is_checkpoint)
         .filter_map(|record| checkpoint_of(known, &record.stream))
         .map(|(_, id)| i64::try_from(id.ms).unwrap_or(i64::MAX));
-    let records = hanging.iter().map(|record| record.timestamp_ms);
-    records.chain(checkpoints).min()
+    let records = hanging.iter();
+    let records = records.map(|record| record.timestamp_ms.saturating_sub(longest_ms));
+    records.chain(checkpoints).min().map(|since| since.max(0))
 }
 
 /// What was committed and is hidden, now that all that hung is aborted.
@@ -98,11 +133,7 @@ pub fn decide(
     for record in hanging.iter().filter(|record| record.is_checkpoint) {
         pending.insert(&record.stream, record.at);
     }
-    let behind = |stream: &StreamRef, to: At| {
-        let after = checkpoint_of(known, stream).unwrap_or_default();
-        to > after && visible.has_between(stream, after, to)
-    };
-    let committed = pending.iter().any(|(stream, to)| behind(stream, *to));
+    let committed = visible.has_any_behind();
     // A first checkpoint stands before any record, so it is right either way, and Redis may have been told of it already.
     let counts = |stream: &StreamRef| committed || checkpoint_of(known, stream).is_none();
     let bound = |stream: &StreamRef| {
@@ -145,6 +176,8 @@ mod tests {
     use super::*;
     use crate::entry::Database;
 
+    const LONGEST: i64 = 1;
+
     fn stream(name: &str) -> StreamRef {
         StreamRef::new(Database(0), name)
     }
@@ -185,12 +218,16 @@ mod tests {
         known.collect()
     }
 
-    fn visible(all: &[(&str, u64)]) -> Visible {
-        let mut visible = Visible::default();
-        for (name, ms) in all {
-            visible.add(stream(name), at(*ms));
+    fn decide_seeing(
+        hanging: Vec<Hanging>,
+        known: &HashMap<StreamRef, Known>,
+        seen: &[(&str, u64)],
+    ) -> Rewrite {
+        let mut visible = Visible::of(&hanging, known);
+        for (name, ms) in seen {
+            visible.add(&stream(name), at(*ms));
         }
-        visible
+        decide(hanging, known, &visible)
     }
 
     fn again(rewrite: &Rewrite) -> Vec<(i32, i64)> {
@@ -204,22 +241,31 @@ mod tests {
     fn what_was_aborted_stays_aborted() {
         let hanging = vec![record("a", 11, 0, 5), record("a", 12, 1, 5)];
         let known = known(&[("a", 10)]);
-        assert_eq!(visible_since(&hanging, &known), None);
-        assert!(decide(hanging, &known, &Visible::default()).is_empty());
+        assert_eq!(visible_since(&hanging, &known, LONGEST), None);
+        assert!(decide_seeing(hanging, &known, &[]).is_empty());
     }
 
     #[test]
     fn nothing_visible_of_it_is_as_if_it_had_not_been() {
         let hanging = vec![record("a", 11, 0, 5), checkpoint("a", 11)];
         let known = known(&[("a", 10)]);
-        assert_eq!(visible_since(&hanging, &known), Some(10));
-        assert!(decide(hanging, &known, &visible(&[("a", 10)])).is_empty());
+        assert_eq!(visible_since(&hanging, &known, LONGEST), Some(10));
+        assert!(decide_seeing(hanging, &known, &[("a", 10)]).is_empty());
+    }
+
+    #[test]
+    fn of_ids_that_are_no_times_records_are_looked_for_from_before_their_checkpoint_was_written() {
+        // Nanoseconds: the records of the transaction are dated when they were sent.
+        let nanos = 1_700_000_000_000_000_000;
+        let known = known(&[("a", nanos)]);
+        let hanging = vec![checkpoint("a", nanos + 9)];
+        assert_eq!(visible_since(&hanging, &known, LONGEST), Some(999));
     }
 
     #[test]
     fn records_below_the_checkpoint_are_written_again_but_not_those_behind_it() {
         let hanging = vec![record("a", 9, 0, 5), record("a", 11, 0, 6)];
-        let rewrite = decide(hanging, &known(&[("a", 10)]), &visible(&[("a", 8)]));
+        let rewrite = decide_seeing(hanging, &known(&[("a", 10)]), &[("a", 8)]);
         assert_eq!(again(&rewrite), [(0, 5)]);
     }
 
@@ -232,14 +278,14 @@ mod tests {
             checkpoint("b", 7),
         ];
         let known = known(&[("a", 10), ("b", 6)]);
-        let rewrite = decide(hanging, &known, &visible(&[("a", 12)]));
+        let rewrite = decide_seeing(hanging, &known, &[("a", 12)]);
         assert_eq!(rewrite.len(), 4);
     }
 
     #[test]
     fn what_readers_see_already_is_not_written_again() {
         let hanging = vec![record("a", 9, 0, 5), record("a", 10, 0, 6)];
-        let rewrite = decide(hanging, &known(&[("a", 10)]), &visible(&[("a", 10)]));
+        let rewrite = decide_seeing(hanging, &known(&[("a", 10)]), &[("a", 10)]);
         assert_eq!(again(&rewrite), [(0, 5)]);
     }
 
@@ -250,14 +296,29 @@ mod tests {
             record("a", 9, 0, 7),
             record("a", 10, 0, 8),
         ];
-        let rewrite = decide(hanging, &known(&[("a", 10)]), &Visible::default());
+        let rewrite = decide_seeing(hanging, &known(&[("a", 10)]), &[]);
         assert_eq!(again(&rewrite), [(0, 7), (0, 8)]);
+    }
+
+    #[test]
+    fn of_what_readers_see_only_what_was_asked_for_is_kept() {
+        let hanging = vec![record("a", 11, 0, 5), checkpoint("a", 12)];
+        let mut visible = Visible::of(&hanging, &known(&[("a", 10)]));
+        for ms in [9, 10, 13] {
+            visible.add(&stream("a"), at(ms));
+            visible.add(&stream("b"), at(ms));
+        }
+        assert!(!visible.has_any_behind() && !visible.has(&stream("a"), at(11)));
+        assert_eq!((visible.hanging.len(), visible.behind.len()), (1, 1));
+        assert_eq!(visible.hanging[&stream("a")].len(), 1);
+        visible.add(&stream("a"), at(11));
+        assert!(visible.has_any_behind() && visible.has(&stream("a"), at(11)));
     }
 
     #[test]
     fn a_first_checkpoint_comes_back_and_brings_no_record_with_it() {
         let hanging = vec![checkpoint("new", 0), record("a", 11, 0, 5)];
-        let rewrite = decide(hanging, &known(&[("a", 10)]), &Visible::default());
+        let rewrite = decide_seeing(hanging, &known(&[("a", 10)]), &[]);
         assert_eq!(rewrite.len(), 1);
         assert!(rewrite.iter().all(|record| record.is_checkpoint));
     }

@@ -8,7 +8,7 @@ use super::{Ended, Pipeline};
 use crate::topics::{self, Record};
 
 /// Says when a record was produced again, in milliseconds since 1970.
-const REPAIR: &str = "lockgate-repair";
+pub const REPAIR: &str = "lockgate-repair";
 
 impl Pipeline {
     /// Puts the entry into the open transaction; whoever asked is told when it is committed.

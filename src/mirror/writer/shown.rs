@@ -52,23 +52,14 @@ impl Pipeline {
             .observe(began.elapsed().as_secs_f64());
         debug!(shard = %self.shard, entries = open.entries, streams = open.touched.len(), took_ms = began.elapsed().as_millis(), "committed");
         for touched in open.touched.values() {
-            if let Some(careful) = &mut self.careful
-                && careful
-                    .until
-                    .get(&touched.slot.stream)
-                    .is_some_and(|until| *until <= touched.position.at())
-            {
-                careful.until.remove(&touched.slot.stream);
-            }
             self.shared.show_committed(touched);
         }
-        if self
-            .careful
-            .as_ref()
-            .is_some_and(|careful| careful.until.is_empty())
-        {
-            self.careful = None;
+        if let Some(careful) = &mut self.careful {
+            let streams = open.touched.values();
+            let streams = streams.map(|touched| (&touched.slot.stream, touched.position.at()));
+            careful.committed(open.entries, streams);
         }
+        self.careful = self.careful.take().filter(|careful| !careful.is_over());
         for done in open.amended {
             // Who asked may have gone; the record stands.
             let _ = done.send(Ok(()));

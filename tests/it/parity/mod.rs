@@ -10,7 +10,7 @@ mod clocks;
 mod edges;
 mod faults;
 mod generations;
-mod gone;
+pub mod gone;
 pub mod hand;
 mod interrupted;
 mod live;

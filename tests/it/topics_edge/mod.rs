@@ -2,6 +2,7 @@
 
 mod members;
 mod reading;
+mod resizing;
 mod writing;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
