@@ -245,6 +245,12 @@ impl Live {
             daemon,
             api,
         };
+        // It begins before the driver steers, and a baseline without them would do.
+        let hits = json!({ "measure": "duplicate-hits", "value": 0.02 });
+        eventually(LONG, "the share of hits is taken", || {
+            let answer = live.api.post("/v1/evidence", &hits);
+            answer.is_some_and(|(status, _)| status == 204)
+        });
         eventually(LONG, "a baseline", || {
             let answer = live.api.post("/v1/baseline", &json!({}));
             answer.is_some_and(|(status, _)| status == 202)
