@@ -73,6 +73,7 @@ pub async fn run(
         .with_writers(config.shards.count);
     let redis = Redis::new(&config.redis).context("redis")?;
     let (writer, told) = FlagsWriter::new(&config.name);
+    let as_of = writer.as_of();
     let parts = Parts {
         migration: config.name.clone(),
         instance: instance.clone(),
@@ -131,8 +132,11 @@ pub async fn run(
         kafka_born: {
             let told = told.clone();
             Box::new(move || {
+                // In this order: what is shown is at least as new.
+                let as_of = *as_of.borrow();
                 let told = *told.borrow();
-                told.map_or(Born::NotKnown, |flags| flags.kafka_born.into())
+                let born = told.map_or(Born::NotKnown, |flags| flags.kafka_born.into());
+                (born, as_of)
             })
         },
     });

@@ -17,6 +17,8 @@ mod evaluate;
 pub mod file;
 mod flagd;
 
+use std::time::Instant;
+
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -171,17 +173,35 @@ pub fn heard_acknowledgements(migration: &str) -> Vec<u8> {
 pub struct FlagsWriter {
     key: Vec<u8>,
     told: watch::Sender<Option<Flags>>,
+    as_of: watch::Sender<Option<Instant>>,
 }
 
 /// One that is told; `None` until the driver has said anything.
 pub type FlagsReader = watch::Receiver<Option<Flags>>;
 
+/// As of when these are the flags of the state that is stored, whoever stored it; `None`: that was never seen.
+pub type FlagsAsOf = watch::Receiver<Option<Instant>>;
+
 impl FlagsWriter {
     #[must_use]
     pub fn new(migration: &str) -> (Self, FlagsReader) {
         let (told, reader) = watch::channel(None);
-        let key = key(migration);
-        (Self { key, told }, reader)
+        let writer = Self {
+            key: key(migration),
+            told,
+            as_of: watch::Sender::default(),
+        };
+        (writer, reader)
+    }
+
+    #[must_use]
+    pub fn as_of(&self) -> FlagsAsOf {
+        self.as_of.subscribe()
+    }
+
+    /// What is shown is what was stored at this moment.
+    pub fn confirm(&self, at: Instant) {
+        self.as_of.send_replace(Some(at));
     }
 
     /// Tells Redis, and then this process's readers. Where Redis holds a later version nobody is told, and it is answered.

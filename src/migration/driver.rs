@@ -217,11 +217,18 @@ impl Driver {
     }
 
     async fn on_tick(&mut self) {
+        let asked = Instant::now();
         let lease = self.store.lease(self.parts.config.lease).await;
         self.answers = lease.is_ok();
         match lease {
             Ok(Lease::Other(holder)) => self.stand_by(holder).await,
-            Ok(lease) => self.lead(lease).await,
+            Ok(lease) => {
+                self.lead(lease).await;
+                let machine = self.machine.as_ref();
+                if machine.is_some_and(|machine| machine.trouble().is_none()) && !self.unread {
+                    self.flags.confirm(asked);
+                }
+            }
             Err(error) => {
                 self.now.error = Some(error.to_string());
                 self.hears = Hears::Nothing;
@@ -290,10 +297,12 @@ impl Driver {
             holder: Some(holder),
             ..View::default()
         };
+        let asked = Instant::now();
         match self.store.load().await {
             Ok(found) => {
                 if let Some((state, _)) = found {
                     self.flags.show(flags(&state));
+                    self.flags.confirm(asked);
                     self.now.state = Some(state);
                     self.remember();
                 }

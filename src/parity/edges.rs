@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::placement::{KafkaBorn, Partition, Topic};
 use crate::routing::Routes;
 use crate::streams::Redis;
@@ -14,6 +16,8 @@ pub(super) const KAFKA_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A dead writer's transaction is aborted by its broker after `transaction.timeout.ms` (10 s) and up to 10 s more.
 const DECIDED_WITHIN: Duration = Duration::from_secs(30);
+/// The driver looks at the state every `migration.evaluate_every` (1 s).
+const TOLD_WITHIN: Duration = Duration::from_secs(15);
 const DECISION_LOOK: Duration = Duration::from_millis(20);
 
 /// Clients of both stores, and the routes between them.
@@ -26,8 +30,9 @@ pub struct Edges {
     pub kafka_born: KafkaBornSource,
 }
 
-/// Tells when applications may have written to Kafka themselves, as far as it is known now.
-pub type KafkaBornSource = Box<dyn Fn() -> Born + Send + Sync>;
+/// Tells when applications may have written to Kafka themselves, as far as it is known now, and as of when that is how things
+/// stand; `None`: of no time.
+pub type KafkaBornSource = Box<dyn Fn() -> (Born, Option<Instant>) + Send + Sync>;
 
 /// When applications may have written to Kafka themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,20 @@ impl From<Option<KafkaBorn>> for Born {
 }
 
 impl Edges {
+    /// When applications may have written to Kafka themselves, not as of earlier than now: who steers may have opened the
+    /// ingress since this instance was told last. Blocks for as long as the driver takes to look.
+    pub(super) fn kafka_born_now(&self, stop: &CancellationToken) -> Born {
+        let asked = Instant::now();
+        while !stop.is_cancelled() && asked.elapsed() < TOLD_WITHIN {
+            let (born, as_of) = (self.kafka_born)();
+            if as_of.is_some_and(|at| at >= asked) {
+                return born;
+            }
+            std::thread::sleep(DECISION_LOOK);
+        }
+        Born::NotKnown
+    }
+
     /// Where each partition of the topic begins and ends now; none for a topic that does not exist.
     ///
     /// What stood in the log when this was called lies before the end that it gives: where a transaction was open then,

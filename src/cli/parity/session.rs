@@ -7,7 +7,7 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
 
@@ -91,7 +91,7 @@ impl Session {
             kafka,
             kafka_born: {
                 let known = Arc::clone(&kafka_born);
-                Box::new(move || known.get().copied().into())
+                Box::new(move || (known.get().copied().into(), Some(Instant::now())))
             },
         };
         Ok(Ok(Self {

@@ -61,7 +61,7 @@ impl Pass {
                 &stretches,
                 KAFKA_TIMEOUT,
                 |record| {
-                    if let Err(error) = reading.take(record) {
+                    if let Err(error) = reading.take(record, stop) {
                         failed = Some(error);
                         return ControlFlow::Break(());
                     }
@@ -114,8 +114,9 @@ struct Reading<'a> {
     last: Option<(Box<[u8]>, usize)>,
     edges: &'a Arc<Edges>,
     census: &'a mut Census,
-    /// When applications may have written to the topic themselves.
-    kafka_born: Born,
+    /// When applications may have written to the topic themselves; and whether that was asked for after all was there that is
+    /// read.
+    kafka_born: (Born, bool),
     others: HashMap<Box<[u8]>, Whose>,
 }
 
@@ -170,8 +171,8 @@ impl<'a> Reading<'a> {
             .map(|(at, stream)| (Box::from(stream.stream.name.as_bytes()), at))
             .collect();
         let kafka_born = match here.letters {
-            true => Born::Never,
-            false => (edges.kafka_born)(),
+            true => (Born::Never, true),
+            false => ((edges.kafka_born)().0, false),
         };
         Self {
             side: KafkaSide::new(pass.seed, here.letters),
@@ -208,14 +209,10 @@ impl<'a> Reading<'a> {
 
     /// # Errors
     /// It cannot be said whose the record is; nothing is taken of it.
-    fn take(&mut self, record: &RecordView<'_>) -> Result<(), Error> {
+    fn take(&mut self, record: &RecordView<'_>, stop: &CancellationToken) -> Result<(), Error> {
         let identity = self.side.identify(record);
-        if self.kafka_born == Born::NotKnown && is_unnamed(record) && self.counts(record) {
-            return Err(Error::NotTold {
-                topic: self.name.clone(),
-                partition: record.partition,
-                offset: record.offset,
-            });
+        if is_unnamed(record) && !self.is_kafka_born(record) && self.counts(record) {
+            self.ask_who_writes(record, stop)?;
         }
         let of = identity.and_then(|identity| self.stream_of(identity.stream));
         let whose = match &identity {
@@ -256,8 +253,31 @@ impl<'a> Reading<'a> {
 
     /// Whether an application may have written it to Kafka itself: there is nothing to compare it with.
     fn is_kafka_born(&self, record: &RecordView<'_>) -> bool {
-        let covers = matches!(self.kafka_born, Born::In(born) if born.covers(record.timestamp_ms));
+        let covers =
+            matches!(self.kafka_born.0, Born::In(born) if born.covers(record.timestamp_ms));
         covers && is_unnamed(record)
+    }
+
+    /// Before a record that names nothing is called somebody else's, once.
+    ///
+    /// # Errors
+    /// It is not known.
+    fn ask_who_writes(
+        &mut self,
+        record: &RecordView<'_>,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        if !self.kafka_born.1 {
+            self.kafka_born = (self.edges.kafka_born_now(stop), true);
+        }
+        match self.kafka_born.0 {
+            Born::NotKnown => Err(Error::NotTold {
+                topic: self.name.clone(),
+                partition: record.partition,
+                offset: record.offset,
+            }),
+            Born::Never | Born::In(_) => Ok(()),
+        }
     }
 
     /// Whether a record of no stream is for this pass to count, and not counted yet.

@@ -1,5 +1,7 @@
 //! What is taken of records that name nothing, without any store.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::config;
 use crate::placement::KafkaBorn;
@@ -7,8 +9,15 @@ use crate::routing::Routes;
 use crate::streams::Redis;
 use crate::topics::{Admin, Kafka};
 
-/// Clients that connect nowhere.
-fn edges(born: Born) -> Arc<Edges> {
+/// Clients that connect nowhere; what is known at once, and what is told when it is asked for.
+fn edges(known: Born, told: Born) -> Arc<Edges> {
+    let asked = AtomicBool::new(false);
+    let source = move || {
+        if !asked.swap(true, Ordering::Relaxed) {
+            return (known, None);
+        }
+        (told, Some(Instant::now()))
+    };
     #[derive(serde::Deserialize)]
     struct File {
         routes: Vec<config::Route>,
@@ -22,7 +31,7 @@ fn edges(born: Born) -> Arc<Edges> {
         redis: Redis::new(&config::Redis::default()).expect("a client of Redis"),
         admin: Admin::new(&kafka).expect("a client of Kafka"),
         kafka,
-        kafka_born: Box::new(move || born),
+        kafka_born: Box::new(source),
     })
 }
 
@@ -48,9 +57,13 @@ fn pass(letters: bool) -> Pass {
 
 /// Takes a record without headers of this offset; gives how many are extra and Kafka-born, and what is read next.
 fn taken(pass: &mut Pass, born: Born, offset: i64) -> Result<(u64, u64, i64), Error> {
-    let (edges, mut census) = (edges(born), Census::default());
+    taken_with(pass, &edges(born, born), offset)
+}
+
+fn taken_with(pass: &mut Pass, edges: &Arc<Edges>, offset: i64) -> Result<(u64, u64, i64), Error> {
+    let (mut census, stop) = (Census::default(), CancellationToken::new());
     let record = RecordView::unnamed(Partition(0), Offset(offset), 1_000_000);
-    Reading::new(pass, 0, &edges, &mut census).take(&record)?;
+    Reading::new(pass, 0, edges, &mut census).take(&record, &stop)?;
     let extra = pass.strays.of_route("").total();
     let born = pass.strays.kafka_born.values().sum();
     Ok((extra, born, pass.topics[0].extents[0].next.0))
@@ -80,6 +93,17 @@ async fn a_record_that_names_nothing_is_judged_by_nobody_before_it_is_known_who_
     assert_eq!(taken(&mut here, open, 7).expect("it is known"), (0, 1, 8));
     let never = taken(&mut pass(false), Born::Never, 7);
     assert_eq!(never.expect("it is known"), (1, 0, 8));
+}
+
+#[tokio::test]
+async fn before_a_record_is_called_somebody_elses_it_is_asked_what_has_been_opened_since() {
+    let open = Born::In(KafkaBorn::opened(None, 1_000_000));
+    for known in [Born::Never, Born::NotKnown] {
+        let told = taken_with(&mut pass(false), &edges(known, open), 7);
+        assert_eq!(told.expect("it is known"), (0, 1, 8), "{known:?}");
+    }
+    let refused = taken_with(&mut pass(false), &edges(Born::Never, Born::NotKnown), 7);
+    assert!(matches!(refused, Err(Error::NotTold { .. })), "{refused:?}");
 }
 
 #[tokio::test]
