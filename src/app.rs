@@ -129,6 +129,7 @@ pub async fn run(
         redis: shared.redis.clone(),
         kafka: shared.kafka.clone(),
         admin: Admin::new(&shared.kafka).context("kafka")?,
+        told_every: config.migration.evaluate_every,
         kafka_born: {
             let told = told.clone();
             Box::new(move || {

@@ -56,6 +56,9 @@ pub struct Checkpoint {
     pub began: EntryId,
     #[serde(default, skip_serializing_if = "Remade::is_none")]
     pub remade: Remade,
+    /// When it was written, where it was read from Kafka: milliseconds since 1970.
+    #[serde(skip)]
+    pub written_ms: Option<i64>,
 }
 
 /// What a checkpoint is made of, without the version of its form.
@@ -97,6 +100,7 @@ impl Checkpoint {
             placement_hash: placement_hash.to_owned(),
             began: position.began,
             remade: position.remade,
+            written_ms: None,
         }
     }
 
@@ -199,7 +203,7 @@ pub fn load(
         timeout,
         |record| {
             let Some(key) = record.key else { return };
-            if let Err(cause) = loaded.take(key, record.value) {
+            if let Err(cause) = loaded.take(key, record.value, record.timestamp_ms) {
                 unreadable.get_or_insert(cause);
             }
         },
@@ -224,7 +228,12 @@ pub fn load_layout(
 }
 
 impl Loaded {
-    fn take(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+    fn take(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        timestamp_ms: Option<i64>,
+    ) -> Result<(), String> {
         if key == LAYOUT_KEY {
             self.layout = value.map(parse).transpose()?;
             return Ok(());
@@ -233,7 +242,8 @@ impl Loaded {
             .ok_or_else(|| "its key is no stream's".to_owned())?;
         match value {
             Some(value) => {
-                let checkpoint: Checkpoint = parse(value)?;
+                let mut checkpoint: Checkpoint = parse(value)?;
+                checkpoint.written_ms = timestamp_ms;
                 if checkpoint.v != 1 {
                     return Err(format!("checkpoint of version {}", checkpoint.v));
                 }
@@ -377,21 +387,25 @@ mod tests {
         let stream = StreamRef::new(Database(1), "s");
         let mut loaded = Loaded::default();
         loaded
-            .take(b"1/s", Some(&json(&checkpoint(EntryId::new(1, 0)))))
+            .take(b"1/s", Some(&json(&checkpoint(EntryId::new(1, 0)))), None)
             .unwrap();
         loaded
-            .take(b"1/s", Some(&json(&checkpoint(EntryId::new(2, 0)))))
+            .take(
+                b"1/s",
+                Some(&json(&checkpoint(EntryId::new(2, 0)))),
+                Some(7),
+            )
             .unwrap();
         assert_eq!(loaded.checkpoints[&stream].id, EntryId::new(2, 0));
-        loaded.take(b"1/s", None).unwrap();
+        loaded.take(b"1/s", None, None).unwrap();
         assert!(loaded.checkpoints.is_empty());
     }
 
     #[test]
     fn what_cannot_be_read_is_an_error_and_not_an_absence() {
         let mut loaded = Loaded::default();
-        assert!(loaded.take(b"1/s", Some(b"{}")).is_err());
-        assert!(loaded.take(b"nonsense", Some(b"{}")).is_err());
-        assert!(loaded.take(b"1/s", Some(br#"{"v":2,"id":"5-1","gen":0,"replid":"","repl_offset":0,"entries_added":null,"route_hash":"","placement_hash":"","began":"0-0"}"#)).is_err());
+        assert!(loaded.take(b"1/s", Some(b"{}"), None).is_err());
+        assert!(loaded.take(b"nonsense", Some(b"{}"), None).is_err());
+        assert!(loaded.take(b"1/s", Some(br#"{"v":2,"id":"5-1","gen":0,"replid":"","repl_offset":0,"entries_added":null,"route_hash":"","placement_hash":"","began":"0-0"}"#), None).is_err());
     }
 }

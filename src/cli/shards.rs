@@ -179,7 +179,8 @@ async fn resize(config: &Config, count: u32, output: Output) -> anyhow::Result<E
     if let Resized::Undecided(left) = resized {
         bail!(
             "Kafka has left a transaction undecided in {}/{} from offset {}, so it is not known where its streams stand; nothing was moved. A \
-             shard ends it when it opens: wait until `lockgate status` shows the shards running, then run this again",
+             shard ends its own when it opens: wait until `lockgate status` shows the shards running, then run this again; what then still \
+             stands there Kafka's `kafka-transactions.sh find-hanging` names",
             left.topic,
             left.partition,
             left.from.0

@@ -194,8 +194,6 @@ impl Driver {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                // Who asks to go back does not wait for a look.
-                biased;
                 () = stop.cancelled() => break,
                 Some(request) = self.requests.recv() => self.on_request(request).await,
                 Some(outcome) = self.outcomes.1.recv() => drop(self.take(outcome).await),

@@ -169,7 +169,12 @@ async fn audit(
     let high = state.last_generated_id.min(checkpoint.id);
     let low = checkpoint.began.next().unwrap_or(EntryId::MAX);
     let added = tally::added_at(shared, slot, source, high).await?;
-    let past = Past::new(checkpoint.remade, checkpoint.id, now_ms());
+    let past = Past::new(
+        checkpoint.remade,
+        checkpoint.id,
+        checkpoint.written_ms,
+        now_ms(),
+    );
     let mut window = Window::new(slot, low, high);
     let mut compared = Compared::default();
     let (mut count, mut to) = (FIRST_WINDOW, checkpoint.id);

@@ -28,7 +28,7 @@
 
 mod decide;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +36,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use self::decide::{Hanging, Known, Rewrite, decide};
+use super::opening::Candidate;
 use super::places::{self, Place};
 use super::shard::{ShardWorker, TermEnd};
 use super::shared::{KAFKA_TIMEOUT, now_ms};
@@ -66,9 +67,10 @@ pub async fn mend(
     worker: &ShardWorker,
     writer: Writer,
     owned: &BTreeSet<StreamRef>,
+    candidates: &[Candidate],
     loaded: &Loaded,
 ) -> Result<Option<Writer>, TermEnd> {
-    let mending = Mending::new(worker, owned, loaded).await;
+    let mending = Mending::new(worker, owned, candidates, loaded).await;
     let mending = mending.map_err(|error| TermEnd::Checkpoint(error.into()))?;
     let mended = tokio::task::spawn_blocking(move || mending.run(writer));
     passed_on(mended.await).map_err(|error| TermEnd::Checkpoint(error.into()))
@@ -96,6 +98,8 @@ struct Mending {
     shard: crate::placement::Shard,
     places: Vec<(Topic, Partition)>,
     streams: ByTopic,
+    /// Topics that this term writes to.
+    needed: HashSet<Topic>,
     known: HashMap<StreamRef, Known>,
 }
 
@@ -103,6 +107,7 @@ impl Mending {
     async fn new(
         worker: &ShardWorker,
         owned: &BTreeSet<StreamRef>,
+        candidates: &[Candidate],
         loaded: &Loaded,
     ) -> Result<Self, topics::Error> {
         let shared = Arc::clone(&worker.shared);
@@ -129,8 +134,13 @@ impl Mending {
             let checkpoint = Some((at.generation, at.id));
             (stream.clone(), Known { checkpoint })
         });
+        let needed = candidates.iter().flat_map(|candidate| {
+            let binding = &candidate.slot.binding;
+            [binding.topic(), binding.route().dead_letters()]
+        });
         Ok(Self {
             places,
+            needed: needed.cloned().collect(),
             shard: worker.shard,
             known: known.collect(),
             shared,
@@ -138,9 +148,23 @@ impl Mending {
         })
     }
 
-    fn run(self, mut writer: Writer) -> Result<Option<Writer>, topics::Error> {
+    /// Where the topics of streams that the term leaves out do not answer, the others do not wait for them.
+    fn undecided(&mut self, ends: &Ends) -> Result<Vec<Undecided>, topics::Error> {
+        let asked = ends.undecided(&self.places);
+        let Err(error) = asked else {
+            return asked;
+        };
+        let (needed, own) = (&self.needed, &self.shared.checkpoints);
+        self.places
+            .retain(|(topic, _)| topic == own || needed.contains(topic));
+        self.streams.retain(|topic, _| needed.contains(topic));
+        warn!(shard = %self.shard, %error, "whether Kafka left anything undecided is asked of the streams alone that are mirrored now");
+        ends.undecided(&self.places)
+    }
+
+    fn run(mut self, mut writer: Writer) -> Result<Option<Writer>, topics::Error> {
         let ends = Ends::new(&self.shared.kafka, KAFKA_TIMEOUT)?;
-        let mut undecided = ends.undecided(&self.places)?;
+        let mut undecided = self.undecided(&ends)?;
         ends.wait(&mut undecided, SOON)?;
         if undecided.is_empty() {
             return Ok(Some(writer));

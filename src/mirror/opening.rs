@@ -62,7 +62,7 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
         .collect();
     shared.board.keep_streams(worker.shard, &owned);
     places::keep_placeable(worker, &mut candidates).await?;
-    let Some(writer) = mend(worker, writer, &owned, &loaded).await? else {
+    let Some(writer) = mend(worker, writer, &owned, &candidates, &loaded).await? else {
         return Err(TermEnd::Changed);
     };
     source::keep_reachable(worker, &mut candidates, &shut);

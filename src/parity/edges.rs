@@ -16,7 +16,7 @@ pub(super) const KAFKA_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A dead writer's transaction is aborted by its broker after `transaction.timeout.ms` (10 s) and up to 10 s more.
 const DECIDED_WITHIN: Duration = Duration::from_secs(30);
-/// The driver looks at the state every `migration.evaluate_every` (1 s).
+/// So long at least what the driver knows is waited for.
 const TOLD_WITHIN: Duration = Duration::from_secs(15);
 const DECISION_LOOK: Duration = Duration::from_millis(20);
 
@@ -28,6 +28,8 @@ pub struct Edges {
     pub kafka: Kafka,
     pub admin: Admin,
     pub kafka_born: KafkaBornSource,
+    /// How often that is looked at anew.
+    pub told_every: Duration,
 }
 
 /// Tells when applications may have written to Kafka themselves, as far as it is known now, and as of when that is how things
@@ -54,7 +56,8 @@ impl Edges {
     /// ingress since this instance was told last. Blocks for as long as the driver takes to look.
     pub(super) fn kafka_born_now(&self, stop: &CancellationToken) -> Born {
         let asked = Instant::now();
-        while !stop.is_cancelled() && asked.elapsed() < TOLD_WITHIN {
+        let within = TOLD_WITHIN.max(self.told_every * 2);
+        while !stop.is_cancelled() && asked.elapsed() < within {
             let (born, as_of) = (self.kafka_born)();
             if as_of.is_some_and(|at| at >= asked) {
                 return born;

@@ -270,7 +270,9 @@ fn is_of(log: &TopicPass, wanted: &Wanted) -> bool {
 
 /// Whether some of the window's records stand before where these logs begin.
 fn stands_before(wanted: &Wanted, found: &[Found], logs: &[TopicPass]) -> bool {
-    found.iter().any(|found| {
+    // A stream that was made anew has the records of the old one there.
+    let now = |found: &&Found| found.at.generation == wanted.generation;
+    found.iter().filter(now).any(|found| {
         let letters = matches!(found.what, What::Letter(_));
         let mut logs = logs.iter().filter(|log| log.letters == letters);
         let log = logs.find(|log| is_of(log, wanted));

@@ -7,7 +7,7 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 
@@ -89,6 +89,7 @@ impl Session {
             redis: Redis::new(&config.redis)?,
             admin: Admin::new(&kafka)?,
             kafka,
+            told_every: Duration::ZERO,
             kafka_born: {
                 let known = Arc::clone(&kafka_born);
                 Box::new(move || (known.get().copied().into(), Some(Instant::now())))

@@ -362,7 +362,7 @@ mod tests {
             form,
             ..Remade::default()
         };
-        let past = Past::new(remade, id(4), 0);
+        let past = Past::new(remade, id(4), None, 0);
         compared.take(&window, &found, &past, ROOM);
         assert_eq!(compared.missing, 0, "by id all that Kafka has is there");
     }
@@ -398,7 +398,7 @@ mod tests {
             place: id(100),
         };
         let mut compared = Compared::default();
-        compared.take(&window, &found, &Past::new(remade, id(101), 0), ROOM);
+        compared.take(&window, &found, &Past::new(remade, id(101), None, 0), ROOM);
         assert_eq!(
             (compared.missing, compared.before_missing()),
             (1, Some(id(100)))

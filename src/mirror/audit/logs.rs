@@ -3,8 +3,8 @@
 //! An entry that Kafka does not show was mirrored and expired there, or it came after a failover and never was. The first would be
 //! mirrored a second time if it were taken for the second, the second be lost if it were taken for the first. So an entry counts
 //! as expired only by the rule of parity (its log has lost its beginning, and begins behind it), and where it cannot be new as
-//! well: what comes after a failover is added after the checkpoint was, so its time is no earlier than the checkpoint's id, but
-//! for clocks that differ. An id that is no time must lie below all that Kafka has left of the stream.
+//! well: what comes after a failover is added after the checkpoint was written, so its time is no earlier than that, but for
+//! clocks that differ. An id that is no time must lie below what Kafka has left of the stream.
 
 use std::collections::BTreeMap;
 
@@ -45,12 +45,14 @@ pub struct Past {
 }
 
 impl Past {
-    pub fn new(remade: Remade, checkpoint: EntryId, now_ms: i64) -> Self {
+    /// Of a checkpoint of this id, written then.
+    pub fn new(remade: Remade, id: EntryId, written_ms: Option<i64>, now_ms: i64) -> Self {
+        // Ids may be dated ahead, and whoever gives them out after a failover need not do so.
+        let written_ms = written_ms.unwrap_or(now_ms).min(now_ms);
+        let dated_ms = id.plausible_time_ms(now_ms);
         Self {
             remade,
-            old_ms: checkpoint
-                .plausible_time_ms(now_ms)
-                .map(|ms| ms - CLOCKS_MS),
+            old_ms: dated_ms.map(|ms| ms.min(written_ms) - CLOCKS_MS),
         }
     }
 }
@@ -88,7 +90,11 @@ impl Logs {
                 let older_left = self.earliest.get(&held.log).is_some_and(|id| *id < held.id);
                 time <= old && first_ms.is_none_or(|first| time <= first) && !older_left
             }
-            _ => self.whole && self.earliest.values().all(|id| *id > held.id),
+            // Where nothing is left of the stream nothing says how old this is.
+            _ => {
+                let mut left = self.earliest.values();
+                self.whole && !self.earliest.is_empty() && left.all(|id| *id > held.id)
+            }
         }
     }
 }
@@ -123,7 +129,7 @@ mod tests {
     }
 
     fn past(checkpoint: u64) -> Past {
-        Past::new(Remade::default(), EntryId::new(checkpoint, 0), now())
+        Past::new(Remade::default(), EntryId::new(checkpoint, 0), None, now())
     }
 
     /// Logs that begin late, with the first record of each and of which id it is.
@@ -181,12 +187,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_dated_ahead_says_nothing_of_what_came_after_the_checkpoint_was_written() {
+        let gone = logs(&[(0, None), (1, Some(NOW))]);
+        let (ahead, written) = (EntryId::new(NOW + 2_400_000, 0), now() - 3_600_000);
+        let past = |written| Past::new(Remade::default(), ahead, written, now());
+        let after = held(NOW - 1_800_000);
+        assert!(
+            !gone.mirrored(&after, &past(Some(written))),
+            "it came after a failover"
+        );
+        assert!(gone.mirrored(&held(NOW - DAY), &past(Some(written))));
+        assert!(
+            !gone.mirrored(&held(NOW - 60_000), &past(None)),
+            "nobody says when"
+        );
+    }
+
+    #[test]
     fn an_id_that_is_no_time_is_expired_below_all_that_is_left_of_the_stream() {
         let mut left = logs(&[(0, None), (1, Some(100))]);
         assert!(left.mirrored(&held(99), &past(105)));
         assert!(
             !left.mirrored(&held(101), &past(105)),
             "an older one is left elsewhere"
+        );
+        let empty = logs(&[(0, None)]);
+        let whole = Logs {
+            whole: true,
+            ..empty
+        };
+        assert!(
+            !whole.mirrored(&held(99), &past(105)),
+            "nothing says how old it is"
         );
         left.whole = false;
         assert!(!left.mirrored(&held(99), &past(105)), "perhaps unread");

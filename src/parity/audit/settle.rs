@@ -340,7 +340,8 @@ pub fn records_counted(state: &StreamState, id: EntryId) -> u64 {
     let listed = state.differences.iter();
     let mut listed = listed.filter(|one| one.id == Some(id)).peekable();
     if listed.peek().is_none() {
-        return 1;
+        // One of the missing that are not listed may have none.
+        return u64::from(!unlisted(state, Class::Missing));
     }
     listed.map(|one| of_difference(one).kafka_records).sum()
 }

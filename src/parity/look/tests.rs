@@ -47,4 +47,10 @@ fn a_record_stands_before_a_log_by_the_log_that_it_is_in() {
     let record = || What::Record(crate::parity::digest::Parts::default());
     assert!(before(record(), 49) && !before(record(), 50));
     assert!(before(What::Letter(1), 9) && !before(What::Letter(1), 10));
+    let former = Wanted {
+        generation: 1,
+        ..wanted.clone()
+    };
+    let old = stands_before(&former, &[found(record(), 49)], &logs);
+    assert!(!old, "of the stream that there was before");
 }

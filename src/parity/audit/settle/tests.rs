@@ -354,3 +354,17 @@ fn a_duplicate_of_a_record_and_a_dead_letter_is_taken_back_whole() {
     }
     assert!(state.counts.adds_up());
 }
+
+#[test]
+fn what_may_be_missing_without_being_listed_has_no_record_that_is_looked_for() {
+    let mut state = state(100);
+    assert_eq!(records_counted(&state, id(50)), 1);
+    state.open.insert(Class::Missing, 1);
+    assert_eq!(records_counted(&state, id(50)), 0);
+    state.differences.push(difference(Class::Missing, 60, 0));
+    assert_eq!(
+        records_counted(&state, id(50)),
+        1,
+        "the missing one is listed"
+    );
+}

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use std::time::Duration;
+
 use super::*;
 use crate::config;
 use crate::placement::KafkaBorn;
@@ -32,6 +34,7 @@ fn edges(known: Born, told: Born) -> Arc<Edges> {
         admin: Admin::new(&kafka).expect("a client of Kafka"),
         kafka,
         kafka_born: Box::new(source),
+        told_every: Duration::ZERO,
     })
 }
 
