@@ -211,7 +211,12 @@ impl<'a> Reading<'a> {
     /// It cannot be said whose the record is; nothing is taken of it.
     fn take(&mut self, record: &RecordView<'_>, stop: &CancellationToken) -> Result<(), Error> {
         let identity = self.side.identify(record);
-        if is_unnamed(record) && !self.is_kafka_born(record) && self.counts(record) {
+        // Looking at headers for nothing would cost as much as comparing.
+        if identity.is_none()
+            && is_unnamed(record)
+            && !self.is_kafka_born(record)
+            && self.counts(record)
+        {
             self.ask_who_writes(record, stop)?;
         }
         let of = identity.and_then(|identity| self.stream_of(identity.stream));
