@@ -122,22 +122,25 @@ fn streams_under_any_clock_are_compared_and_their_faults_found() {
     stage.verify(&[]).assert_is(&expected);
 }
 
+/// Entries of these ids, and their twins, of which the first forty are dated three hours ago.
+fn dated_before(stage: &Stage, stream: &str, begin: u64) -> Vec<Twin> {
+    let entries: Vec<Entry> = (0..EACH)
+        .map(|n| entry(stream, (begin + n, 0), n))
+        .collect();
+    stage.add(&entries);
+    let twins = entries.iter().map(|entry| twin(&stage.topic, entry));
+    let mut twins: Vec<Twin> = twins.collect();
+    for twin in &mut twins[..40] {
+        twin.record.timestamp_ms = i64::try_from(now_ms() - 3 * 3_600_000).unwrap();
+    }
+    twins
+}
+
 #[test]
 fn a_record_that_is_dated_long_before_its_entry_is_found_from_the_entry_on() {
     let stage = Stage::with_route("dated-before", 12, route);
-    let (begin, hour) = (now_ms() - 60_000, 3_600_000);
-    let entries: Vec<Entry> = (0..EACH)
-        .map(|n| entry("clock:ahead", (begin + n, 0), n))
-        .collect();
-    stage.add(&entries);
-    let mut twins: Vec<_> = entries
-        .iter()
-        .map(|entry| twin(&stage.topic, entry))
-        .collect();
     // So the mirror dates them while the clock of Redis is more than an hour ahead of its own.
-    for twin in &mut twins[..40] {
-        twin.record.timestamp_ms = i64::try_from(now_ms() - 3 * hour).unwrap();
-    }
+    let twins = dated_before(&stage, "clock:ahead", now_ms() - 60_000);
     let mut script = Script::new(&stage, &twins);
     script.missing(7);
     script.missing(50);
@@ -148,18 +151,7 @@ fn a_record_that_is_dated_long_before_its_entry_is_found_from_the_entry_on() {
 #[test]
 fn what_is_missing_behind_a_beginning_that_expired_is_missing_also_where_ids_are_no_times() {
     let stage = Stage::with_route("expired-before", 12, route);
-    let (begin, hour) = (now_ms() * 1_000_000, 3_600_000);
-    let entries: Vec<Entry> = (0..EACH)
-        .map(|n| entry("clock:nanoseconds", (begin + n, 0), n))
-        .collect();
-    stage.add(&entries);
-    let mut twins: Vec<_> = entries
-        .iter()
-        .map(|entry| twin(&stage.topic, entry))
-        .collect();
-    for twin in &mut twins[..40] {
-        twin.record.timestamp_ms = i64::try_from(now_ms() - 3 * hour).unwrap();
-    }
+    let twins = dated_before(&stage, "clock:nanoseconds", now_ms() * 1_000_000);
     // The first of its partition that is read at first; those before it are older than what is asked for.
     let mut script = Script::new(&stage, &twins);
     script.missing(40);
