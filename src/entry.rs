@@ -192,12 +192,15 @@ impl FromStr for EntryId {
 
     /// `<ms>-<seq>`, or `<ms>` alone for `<ms>-0`, as Redis reads them. Digits only: no sign, no blanks.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // One pass over the digits: every entry and record that is read comes by here. `u64` itself would take a sign.
         let number = |part: &str| {
-            if part.is_empty() || !part.bytes().all(|b| b.is_ascii_digit()) {
-                None
-            } else {
-                part.parse().ok()
+            if part.is_empty() {
+                return None;
             }
+            part.bytes().try_fold(0_u64, |sum, byte| {
+                let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+                sum.checked_mul(10)?.checked_add(digit)
+            })
         };
         let (ms, seq) = text.split_once('-').unwrap_or((text, "0"));
         match (number(ms), number(seq)) {

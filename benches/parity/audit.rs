@@ -24,13 +24,13 @@ pub fn mirror(config: &str, entries: u64) -> Measured {
 }
 
 /// The same daemon again, with the auditor, which finds all of it unaudited and nothing to do for the mirror.
-pub fn backlog(config: &str, entries: u64) -> Measured {
+pub fn backlog(config: &str, entries: u64, shards: u32) -> Measured {
     let daemon = Daemon::ready(&config.replace(mirror::NO_AUDIT, ""));
     // Starting and joining the group are not counted, as they are not for the mirror.
-    eventually(Duration::from_secs(60), "a shard is owned", || {
+    eventually(Duration::from_secs(60), "the shards are owned", || {
         let status = daemon.status()?;
         let running = status["mirror"]["forward"]["shards"]["running"].as_u64()?;
-        (running > 0).then_some(())
+        (running == u64::from(shards)).then_some(())
     });
     until(&daemon, 0, || compared(&daemon), entries)
 }

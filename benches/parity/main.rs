@@ -6,7 +6,7 @@
 //! time and memory are its own. Between the two the daemon's auditor has its turn: over the whole backlog, and then beside a
 //! mirror that runs at half of its full speed.
 //!
-//! `BENCH_ENTRIES` sets the length of the backlog, 1 000 000 where it is not given; 10 000 000 shows that memory does not
+//! `BENCH_ENTRIES` sets the length of the backlog, 2 000 000 where it is not given; 10 000 000 shows that memory does not
 //! grow with it. Writes `target/bench/parity.json` and prints a table. It does not fail for a figure that falls short: it says so.
 
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
@@ -34,6 +34,7 @@ use report::Report;
 
 const PARTITIONS: i32 = 12;
 const STREAMS: u64 = 16;
+const SHARDS: u32 = 4;
 const DATABASE: u32 = 1;
 
 fn main() {
@@ -47,7 +48,7 @@ fn main() {
     let entries: u64 = std::env::var("BENCH_ENTRIES")
         .ok()
         .and_then(|n| n.parse().ok())
-        .unwrap_or(1_000_000);
+        .unwrap_or(2_000_000);
     let redis = RedisServer::start(RedisOptions::default());
     let kafka = KafkaCluster::start(1);
     let stores = Stores {
@@ -57,7 +58,14 @@ fn main() {
     let streams = format!("bench:{DATABASE}:{{0..{}}}", STREAMS - 1);
     let into = |topic: &str| {
         kafka.create_topic(topic, PARTITIONS, &[("compression.type", "lz4")]);
-        mirror::config(&stores, &unique("parity"), topic, DATABASE, &streams, 4)
+        mirror::config(
+            &stores,
+            &unique("parity"),
+            topic,
+            DATABASE,
+            &streams,
+            SHARDS,
+        )
     };
     let topic = unique("bench-parity");
     let config = into(&topic);
@@ -78,7 +86,11 @@ fn main() {
     let reading = reading.better(reading::both(&stores, &topic, entries));
     report.ceiling(&reading);
     report.level(&reading, &level);
-    report.audit(&reading, &mirrored, &audit::backlog(&config, entries));
+    report.audit(
+        &reading,
+        &mirrored,
+        &audit::backlog(&config, entries, SHARDS),
+    );
     let half = mirrored.per_second() / 2.0;
     let behind = audit::keeping_up(&into(&unique("bench-half")), entries, half);
     report.keeping_up(&mirrored, &behind);

@@ -59,8 +59,7 @@ pub use self::repair::{Order, Refused, Report};
 const ORDERS_QUEUED: usize = 4;
 /// How often it is asked whether a round is due.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// A shard that was just given to this instance is not left for a whole window; those given with it come to run meanwhile, and
-/// share its reading of the logs.
+/// A shard that was just given to this instance is not left for a whole window.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// Between looks at all that is open, at least; a look at old entries reads much.
 const RECHECK_EVERY: Duration = Duration::from_secs(600);
@@ -164,13 +163,19 @@ impl Auditor {
     }
 
     fn is_due(&self) -> bool {
+        let Some(at) = self.last.round else {
+            return true;
+        };
+        if self.goes_on || at.elapsed() >= self.settings.window {
+            return true;
+        }
+        // Shards given together are to share one reading of the logs.
+        if self.board.shards_start() {
+            return false;
+        }
         let mirrored = self.board.mirrored_entries();
-        self.last.round.is_none_or(|at| {
-            self.goes_on
-                || at.elapsed() >= self.settings.window
-                || mirrored.saturating_sub(self.last.mirrored) >= WINDOW_ENTRIES
-                || (at.elapsed() >= FIRST_LOOK && self.holding.lacks(&self.board.owned_shards()))
-        })
+        mirrored.saturating_sub(self.last.mirrored) >= WINDOW_ENTRIES
+            || (at.elapsed() >= FIRST_LOOK && self.holding.lacks(&self.board.owned_shards()))
     }
 
     /// One round, and what is to be said after it.

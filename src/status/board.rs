@@ -559,6 +559,16 @@ impl Board {
         cell.is_some_and(|cell| cell.state.0 == StateName::Running)
     }
 
+    /// Whether one of the shards given to this instance has not come to run yet and nothing is known that keeps it from it.
+    #[must_use]
+    pub fn shards_start(&self) -> bool {
+        let inner = self.lock();
+        let mut cells = inner.shards.values();
+        cells.any(|cell| {
+            cell.state.0 == StateName::Waiting && cell.state.1 == Some(Reason::Starting)
+        })
+    }
+
     /// A shard does not end its work in good order: the process is to say so when it leaves.
     pub fn leaves_something(&self) {
         self.lock().left_something = true;

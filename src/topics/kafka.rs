@@ -18,7 +18,7 @@ use super::error::Error;
 use crate::config;
 
 /// What may wait in the queues of all writers of a process together.
-const QUEUED_RECORDS: usize = 20_000;
+const QUEUED_RECORDS: usize = 16_000;
 const QUEUED_KBYTES: usize = 32 << 10;
 
 /// Records above this are refused by the client itself; every topic's own limit is expected to be lower.

@@ -5,7 +5,7 @@ use super::super::store::StreamState;
 use super::*;
 use crate::entry::{Database, EntryId, StreamRef};
 use crate::routing::Routes;
-use crate::status::ParityCell;
+use crate::status::{ParityCell, Reason};
 
 fn board(oldest_unmirrored: Option<Duration>) -> Arc<Board> {
     let board = Board::new("m", "a", [("r", "t")]);
@@ -36,6 +36,19 @@ fn it_rests_twice_as_long_as_it_works_while_the_mirror_is_behind() {
     let stream = StreamRef::new(Database(0), "s");
     behind.stream(&stream, |cell| cell.oldest_unmirrored_ms = None);
     assert_eq!(pace.rest_after(worked), Duration::ZERO);
+}
+
+#[test]
+fn a_shard_that_comes_to_run_is_waited_for_and_one_that_is_kept_from_it_is_not() {
+    let board = board(None);
+    let enter = |name, reason| board.shard(Shard(1), name, reason, None);
+    assert!(!board.shards_start());
+    enter(StateName::Waiting, Some(Reason::Starting));
+    assert!(board.shards_start());
+    enter(StateName::Waiting, Some(Reason::KafkaUnreachable));
+    assert!(!board.shards_start());
+    enter(StateName::Running, None);
+    assert!(!board.shards_start());
 }
 
 fn routes(names: [&str; 2]) -> Routes {
