@@ -69,7 +69,10 @@ impl Discovery {
             };
             self.tell(&known, &scanned);
             match failed {
-                Some(error) => drop(self.shared.redis_failed(&error)),
+                Some(error) => {
+                    self.shared.board.search_failed(error.to_string());
+                    self.shared.redis_failed(&error);
+                }
                 None => self.post(begun),
             }
             tokio::select! {

@@ -363,7 +363,7 @@ impl Auditor {
     fn tell(&self, obstacle: Option<String>) {
         let now_ms = now_ms();
         let mut unmirrored: BTreeMap<String, u64> = BTreeMap::new();
-        let mut halted = None;
+        let (mut halted, mut not_begun) = (None, None);
         self.board.streams(|stream, cell| {
             *unmirrored.entry(cell.route.clone()).or_default() +=
                 cell.lag_entries(now_ms).unwrap_or(0);
@@ -374,6 +374,11 @@ impl Auditor {
                         stream.name,
                         StateName::Halted.as_str()
                     )
+                });
+            }
+            if let Some(reason) = cell.not_begun() {
+                not_begun.get_or_insert_with(|| {
+                    format!("stream {} is not mirrored yet: {reason}", stream.name)
                 });
             }
         });
@@ -398,6 +403,8 @@ impl Auditor {
                 .or(obstacle)
                 .or(lacking)
                 .or(halted)
+                .or(not_begun)
+                .or_else(|| self.board.unsearched())
                 .or_else(|| unread(&held)),
             under_way: self.under_way,
             limit: (self.settings.window * 3).max(LEAST_LIMIT)

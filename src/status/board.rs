@@ -14,6 +14,8 @@ use super::{RedisStatus, StateName, ThrottleStatus};
 use crate::entry::{EntryId, StreamRef};
 use crate::placement::Shard;
 
+/// A search for streams that failed is no news before this.
+const SEARCH_AGES_AFTER: Duration = Duration::from_secs(60);
 /// Every stream is looked at more often than this while Redis answers; an older look says nothing of the present.
 const STALE_MS: i64 = 60_000;
 
@@ -123,6 +125,14 @@ impl StreamCell {
         }
     }
 
+    /// What keeps a stream waiting that was never taken up: nothing is known of what it holds.
+    #[must_use]
+    pub fn not_begun(&self) -> Option<Reason> {
+        let waits = self.checkpoint.is_none() && self.state.0 == StateName::Waiting;
+        let reason = self.state.1.filter(|_| waits);
+        reason.filter(|reason| *reason != Reason::Starting)
+    }
+
     /// Takes in a look, and when it was begun.
     pub fn observe(&mut self, seen: Observation, begun: Instant) {
         self.carried
@@ -197,6 +207,8 @@ pub(super) struct Inner {
     pub(super) rate: Rate,
     pub(super) strays: Strays,
     pub(super) found: Option<Found>,
+    /// Why the last search for streams did not come to its end.
+    search_failed: Option<String>,
     /// A shard stopped with something read and not committed, or while it could not commit.
     left_something: bool,
 }
@@ -310,6 +322,7 @@ impl Board {
             rate: Rate::default(),
             strays: Strays::default(),
             found: None,
+            search_failed: None,
         };
         for (name, topic) in routes {
             inner.routes.insert(
@@ -542,7 +555,35 @@ impl Board {
     /// Streams were looked for: when that was begun, if it has to be done at all, and how many are known now. A stream that is
     /// known once stays so, so that their number tells what was known.
     pub fn found(&self, begun: Option<Instant>, streams: usize) {
-        self.lock().found = Some(Found { begun, streams });
+        let mut inner = self.lock();
+        inner.found = Some(Found { begun, streams });
+        inner.search_failed = None;
+    }
+
+    /// Streams were looked for, and not to the end.
+    pub fn search_failed(&self, error: String) {
+        self.lock().search_failed = Some(error);
+    }
+
+    /// Why there may be streams that are not known here; `None`: they were all looked for, and not long ago.
+    #[must_use]
+    pub fn unsearched(&self) -> Option<String> {
+        let inner = self.lock();
+        let error = inner.search_failed.as_deref();
+        let age = inner
+            .found
+            .map(|found| found.begun.map(|begun| begun.elapsed()));
+        match (age, error) {
+            (None, None) => Some("streams are still being looked for".to_owned()),
+            (None, Some(error)) => Some(format!(
+                "streams could not be looked for, so that not all are known: {error}"
+            )),
+            (Some(Some(age)), Some(error)) if age > SEARCH_AGES_AFTER => Some(format!(
+                "streams could not be looked for since {} s, so that new ones are not known: {error}",
+                age.as_secs()
+            )),
+            _ => None,
+        }
     }
 
     /// The shard has taken up its own of so many streams that are known in all.

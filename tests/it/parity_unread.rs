@@ -44,6 +44,43 @@ fn foreign(plan: &Plan) -> Outgoing {
 }
 
 #[test]
+fn nothing_is_level_while_there_is_what_was_never_taken_up() {
+    let server = RedisServer::start(RedisOptions {
+        users: vec!["user mirror on >word ~a ~lockgate:* &* +@all -scan".to_owned()],
+        ..RedisOptions::default()
+    });
+    let mut plan = plan("untaken", &server, 0).route("glob", &["c:*"], "");
+    plan.redis_more = "username = \"mirror\"\n".to_owned();
+    kafka().create_topic(&plan.topic("glob"), 1, &[]);
+    for stream in ["a", "b", "c:1"] {
+        add(&server, 0, stream, "x", 10);
+    }
+    let daemon = plan.daemon_with(DaemonOptions {
+        env: vec![(WORD.0.to_owned(), WORD.1.to_owned())],
+        ..DaemonOptions::default()
+    });
+    let unknown = |compared: u64, why: &'static str| {
+        move |seen: &Value| {
+            let reason = seen["reason"].as_str().unwrap_or_default();
+            seen["state"] == "unknown" && seen["compared"] == compared && reason.contains(why)
+        }
+    };
+    await_parity(
+        &daemon,
+        "the stream that may not be read is named",
+        unknown(10, "stream b is not mirrored yet"),
+    );
+    server.command::<()>(0, "ACL SETUSER mirror ~*");
+    await_parity(
+        &daemon,
+        "streams that nobody could look for may hold anything",
+        unknown(20, "could not be looked for"),
+    );
+    server.command::<()>(0, "ACL SETUSER mirror +scan");
+    await_level(&daemon, 30);
+}
+
+#[test]
 fn a_stream_that_may_not_be_read_hides_no_other() {
     let server = RedisServer::start(RedisOptions {
         users: vec!["user mirror on >word ~* &* +@all".to_owned()],
