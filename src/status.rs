@@ -110,7 +110,7 @@ pub struct RouteStatus {
     pub gaps: BTreeMap<String, u64>,
     /// Entries that Kafka has and Redis lost in a failover.
     pub orphans: u64,
-    /// `None`: nothing trims and memory does not fill.
+    /// `None`: nothing trims and memory does not fill, or nothing is known of it.
     pub trim_headroom_seconds: Option<f64>,
     pub stream_entries: Option<u64>,
 }
@@ -177,8 +177,11 @@ pub struct DirectionStatus {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TrimStatus {
-    /// The least of all streams; `None`: nothing trims and memory does not fill.
+    /// The least of all streams; `None`: nothing trims and memory does not fill, or nothing is known of it: `says` tells.
     pub headroom_seconds: Option<f64>,
+    /// Entries that were gone before they were mirrored, at least, and are in no gap's count yet.
+    #[serde(default)]
+    pub gone_entries: u64,
     pub says: String,
 }
 

@@ -384,7 +384,18 @@ fn trim(streams: &[StreamStatus], trims: bool, memory_seconds: Option<f64>) -> T
                 .map(|seconds| (seconds, stream))
         })
         .min_by(|a, b| a.0.total_cmp(&b.0));
+    // What a stream lacks of its lag it holds no more, whatever of the rest is mirrored.
+    let gone = |stream: &StreamStatus| {
+        let lag = stream.lag_entries.zip(stream.length);
+        lag.map_or(0, |(lag, length)| lag.saturating_sub(length))
+    };
+    let gone_entries = streams.iter().map(gone).sum();
+    let losing = streams.iter().find(|stream| gone(stream) > 0);
     let says = match (soonest, memory_seconds) {
+        _ if let Some(stream) = losing => format!(
+            "at least {gone_entries} entries are gone unmirrored, {} first",
+            stream.stream
+        ),
         (Some((seconds, _)), Some(memory)) if memory <= seconds => format!(
             "nothing trims{}, memory full in about {}",
             if trims { " sooner" } else { "" },
@@ -402,6 +413,7 @@ fn trim(streams: &[StreamStatus], trims: bool, memory_seconds: Option<f64>) -> T
     };
     TrimStatus {
         headroom_seconds: soonest.map(|(seconds, _)| seconds),
+        gone_entries,
         says,
     }
 }
@@ -417,13 +429,40 @@ fn edge_status(cell: &EdgeCell) -> EdgeStatus {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::super::driver::SteeringState;
+    use super::super::room::Observation;
     use super::*;
+    use crate::entry::Database;
 
     #[test]
     fn what_is_reckoned_has_one_unit() {
         let said = [30.0, 150.0, 7_000.0, 33_000.0, 200_000.0].map(about);
         assert_eq!(said, ["30 s", "2 min", "116 min", "9 h", "2 d"]);
+    }
+
+    #[test]
+    fn entries_that_are_gone_unmirrored_are_told_before_what_will_be_trimmed() {
+        let board = Board::new("demo", "a", [("r", "t")]);
+        let stream = StreamRef::new(Database(0), "s");
+        board.own_stream(&stream, "r", "t", Shard(0));
+        let trim = |length| {
+            board.stream(&stream, |cell| {
+                cell.added_at_checkpoint = Some(1_000);
+                let seen = Observation {
+                    at_ms: unix_ms(SystemTime::now()),
+                    entries_added: 6_000,
+                    length,
+                };
+                cell.observe(seen, Instant::now());
+            });
+            board.snapshot().trim
+        };
+        assert_eq!(trim(5_000).gone_entries, 0);
+        let trim = trim(1_000);
+        assert_eq!(trim.gone_entries, 4_000);
+        assert!(trim.says.contains("4000 entries are gone"), "{}", trim.says);
     }
 
     #[test]

@@ -249,6 +249,10 @@ fn moving_buckets_to_kafka() {
 #[test]
 fn waiting_for_kafka_and_going_on_by_itself() {
     let status = looks(waiting(), WAITING);
+    let mut losing = waiting();
+    losing["trim"]["gone_entries"] = 7.into();
+    let losing = text(&serde_json::from_value(losing).expect("a status"), PLAIN);
+    assert!(!losing.contains("Redis holds it all"), "{losing}");
     assert_eq!(verdict(&status), Exit::Troubled);
 }
 

@@ -316,7 +316,8 @@ fn reverse_line(reverse: &DirectionStatus) -> String {
 fn trim(status: &Status) -> String {
     let state = status.driver.state.as_ref();
     let waits = state.is_some_and(|state| state.waiting_for.as_deref() == Some("kafka"));
-    if waits && status.mirror.forward.gap_entries == 0 {
+    let lost = status.mirror.forward.gap_entries + status.trim.gone_entries;
+    if waits && lost == 0 {
         return format!("Redis holds it all: {}", status.trim.says);
     }
     status.trim.says.clone()
