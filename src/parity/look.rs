@@ -344,13 +344,14 @@ fn conclude(
         kafka: found.len() as u64,
     };
     let found = &mut found.clone();
+    let now_ms = logs::now_ms();
     let (counts, findings) = compare(&facts, held, found, |entry| {
         let log = match entry.record {
             Some(_) => topic,
             None => letters,
         };
         logs.get(log.as_str())
-            .and_then(|log| log.lost(entry, course))
+            .and_then(|log| log.lost(entry, course, now_ms))
     });
     let most = match named {
         Named::All => usize::MAX,

@@ -213,7 +213,7 @@ pub(super) mod tests {
         }
     }
 
-    const fn identity(n: u64) -> Identity<'static> {
+    pub(in super::super) const fn identity(n: u64) -> Identity<'static> {
         Identity {
             stream: b"s",
             id: EntryId::new(n, 0),
