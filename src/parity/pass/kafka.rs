@@ -123,7 +123,7 @@ struct Reading<'a> {
 /// Whose a record is whose stream the pass does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
-    /// Of a stream that another pass compares, or that came after this one began.
+    /// Of a stream that another pass compares, that came after this one began, or that no route takes any more.
     Another,
     /// Of no stream that there ever was; in the database where a route would look for it.
     Nobody(Option<Database>),
@@ -388,7 +388,18 @@ impl<'a> Reading<'a> {
         });
         let brought: Vec<StreamRef> = brought.collect();
         let Some(first) = brought.first() else {
-            return Ok(Whose::Nobody(None));
+            // What was mirrored before its route was taken away or narrowed is nobody's fault. A stream that a route takes
+            // elsewhere has nothing here.
+            let is_taken = (self.edges.routes.iter()).any(|route| {
+                let stream = StreamRef::new(route.database(), name);
+                self.edges.routes.bind(&stream).is_some()
+            });
+            return Ok(
+                match !is_taken && self.census.has_named(self.edges, name)? {
+                    true => Whose::Another,
+                    false => Whose::Nobody(None),
+                },
+            );
         };
         if !self.pass.covers_all {
             return Ok(Whose::Another);
