@@ -9,18 +9,28 @@ use std::ops::Range;
 use crate::entry::{EntryId, StreamRef};
 use crate::placement::Partition;
 
-use super::super::compare::{Found, Held, What};
+use super::super::compare::{Found, Held, What, thin};
 use super::super::sides::Identity;
 use super::Wanted;
 
 /// (generation, id), which is the order of a stream's entries over all its history.
 type Turn = (u32, EntryId);
 
+/// Records of a window that are kept before copies are looked for among them.
+const ROOM: usize = 4_096;
+
 /// One window while it is looked at.
 #[derive(Default)]
 pub(super) struct Subject {
     held: Vec<Held>,
+    /// Of each identity the first few, which stand for the others: [`thin`].
     found: Vec<Found>,
+    /// So many were kept when they were thinned out last.
+    thinned: usize,
+    /// Records that it was given.
+    records: u64,
+    /// The lowest generation in which some entry that Redis holds was mirrored as it is.
+    oldest: Option<u32>,
 }
 
 impl Subject {
@@ -29,11 +39,31 @@ impl Subject {
     }
 
     pub(super) fn find(&mut self, found: Found) {
+        self.records += 1;
+        let made = self.holds(found.id).and_then(|held| held.record);
+        if matches!((made, found.what), (Some(made), What::Record(parts)) if made.parts == parts) {
+            let generation = found.at.generation;
+            self.oldest = Some((self.oldest).map_or(generation, |oldest| oldest.min(generation)));
+        }
         self.found.push(found);
+        // At twice the size: thinning out sorts, and where there are no copies it is for nothing.
+        if self.found.len() >= ROOM.max(self.thinned * 2) {
+            thin(&mut self.found);
+            self.thinned = self.found.len();
+        }
     }
 
     pub(super) fn forget_logs(&mut self) {
-        self.found.clear();
+        let held = std::mem::take(&mut self.held);
+        *self = Self {
+            held,
+            ..Self::default()
+        };
+    }
+
+    /// All records of it, those that others stand for too.
+    pub(super) const fn records(&self) -> u64 {
+        self.records
     }
 
     pub(super) fn sides(&self) -> (&[Held], &Vec<Found>) {
@@ -47,12 +77,7 @@ impl Subject {
 
     /// Whether some entry that Redis holds was mirrored in an older generation.
     pub(super) fn shares_history(&self, generation: u32) -> bool {
-        generation > 0
-            && self.found.iter().any(|found| {
-                let made = self.holds(found.id).and_then(|held| held.record);
-                found.at.generation < generation
-                    && matches!((made, found.what), (Some(made), What::Record(parts)) if made.parts == parts)
-            })
+        self.oldest.is_some_and(|oldest| oldest < generation)
     }
 }
 
