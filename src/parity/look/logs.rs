@@ -253,9 +253,8 @@ impl Looking<'_> {
                 let Some(streams) = by_name.get(identity.stream) else {
                     return ControlFlow::Continue(());
                 };
-                if !view.takes(|| side.lot(identity.stream, identity.id)) {
-                    return ControlFlow::Continue(());
-                }
+                // What was not drawn stands in the order of what was, and says what the log still has.
+                let drawn = view.takes(|| side.lot(identity.stream, identity.id));
                 let ordered = !log.letters && !identity.repaired;
                 let key = if ordered { side.key(record) } else { 0 };
                 for &stream in streams {
@@ -268,8 +267,14 @@ impl Looking<'_> {
                     let partition = record.partition;
                     let behind = ordered
                         && !stranger
-                        && course.is_behind(&identity, key, partition, windows.clone(), subjects);
-                    for window in windows {
+                        && course.is_behind(
+                            &identity,
+                            key,
+                            partition,
+                            (windows.clone(), drawn),
+                            subjects,
+                        );
+                    for window in windows.filter(|_| drawn) {
                         let found = side.found(&identity, record);
                         subjects[course.place(window)].find(Found { behind, ..found });
                     }
