@@ -270,7 +270,7 @@ proptest! {
         }).collect();
         let remade = Remade { form: id(committed / 2), place: id(committed / 3) };
         let facts = Facts { remade, absent, whole, first: first.map(id), last: last.map(id), max_deleted: max_deleted.map(id), committed: id(committed), generation, shared_history };
-        let lost = |held: &Held| (held.id.ms % 2 == 0).then_some(Why::KafkaExpired);
+        let lost = |held: &Held| held.id.ms.is_multiple_of(2).then_some(Why::KafkaExpired);
         let records = found.len() as u64;
         let mut few = found.clone();
         let (counts, findings) = compare(&facts, &held, &mut found, lost);
