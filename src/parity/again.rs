@@ -18,7 +18,7 @@ use super::edges::Edges;
 use super::error::Error;
 use super::look::{Span, logs_now};
 use super::pace::Pace;
-use super::pass::{Extent, Pass, Scope, StreamPass};
+use super::pass::{Pass, Scope, StreamPass, Window};
 use super::unread::{self, Look};
 use super::verify::{Progress, Ran, Seldom, Step, WindowDigest, lots};
 use crate::entry::{Database, EntryId, StreamRef};
@@ -209,10 +209,10 @@ async fn looks(
 }
 
 fn compared(windows: &[WindowDigest], pass: &Pass, now: &BTreeMap<StreamRef, Look>) -> Vec<Again> {
-    let mut streams: BTreeMap<&StreamRef, (&StreamPass, usize)> = pass
+    let mut streams: BTreeMap<&StreamRef, (&StreamPass, usize, Beginning)> = pass
         .streams
         .iter()
-        .map(|stream| (&stream.stream, (stream, 0)))
+        .map(|stream| (&stream.stream, (stream, 0, Beginning::of(pass, stream))))
         .collect();
     windows
         .iter()
@@ -220,11 +220,11 @@ fn compared(windows: &[WindowDigest], pass: &Pass, now: &BTreeMap<StreamRef, Loo
             let stream = key(before);
             let look = now.get(&stream);
             let unread = look.and_then(|look| look.as_ref().err());
-            let here = streams.get_mut(&stream).and_then(|(stream, next)| {
+            let here = (streams.get_mut(&stream)).and_then(|(stream, next, beginning)| {
                 *next += 1;
-                Some((stream.windows.get(*next - 1)?, *stream))
+                Some((stream.windows.get(*next - 1)?, beginning))
             });
-            let Some((window, stream)) = here else {
+            let Some((window, beginning)) = here else {
                 return Again {
                     redis: Sum::default(),
                     kafka: Sum::default(),
@@ -239,7 +239,8 @@ fn compared(windows: &[WindowDigest], pass: &Pass, now: &BTreeMap<StreamRef, Loo
                 redis_lost: (window.redis.count < before.entries)
                     .then(|| redis_lost(before, look))
                     .flatten(),
-                kafka_lost: (window.kafka.count < before.records && has_lost(pass, stream))
+                kafka_lost: beginning
+                    .explains(before, window)
                     .then_some(Why::KafkaExpired),
                 unread: unread.cloned(),
             }
@@ -263,13 +264,35 @@ fn redis_lost(before: &WindowDigest, now: Option<&Look>) -> Option<Why> {
     }
 }
 
-/// Whether the log of this stream's topics no longer begins at its beginning.
-fn has_lost(pass: &Pass, stream: &StreamPass) -> bool {
-    let begins_later = |extent: &Extent| extent.low > Offset(0);
-    pass.topics
-        .iter()
-        .filter(|topic| topic.topic == stream.topic || topic.topic == stream.letters)
-        .any(|topic| topic.extents.iter().any(begins_later))
+/// What a stream's logs may have lost, while its windows are gone through in their order. A log loses its beginning: behind a
+/// window of which all is there nothing has expired.
+struct Beginning {
+    /// The topic no longer has its beginning, and every window so far has lost records.
+    records: bool,
+    /// The dead-letter topic no longer has its beginning.
+    letters: bool,
+}
+
+impl Beginning {
+    fn of(pass: &Pass, stream: &StreamPass) -> Self {
+        let is_lost = |name: &str| {
+            let topics = pass.topics.iter().filter(|topic| topic.topic == name);
+            let mut extents = topics.flat_map(|topic| &topic.extents);
+            extents.any(|extent| extent.low > Offset(0))
+        };
+        Self {
+            records: is_lost(&stream.topic),
+            letters: is_lost(&stream.letters),
+        }
+    }
+
+    /// Whether that is why the next window has fewer records than it had. Dead letters are few and stand in some windows only;
+    /// no more of them can be lost than there are entries of which no record can be made.
+    fn explains(&mut self, before: &WindowDigest, now: &Window) -> bool {
+        let lost = before.records.saturating_sub(now.kafka.count);
+        self.records &= lost > 0 || before.records == 0;
+        lost > 0 && (self.records || self.letters && lost <= now.letters)
+    }
 }
 
 #[cfg(test)]

@@ -4,14 +4,14 @@
 //! of the logs were asked for, has no record of its own below those ends. Only what is new of them is read each time, and only
 //! when somebody asks for a stream that is not known yet.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
 use crate::checkpoint;
-use crate::entry::StreamRef;
+use crate::entry::{Database, StreamRef};
 use crate::placement::{Offset, Partition};
 use crate::topics::{self, From, Stretch};
 
@@ -21,6 +21,7 @@ use super::edges::{Edges, KAFKA_TIMEOUT};
 #[derive(Clone, Debug, Default)]
 pub struct Census {
     known: HashSet<StreamRef>,
+    databases: BTreeSet<Database>,
     next: HashMap<Partition, Offset>,
     /// Read since the ends of the logs were asked for.
     is_new: bool,
@@ -51,6 +52,19 @@ impl Census {
         Ok(self.known.contains(stream))
     }
 
+    /// Whether there is or was a stream of this name, in whatever database. Blocks, as [`has`](Self::has).
+    ///
+    /// # Errors
+    /// Kafka gave no answer.
+    pub fn has_named(&mut self, edges: &Arc<Edges>, name: &[u8]) -> Result<bool, topics::Error> {
+        if !self.is_new {
+            self.read(edges)?;
+            self.is_new = true;
+        }
+        let mut databases = self.databases.iter();
+        Ok(databases.any(|&database| self.known.contains(&StreamRef::new(database, name))))
+    }
+
     /// Reads the checkpoints that came since. Blocks, as [`has`](Self::has).
     ///
     /// # Errors
@@ -75,9 +89,12 @@ impl Census {
         if stretches.is_empty() {
             return Ok(());
         }
-        let known = &mut self.known;
+        let (known, databases) = (&mut self.known, &mut self.databases);
         topics::read_stretches(&edges.kafka, &topic, &stretches, KAFKA_TIMEOUT, |record| {
-            known.extend(record.key.and_then(StreamRef::from_checkpoint_key));
+            if let Some(stream) = record.key.and_then(StreamRef::from_checkpoint_key) {
+                databases.insert(stream.database);
+                known.insert(stream);
+            }
             ControlFlow::Continue(())
         })?;
         let ends = bounds.iter().map(|bounds| (bounds.partition, bounds.end));

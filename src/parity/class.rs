@@ -140,15 +140,30 @@ pub struct Difference {
     pub topic: String,
     /// Where the route puts it; absent where no entry says so.
     pub expected_partition: Option<Partition>,
-    /// Where its records are.
+    /// Where its records are: the first [`PLACES`] of them.
     pub records: Vec<Location>,
+    /// Records that it has beyond those.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub more: u64,
     /// Dead letters that it has beside its records: they are in another topic.
     #[serde(default, skip_serializing_if = "is_none")]
     pub letters: u64,
 }
 
-const fn is_none(letters: &u64) -> bool {
-    *letters == 0
+/// Records of one identity that are kept with their places. Somebody may write one record without end; what is kept of it
+/// must not grow with it.
+pub const PLACES: usize = 10;
+
+impl Difference {
+    /// All that it has, without its dead letters.
+    #[must_use]
+    pub fn record_count(&self) -> u64 {
+        self.records.len() as u64 + self.more
+    }
+}
+
+pub(super) const fn is_none(amount: &u64) -> bool {
+    *amount == 0
 }
 
 /// A record's place in a topic.

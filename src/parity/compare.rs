@@ -15,7 +15,7 @@
 use crate::entry::EntryId;
 use crate::placement::{Partition, Remade};
 
-use super::class::{Class, Counts, Location, Part, Why};
+use super::class::{Class, Counts, Location, PLACES, Part, Why};
 use super::digest::Parts;
 
 /// An entry of Redis, as the record that its route makes of it.
@@ -44,6 +44,14 @@ pub struct Found {
     pub what: What,
     /// An entry of the same key that comes later in Redis stands before it.
     pub behind: bool,
+    /// Records of the same identity, in the same topic, that it stands for beside itself: see [`thin`].
+    pub more: u64,
+}
+
+impl Found {
+    const fn is_letter(&self) -> bool {
+        matches!(self.what, What::Letter(_))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,12 +90,48 @@ pub struct Finding {
     pub parts: Vec<Part>,
     pub why: Option<Why>,
     pub expected: Option<Partition>,
-    /// Where its records are; where there is none of them, its dead letters.
+    /// Where its records are, the first [`PLACES`]; where there is none of them, its dead letters.
     pub records: Vec<Location>,
+    /// More of them.
+    pub more: u64,
     /// They are dead letters.
     pub letters: bool,
     /// Dead letters that are not among them.
     pub beside: u64,
+}
+
+/// Keeps of each identity the first few records, and the first few dead letters; they stand for the others. Of one that Kafka
+/// has twice it is known already what it is, whatever else there is of it.
+pub fn thin(found: &mut Vec<Found>) {
+    sort(found);
+    let mut kept: Vec<Found> = Vec::new();
+    for same in found.chunk_by(|a, b| a.id == b.id && a.at.generation == b.at.generation) {
+        for letters in [false, true] {
+            let mut alike = same.iter().filter(|found| found.is_letter() == letters);
+            kept.extend(alike.by_ref().take(PLACES));
+            let more = alike.map(|found| 1 + found.more).sum::<u64>();
+            if let Some(last) = kept.last_mut().filter(|_| more > 0) {
+                last.more += more;
+            }
+        }
+    }
+    *found = kept;
+}
+
+fn sort(found: &mut [Found]) {
+    found.sort_unstable_by_key(|found| {
+        (
+            found.id,
+            found.at.generation,
+            found.at.partition,
+            found.at.offset,
+        )
+    });
+}
+
+/// How many records these stand for.
+fn amount<'a>(found: impl IntoIterator<Item = &'a Found>) -> u64 {
+    found.into_iter().map(|found| 1 + found.more).sum()
 }
 
 /// Compares. `held` ascends; `found` is sorted here. `lost` says why Kafka no longer has an entry's record, where it
@@ -98,14 +142,7 @@ pub fn compare(
     found: &mut [Found],
     lost: impl Fn(&Held) -> Option<Why>,
 ) -> (Counts, Vec<Finding>) {
-    found.sort_unstable_by_key(|found| {
-        (
-            found.id,
-            found.at.generation,
-            found.at.partition,
-            found.at.offset,
-        )
-    });
+    sort(found);
     let mut comparison = Comparison {
         facts,
         counts: Counts::default(),
@@ -142,13 +179,14 @@ impl Comparison<'_> {
         self.kafka_alone(&found[..begin]);
         self.kafka_alone(&found[known..]);
         let of_it = &found[begin..known];
-        self.counts.kafka_records += of_it.len() as u64;
+        let records = amount(of_it);
+        self.counts.kafka_records += records;
         let Some(first) = of_it.first() else {
             self.counts.only_redis += 1;
             return self.redis_alone(entry, &lost);
         };
-        let (class, parts) = if of_it.len() > 1 {
-            self.counts.copies += of_it.len() as u64 - 1;
+        let (class, parts) = if records > 1 {
+            self.counts.copies += records - 1;
             (Class::Duplicate, Vec::new())
         } else {
             judge(entry, first)
@@ -193,12 +231,13 @@ impl Comparison<'_> {
 
     fn kafka_alone(&mut self, found: &[Found]) {
         for same in found.chunk_by(|a, b| a.id == b.id && a.at.generation == b.at.generation) {
-            self.counts.kafka_records += same.len() as u64;
-            self.counts.copies += same.len() as u64 - 1;
+            let records = amount(same);
+            self.counts.kafka_records += records;
+            self.counts.copies += records - 1;
             self.counts.only_kafka += 1;
             let (class, why) = match self.absence(same[0].id, same[0].at.generation) {
                 // That there are two of it takes no entry to tell.
-                (Class::Unverifiable, why) if same.len() > 1 => (Class::Duplicate, why),
+                (Class::Unverifiable, why) if records > 1 => (Class::Duplicate, why),
                 absence => absence,
             };
             self.say(class, same[0].id, Vec::new(), Some(why), None, same);
@@ -236,17 +275,20 @@ impl Comparison<'_> {
         if class == Class::Match {
             return;
         }
-        let is_letter = |found: &&Found| matches!(found.what, What::Letter(_));
-        let letters = !records.is_empty() && records.iter().all(|found| is_letter(&found));
-        let shown = records.iter().filter(|found| is_letter(found) == letters);
-        let shown: Vec<Location> = shown.map(|found| found.at).collect();
+        let letters = !records.is_empty() && records.iter().all(Found::is_letter);
+        let (shown, others): (Vec<&Found>, Vec<&Found>) = records
+            .iter()
+            .partition(|found| found.is_letter() == letters);
+        let more = amount(shown.iter().copied());
+        let shown: Vec<Location> = shown.iter().take(PLACES).map(|found| found.at).collect();
         self.findings.push(Finding {
             class,
             id,
             parts,
             why,
             expected,
-            beside: (records.len() - shown.len()) as u64,
+            beside: amount(others),
+            more: more - shown.len() as u64,
             records: shown,
             letters,
         });

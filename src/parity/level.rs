@@ -249,6 +249,7 @@ mod tests {
             topic: "t".to_owned(),
             expected_partition: Some(Partition(7)),
             letters: 0,
+            more: 0,
             records: vec![Location {
                 partition: Partition(7),
                 offset: Offset(3),

@@ -1,7 +1,7 @@
 //! A look at windows entry by entry: both sides are read again, and each identity gets its class.
 //!
-//! Bounded: windows are taken in groups of at most [`GROUP`] entries, and of each entry and record only hashes are kept. A
-//! group costs one reading of the logs that it needs, so many groups over long logs take their time; that is what is
+//! Bounded: windows are taken in groups of at most [`GROUP`] entries, of each entry and record only hashes are kept, and of an
+//! entry's records the first few, however many there are. A group costs one reading of the logs that it needs, so many groups over long logs take their time; that is what is
 //! paid where the stores differ, and nowhere else.
 //!
 //! Redis is read first and asked for its first entry and its deletions afterwards: what was trimmed or deleted in between is
@@ -341,16 +341,17 @@ fn conclude(
     let (held, found) = subject.sides();
     let read = Read {
         redis: held.len() as u64,
-        kafka: found.len() as u64,
+        kafka: subject.records(),
     };
     let found = &mut found.clone();
+    let now_ms = logs::now_ms();
     let (counts, findings) = compare(&facts, held, found, |entry| {
         let log = match entry.record {
             Some(_) => topic,
             None => letters,
         };
         logs.get(log.as_str())
-            .and_then(|log| log.lost(entry, course))
+            .and_then(|log| log.lost(entry, course, now_ms))
     });
     let most = match named {
         Named::All => usize::MAX,
@@ -388,6 +389,7 @@ fn difference(wanted: &Wanted, finding: Finding) -> Difference {
         expected_partition: finding.expected,
         letters: finding.beside,
         records: finding.records,
+        more: finding.more,
     }
 }
 

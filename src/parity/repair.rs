@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::class::is_none;
 use super::{Class, Difference, Location, Outcome, Part};
 use crate::entry::EntryId;
 
@@ -31,6 +32,9 @@ pub struct Stays {
     pub topic: String,
     /// Records that a consumer has to pass over to see what Redis has, in the order of the log.
     pub skip: Vec<Location>,
+    /// More of them, which are not listed.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub skip_more: u64,
     /// The record that stands for the entry; none where no record does.
     pub keep: Option<Location>,
 }
@@ -108,6 +112,7 @@ fn stays(difference: &Difference) -> Option<Stays> {
         parts: difference.parts.clone(),
         topic: difference.topic.clone(),
         skip,
+        skip_more: difference.more,
         keep,
     })
 }
@@ -152,6 +157,7 @@ mod tests {
             topic: "t".to_owned(),
             expected_partition: None,
             letters: 0,
+            more: 0,
             records: records.to_vec(),
         }
     }

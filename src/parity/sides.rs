@@ -203,6 +203,7 @@ impl KafkaSide {
             },
             what,
             behind: false,
+            more: 0,
         }
     }
 }

@@ -265,10 +265,12 @@ fn count(judged: &[Judged], now: Now) -> u64 {
     judged.iter().filter(|one| one.now == now).count() as u64
 }
 
+/// A few windows that can still be told say nothing of the rest: half of them at least, as of what is compared without a report.
 fn exit(broken: bool, judged: &[Judged]) -> Exit {
+    let told = count(judged, Now::Same) + count(judged, Now::Mended);
     if broken || count(judged, Now::Changed) > 0 {
         Exit::Troubled
-    } else if count(judged, Now::Same) + count(judged, Now::Mended) == 0 {
+    } else if told == 0 || told * 2 < judged.len() as u64 {
         Exit::Unknown
     } else {
         Exit::Done
@@ -319,6 +321,9 @@ fn text(report: &Report, broken: Option<&str>, judged: &[Judged], look: Look) ->
         grouped(count(judged, Now::Unverifiable))
     ));
     page.line("WINDOWS", &parts.join(" · "), Paint::Plain);
+    if exit(false, judged) == Exit::Unknown && !judged.is_empty() {
+        page.line("", "fewer than half of them could be checked", Paint::Plain);
+    }
     let listed = |now: Now| judged.iter().filter(move |one| one.now == now);
     for one in listed(Now::Changed)
         .chain(listed(Now::Unverifiable))
@@ -511,5 +516,13 @@ NEXT      lockgate parity verify: what differs between the stores now
         assert_eq!(exit(false, &all), Exit::Troubled);
         assert_eq!(exit(false, &all[..1]), Exit::Done);
         assert_eq!(exit(false, &all[2..]), Exit::Unknown);
+        let [same, _, lost] = all;
+        let half = [same.clone(), lost.clone()];
+        assert_eq!(exit(false, &half), Exit::Done);
+        let few = [same, lost.clone(), lost];
+        assert_eq!(exit(false, &few), Exit::Unknown);
+        let shown = text(&report, None, &few, Look::default());
+        assert!(shown.contains("? COULD NOT TELL"), "{shown}");
+        assert!(shown.contains("fewer than half"), "{shown}");
     }
 }

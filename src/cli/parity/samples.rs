@@ -19,6 +19,7 @@ pub fn difference(class: Class, records: &[(i32, i64)]) -> Difference {
         topic: "messages.v1".to_owned(),
         expected_partition: Some(Partition(3)),
         letters: 0,
+        more: 0,
         records: records
             .iter()
             .map(|&(partition, offset)| Location {

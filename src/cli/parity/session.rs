@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use super::interrupt::Interrupt;
 use super::progress::{self, Line};
 use super::select::Select;
-use super::state_file::{Run, StateFile};
+use super::state_file::{Run, StateFile, Stores};
 use crate::cli::{ConfigArgs, Exit};
 use crate::config;
 use crate::flags;
@@ -192,6 +192,10 @@ impl Session {
         let run = Run {
             migration: self.config.name.clone(),
             fingerprint: parity::fingerprint(&self.config.name, self.routes()),
+            stores: Some(Stores::at(
+                &self.config.redis.url,
+                &self.config.kafka.bootstrap_servers,
+            )),
             asked: scope.select.asked(scope.sample, scope.full),
         };
         StateFile::new(path, run)

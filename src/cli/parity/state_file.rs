@@ -2,8 +2,8 @@
 //! without counting anything twice.
 //!
 //! Each save is written whole beside the file and renamed into its place: whoever reads it finds the one before or the
-//! one after. It belongs to one run, told by the words it was asked for in and by the configuration's fingerprint; a file
-//! of another run is refused and left as it is.
+//! one after. It belongs to one run, told by the stores it reads, by the words it was asked for in and by the configuration's
+//! fingerprint; a file of another run is refused and left as it is: positions in one cluster say nothing of another.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -28,7 +28,30 @@ pub struct Run {
     pub migration: String,
     /// Of the configuration.
     pub fingerprint: String,
+    /// `None` in a file of a version that did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stores: Option<Stores>,
     pub asked: Asked,
+}
+
+/// Where both stores are asked. No secret is in an address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stores {
+    pub redis: String,
+    /// Brokers to ask first, in one order.
+    pub kafka: String,
+}
+
+impl Stores {
+    #[must_use]
+    pub fn at(redis: &str, brokers: &[String]) -> Self {
+        let mut brokers = brokers.to_vec();
+        brokers.sort_unstable();
+        Self {
+            redis: redis.to_owned(),
+            kafka: brokers.join(","),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -182,6 +205,17 @@ fn difference(kept: &Run, now: &Run) -> Option<String> {
             kept.migration, now.migration
         ));
     }
+    if let (Some(old), Some(new)) = (&kept.stores, &now.stores) {
+        let stores = [
+            ("Redis", &old.redis, &new.redis),
+            ("Kafka", &old.kafka, &new.kafka),
+        ];
+        if let Some((name, old, new)) = stores.iter().find(|(_, old, new)| old != new) {
+            return Some(format!(
+                "it read {name} at {old}, this one reads it at {new}"
+            ));
+        }
+    }
     if let Some((name, old, new)) = pairs.iter().find(|(_, old, new)| old != new) {
         return Some(format!(
             "it was asked with {}, this one with {}",
@@ -209,10 +243,16 @@ fn difference(kept: &Run, now: &Run) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn stores(redis: &str, kafka: &[&str]) -> Stores {
+        let brokers: Vec<String> = kafka.iter().map(ToString::to_string).collect();
+        Stores::at(redis, &brokers)
+    }
+
     fn run(route: &str, fingerprint: &str) -> Run {
         Run {
             migration: "m".to_owned(),
             fingerprint: fingerprint.to_owned(),
+            stores: Some(stores("redis://a:6379/0", &["a:9092"])),
             asked: Asked {
                 route: Some(route.to_owned()),
                 ..Asked::default()
@@ -271,6 +311,34 @@ mod tests {
         renamed.migration = "n".to_owned();
         assert!(refused(renamed).contains("`m`, and this one is `n`"));
         assert_eq!(StateFile::new(&path, run("a", "1")).load(), Ok(Some(7_u64)));
+    }
+
+    #[test]
+    fn a_file_of_other_stores_is_refused_and_their_order_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let of = |stores| {
+            let run = Run {
+                stores,
+                ..run("a", "1")
+            };
+            StateFile::new(&path, run)
+        };
+        let brokers = stores("redis://a:6379/0", &["a:9092", "b:9092"]);
+        of(Some(brokers.clone())).save(&7_u64).unwrap();
+        let turned = stores("redis://a:6379/0", &["b:9092", "a:9092"]);
+        assert_eq!(of(Some(turned)).load(), Ok(Some(7_u64)));
+        let elsewhere = stores("redis://a:6379/0", &["c:9092"]);
+        let why = of(Some(elsewhere)).load::<u64>().unwrap_err();
+        let said =
+            "it read Kafka at a:9092,b:9092, this one reads it at c:9092; give another --state";
+        assert!(why.contains(said), "{why}");
+        let other = stores("redis://b:6379/0", &["a:9092", "b:9092"]);
+        let why = of(Some(other)).load::<u64>().unwrap_err();
+        assert!(why.contains("it read Redis at redis://a:6379/0"), "{why}");
+        // One of a version before, which did not say.
+        of(None).save(&8_u64).unwrap();
+        assert_eq!(of(Some(brokers)).load(), Ok(Some(8_u64)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! One sentence for each class and reason, so that a screen, a report and `explain` cannot tell the same thing differently.
 
-use crate::cli::output::counted;
+use crate::cli::output::{counted, grouped};
 use crate::parity::{Class, Counts, Difference, Location, Part, Why};
 
 /// Records that are named of one identity.
@@ -30,8 +30,9 @@ pub fn places(difference: &Difference) -> String {
         .take(NAMED)
         .map(|location| place(&difference.topic, location))
         .collect();
-    if difference.records.len() > NAMED {
-        places.push(format!("{} more", difference.records.len() - NAMED));
+    let more = difference.record_count() - places.len() as u64;
+    if more > 0 {
+        places.push(format!("and {} more", grouped(more)));
     }
     places.join(", ")
 }
@@ -65,7 +66,7 @@ pub fn sentence(difference: &Difference) -> String {
         Class::Extra => format!("at {at}: {}", because(difference.why)),
         Class::Duplicate => format!(
             "{} of one entry: {at}",
-            counted(difference.records.len() as u64, "record")
+            counted(difference.record_count(), "record")
         ),
         Class::Mismatch => format!("differs in {}: {at}", parts(&difference.parts)),
         Class::Misplaced => format!("at {at}, where the route puts it in {belongs}"),
@@ -169,7 +170,7 @@ pub fn faults(counts: &Counts) -> String {
     let some: Vec<String> = counts
         .classes()
         .filter(|(class, count)| class.is_fault() && *count > 0)
-        .map(|(class, count)| format!("{} {class}", crate::cli::output::grouped(count)))
+        .map(|(class, count)| format!("{} {class}", grouped(count)))
         .collect();
     some.join(", ")
 }
@@ -180,7 +181,7 @@ pub fn not_compared(counts: &Counts) -> String {
     let some = [Class::Pending, Class::Unverifiable].into_iter();
     let some = some.filter(|&class| counts.of(class) > 0);
     let some: Vec<String> = some
-        .map(|class| format!("{} {class}", crate::cli::output::grouped(counts.of(class))))
+        .map(|class| format!("{} {class}", grouped(counts.of(class))))
         .collect();
     some.join(", ")
 }
@@ -237,6 +238,11 @@ mod tests {
             sentence(&two),
             "2 records of one entry: messages.v1/3 offset 812, messages.v1/3 offset 815 (generation 1)"
         );
+        let mut many = difference(Class::Duplicate, &[(3, 1); 10]);
+        many.more = 1_000;
+        let text = sentence(&many);
+        assert!(text.starts_with("1,010 records of one entry: "), "{text}");
+        assert!(text.ends_with("offset 1, and 1,004 more"), "{text}");
         let mut altered = difference(Class::Mismatch, &[(3, 815)]);
         altered.parts = vec![Part::Key, Part::Value, Part::Headers];
         assert_eq!(

@@ -101,3 +101,59 @@ fn a_trim_and_a_deletion_are_told_from_a_change() {
     );
     assert_eq!(now(5, Some(9)), None);
 }
+
+#[test]
+fn a_log_loses_its_beginning_and_not_what_stands_behind_a_whole_window() {
+    let kafka = |records: u64, letters: u64| {
+        let mut now = Window::default();
+        (0..records).for_each(|hash| now.kafka.add(hash.into()));
+        now.letters = letters;
+        now
+    };
+    let explained = |mut beginning: Beginning, now: &[(u64, u64)]| -> Vec<bool> {
+        let before = window("a", 0, 9);
+        let now = now
+            .iter()
+            .map(|&(records, letters)| kafka(records, letters));
+        now.map(|now| beginning.explains(&before, &now)).collect()
+    };
+    let of = |records, letters| Beginning { records, letters };
+    let end_gone = [(0, 0), (2, 0), (5, 0), (5, 0), (1, 0)];
+    let expired = [true, true, false, false, false];
+    assert_eq!(explained(of(true, false), &end_gone), expired);
+    assert_eq!(explained(of(false, false), &end_gone), [false; 5]);
+    // The dead-letter topic alone: no more than there were letters.
+    let some = [(5, 0), (3, 2), (2, 2), (4, 0)];
+    let letters = [false, true, false, false];
+    assert_eq!(explained(of(false, true), &some), letters);
+}
+
+#[test]
+fn another_topics_beginning_says_nothing_of_this_one() {
+    use super::super::pass::{Extent, TopicPass};
+    use crate::placement::Partition;
+    let log = |topic: &str, low: i64| TopicPass {
+        topic: topic.to_owned(),
+        letters: false,
+        answers: true,
+        extents: vec![Extent {
+            partition: Partition(0),
+            low: Offset(low),
+            start: Offset(low),
+            next: Offset(9),
+            end: Offset(9),
+            counted: Offset(0),
+            intact: false,
+        }],
+    };
+    let streams = streams(&routes(), &[window("a", 0, 9)]).expect("good windows");
+    let of = |logs| {
+        let pass = Pass::new(1, streams.clone(), logs);
+        let beginning = Beginning::of(&pass, &pass.streams[0]);
+        (beginning.records, beginning.letters)
+    };
+    let letters = streams[0].letters.as_str();
+    assert_eq!(of(vec![log("t", 0), log("other", 3)]), (false, false));
+    assert_eq!(of(vec![log("t", 3), log(letters, 0)]), (true, false));
+    assert_eq!(of(vec![log("t", 0), log(letters, 3)]), (false, true));
+}

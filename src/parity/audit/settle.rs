@@ -364,7 +364,7 @@ fn unlisted(state: &StreamState, class: Class) -> bool {
 
 /// What a difference was counted as.
 pub fn of_difference(difference: &Difference) -> Counts {
-    let records = difference.records.len() as u64 + difference.letters;
+    let records = difference.record_count() + difference.letters;
     match (difference.class, difference.why) {
         (Class::Missing | Class::Pending, _)
         | (Class::Unverifiable, Some(Why::KafkaExpired | Why::KafkaCompacted)) => {

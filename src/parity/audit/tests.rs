@@ -85,6 +85,7 @@ fn faults_of_a_route_that_was_renamed_are_shown_by_its_new_name() {
         topic: "w".to_owned(),
         expected_partition: None,
         letters: 0,
+        more: 0,
         records: Vec::new(),
     });
     let mut streams = BTreeMap::from([(StreamRef::new(Database(0), "u"), state)]);

@@ -37,6 +37,7 @@ fn found(n: u64, offset: i64) -> Found {
         },
         what: What::Record(MADE.parts),
         behind: false,
+        more: 0,
     }
 }
 
@@ -245,7 +246,8 @@ proptest! {
     #[test]
     fn every_identity_is_in_one_class(
         ids in prop::collection::btree_set(1..40u64, 0..20),
-        records in prop::collection::vec((1..40u64, 0..3u32, 0..3i32, any::<bool>(), any::<bool>()), 0..60),
+        // Of some there are more copies than are kept.
+        records in prop::collection::vec((prop_oneof![1..40u64, Just(7)], 0..3u32, 0..3i32, any::<bool>(), any::<bool>()), 0..160),
         generation in 0..3u32,
         committed in 0..40u64,
         first in prop::option::of(1..40u64),
@@ -268,10 +270,19 @@ proptest! {
         }).collect();
         let remade = Remade { form: id(committed / 2), place: id(committed / 3) };
         let facts = Facts { remade, absent, whole, first: first.map(id), last: last.map(id), max_deleted: max_deleted.map(id), committed: id(committed), generation, shared_history };
-        let (counts, findings) = compare(&facts, &held, &mut found, |held| (held.id.ms % 2 == 0).then_some(Why::KafkaExpired));
+        let lost = |held: &Held| held.id.ms.is_multiple_of(2).then_some(Why::KafkaExpired);
+        let records = found.len() as u64;
+        let mut few = found.clone();
+        let (counts, findings) = compare(&facts, &held, &mut found, lost);
+        // In two steps, as records come.
+        let later = few.split_off(few.len() / 2);
+        thin(&mut few);
+        few.extend(later);
+        thin(&mut few);
+        prop_assert_eq!(compare(&facts, &held, &mut few, lost), (counts.clone(), findings.clone()));
         prop_assert!(counts.adds_up(), "{:?}", counts);
         prop_assert_eq!(counts.redis_entries, held.len() as u64);
-        prop_assert_eq!(counts.kafka_records, found.len() as u64);
+        prop_assert_eq!(counts.kafka_records, records);
         prop_assert_eq!(findings.len() as u64, counts.total() - counts.of(Class::Match));
         prop_assert!(findings.iter().map(|finding| finding.records.len() as u64).sum::<u64>() + counts.of(Class::Match) <= counts.kafka_records);
     }
@@ -302,4 +313,42 @@ fn a_duplicate_of_a_record_and_a_dead_letter_says_how_many_it_has_of_each() {
     };
     assert_eq!((one.class, one.letters), (Class::Duplicate, false));
     assert_eq!((one.records.len(), one.beside), (1, 1));
+}
+
+#[test]
+fn of_copies_without_end_the_first_few_are_kept_and_all_are_counted() {
+    let letter = |offset| Found {
+        what: What::Letter(9),
+        ..found(5, offset)
+    };
+    let mut all: Vec<Found> = vec![found(4, 0), found(6, 1)];
+    for offset in (10..10_010).rev() {
+        all.push(found(5, offset));
+        all.push(letter(offset));
+        all.push(found(8, offset));
+        if all.len() > 100 {
+            thin(&mut all);
+            assert!(all.len() <= 2 + 3 * PLACES, "{}", all.len());
+        }
+    }
+    let held = [held(4), held(5), held(6)];
+    let mut facts = facts();
+    facts.max_deleted = Some(id(8));
+    let (counts, findings) = compare(&facts, &held, &mut all, |_| None);
+    assert!(counts.adds_up(), "{counts:?}");
+    assert_eq!((counts.kafka_records, counts.copies), (30_002, 29_998));
+    assert_eq!(
+        (counts.of(Class::Match), counts.of(Class::Duplicate)),
+        (2, 2)
+    );
+    let [both, alone] = &findings[..] else {
+        panic!("{findings:?}");
+    };
+    let offsets: Vec<i64> = both.records.iter().map(|at| at.offset.0).collect();
+    assert_eq!(offsets, Vec::from_iter(10..20));
+    assert_eq!((both.more, both.beside), (9_990, 10_000));
+    assert_eq!(
+        (alone.records.len(), alone.more, alone.beside),
+        (PLACES, 9_990, 0)
+    );
 }

@@ -83,7 +83,7 @@ fn since_ms(span: Span) -> Option<i64> {
     }
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }
@@ -114,21 +114,30 @@ async fn starts(
 }
 
 /// What has to be known of a topic to tell an expired record from one that never was.
+#[derive(Default)]
 pub(super) struct LogFacts {
     /// Of each partition whose beginning is gone, and with it perhaps what is looked for: the time of the first record that is
     /// left and was no repair.
     first_ms: BTreeMap<Partition, Option<i64>>,
     compacted: bool,
+    /// Records older than this are deleted by their age; `None`: the topic keeps them whatever their age.
+    retention_ms: Option<i64>,
 }
 
 impl LogFacts {
     pub(super) async fn of(edges: &Arc<Edges>, log: &TopicPass) -> Result<Self, Error> {
         let topic = Topic::from(log.topic.as_str());
         let settings = edges.admin.describe(std::slice::from_ref(&topic)).await?;
-        let policy = settings
-            .get(&topic)
-            .and_then(|state| state.settings.get("cleanup.policy")?.value.as_deref());
+        let setting = |name: &str| {
+            let state = settings.get(&topic)?;
+            state.settings.get(name)?.value.as_deref()
+        };
+        let policy = setting("cleanup.policy");
         let compacted = policy.is_some_and(|policy| policy.contains("compact"));
+        let deletes = policy.is_some_and(|policy| policy.contains("delete"));
+        let retention_ms = setting("retention.ms")
+            .and_then(|retention| retention.parse().ok())
+            .filter(|retention| deletes && *retention >= 0);
         let begun: Vec<(Partition, From)> = log
             .extents
             .iter()
@@ -157,13 +166,16 @@ impl LogFacts {
         Ok(Self {
             first_ms,
             compacted,
+            retention_ms,
         })
     }
 
     /// Why the log no longer has the record of an entry, where that explains its absence. A log loses its beginning: where an
-    /// older entry of the stream is still in the partition, or the record would be younger than the first that is left, it
-    /// should be there.
-    pub(super) fn lost(&self, entry: &Held, course: &Course) -> Option<Why> {
+    /// older entry of the stream is still in the partition, the record should be there. Where there is none, the partition may
+    /// still have older records of other streams: each stream's entries ascend, but one that is mirrored late comes to stand
+    /// behind younger ones of others. So what is old enough for the topic to delete may be deleted, and of the rest, what is
+    /// no younger than the first record that is left.
+    pub(super) fn lost(&self, entry: &Held, course: &Course, now_ms: i64) -> Option<Why> {
         let partition = entry.record.map_or(Partition(0), |made| made.partition);
         if self.compacted
             && entry.record.is_some_and(|made| {
@@ -179,11 +191,13 @@ impl LogFacts {
         {
             return None;
         }
-        let time = entry.id.plausible_time_ms(now_ms());
+        let time = entry.id.plausible_time_ms(now_ms);
+        let is_due = (time.zip(self.retention_ms))
+            .is_some_and(|(time, retention)| time < now_ms.saturating_sub(retention));
         let younger = time
             .zip(*first_ms)
             .is_some_and(|(time, first)| time > first);
-        (!younger).then_some(Why::KafkaExpired)
+        (is_due || !younger).then_some(Why::KafkaExpired)
     }
 }
 
@@ -239,9 +253,8 @@ impl Looking<'_> {
                 let Some(streams) = by_name.get(identity.stream) else {
                     return ControlFlow::Continue(());
                 };
-                if !view.takes(|| side.lot(identity.stream, identity.id)) {
-                    return ControlFlow::Continue(());
-                }
+                // What was not drawn stands in the order of what was, and says what the log still has.
+                let drawn = view.takes(|| side.lot(identity.stream, identity.id));
                 let ordered = !log.letters && !identity.repaired;
                 let key = if ordered { side.key(record) } else { 0 };
                 for &stream in streams {
@@ -254,8 +267,14 @@ impl Looking<'_> {
                     let partition = record.partition;
                     let behind = ordered
                         && !stranger
-                        && course.is_behind(&identity, key, partition, windows.clone(), subjects);
-                    for window in windows {
+                        && course.is_behind(
+                            &identity,
+                            key,
+                            partition,
+                            (windows.clone(), drawn),
+                            subjects,
+                        );
+                    for window in windows.filter(|_| drawn) {
                         let found = side.found(&identity, record);
                         subjects[course.place(window)].find(Found { behind, ..found });
                     }
@@ -267,3 +286,6 @@ impl Looking<'_> {
         Ok(!stop.is_cancelled())
     }
 }
+
+#[cfg(test)]
+mod tests;

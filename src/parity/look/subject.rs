@@ -9,18 +9,28 @@ use std::ops::Range;
 use crate::entry::{EntryId, StreamRef};
 use crate::placement::Partition;
 
-use super::super::compare::{Found, Held, What};
+use super::super::compare::{Found, Held, What, thin};
 use super::super::sides::Identity;
 use super::Wanted;
 
 /// (generation, id), which is the order of a stream's entries over all its history.
 type Turn = (u32, EntryId);
 
+/// Records of a window that are kept before copies are looked for among them.
+const ROOM: usize = 4_096;
+
 /// One window while it is looked at.
 #[derive(Default)]
 pub(super) struct Subject {
     held: Vec<Held>,
+    /// Of each identity the first few, which stand for the others: [`thin`].
     found: Vec<Found>,
+    /// So many were kept when they were thinned out last.
+    thinned: usize,
+    /// Records that it was given.
+    records: u64,
+    /// The lowest generation in which some entry that Redis holds was mirrored as it is.
+    oldest: Option<u32>,
 }
 
 impl Subject {
@@ -29,11 +39,31 @@ impl Subject {
     }
 
     pub(super) fn find(&mut self, found: Found) {
+        self.records += 1;
+        let made = self.holds(found.id).and_then(|held| held.record);
+        if matches!((made, found.what), (Some(made), What::Record(parts)) if made.parts == parts) {
+            let generation = found.at.generation;
+            self.oldest = Some((self.oldest).map_or(generation, |oldest| oldest.min(generation)));
+        }
         self.found.push(found);
+        // At twice the size: thinning out sorts, and where there are no copies it is for nothing.
+        if self.found.len() >= ROOM.max(self.thinned * 2) {
+            thin(&mut self.found);
+            self.thinned = self.found.len();
+        }
     }
 
     pub(super) fn forget_logs(&mut self) {
-        self.found.clear();
+        let held = std::mem::take(&mut self.held);
+        *self = Self {
+            held,
+            ..Self::default()
+        };
+    }
+
+    /// All records of it, those that others stand for too.
+    pub(super) const fn records(&self) -> u64 {
+        self.records
     }
 
     pub(super) fn sides(&self) -> (&[Held], &Vec<Found>) {
@@ -47,12 +77,7 @@ impl Subject {
 
     /// Whether some entry that Redis holds was mirrored in an older generation.
     pub(super) fn shares_history(&self, generation: u32) -> bool {
-        generation > 0
-            && self.found.iter().any(|found| {
-                let made = self.holds(found.id).and_then(|held| held.record);
-                found.at.generation < generation
-                    && matches!((made, found.what), (Some(made), What::Record(parts)) if made.parts == parts)
-            })
+        self.oldest.is_some_and(|oldest| oldest < generation)
     }
 }
 
@@ -140,18 +165,19 @@ impl Course {
     }
 
     /// Whether a later entry of this key stands before it in its partition. Order is per key; a record without a key is in
-    /// the order of all such records of its stream. A record that is no entry's is before or behind none.
+    /// the order of all such records of its stream. A record that is no entry's is before or behind none; of one that was not
+    /// drawn that is not known, and it is taken for an entry's.
     pub(super) fn is_behind(
         &mut self,
         identity: &Identity<'_>,
         key: u64,
         partition: Partition,
-        windows: Range<usize>,
+        (windows, drawn): (Range<usize>, bool),
         subjects: &[Subject],
     ) -> bool {
         let lacks = |window| subjects[self.place(window)].holds(identity.id).is_none();
         if identity.generation > self.generation
-            || !windows.is_empty() && windows.clone().all(lacks)
+            || drawn && !windows.is_empty() && windows.clone().all(lacks)
         {
             return false;
         }
@@ -213,7 +239,7 @@ pub(super) mod tests {
         }
     }
 
-    const fn identity(n: u64) -> Identity<'static> {
+    pub(in super::super) const fn identity(n: u64) -> Identity<'static> {
         Identity {
             stream: b"s",
             id: EntryId::new(n, 0),
@@ -264,5 +290,85 @@ pub(super) mod tests {
         }
         assert_eq!(course.earliest(false, Partition(0)), Some(id(50)));
         assert_eq!(course.earliest(true, Partition(0)), None);
+    }
+
+    #[test]
+    fn copies_without_end_take_no_memory_and_are_all_counted() {
+        use crate::parity::class::Location;
+        use crate::parity::digest::Parts;
+        use crate::placement::Offset;
+        let copy = |offset, generation, value| Found {
+            id: id(5),
+            at: Location {
+                partition: Partition(0),
+                offset: Offset(offset),
+                generation,
+            },
+            what: What::Record(Parts {
+                value,
+                ..Parts::default()
+            }),
+            behind: false,
+            more: 0,
+        };
+        let mut subject = Subject::default();
+        subject.hold(Held {
+            id: id(5),
+            record: Some(crate::parity::compare::Made {
+                partition: Partition(0),
+                parts: Parts::default(),
+                has_key: true,
+            }),
+            fields: 0,
+        });
+        for offset in 0..20_000 {
+            subject.find(copy(offset, 1, 7));
+        }
+        assert!(!subject.shares_history(2), "none of them is as its entry");
+        subject.find(copy(20_000, 1, 0));
+        for offset in 20_001..40_000 {
+            subject.find(copy(offset, 2, 0));
+        }
+        assert!(subject.found.len() <= ROOM, "{}", subject.found.len());
+        assert_eq!(subject.records(), 40_000);
+        let kept: u64 = subject.found.iter().map(|found| 1 + found.more).sum();
+        assert_eq!(kept, 40_000);
+        assert!(subject.shares_history(2) && !subject.shares_history(1));
+        subject.forget_logs();
+        assert_eq!((subject.records(), subject.held.len()), (0, 1));
+        assert!(!subject.shares_history(2));
+    }
+
+    #[test]
+    fn what_was_not_drawn_stands_in_the_order_of_what_was() {
+        use crate::parity::compare::Made;
+        use crate::parity::digest::Parts;
+        let mut subject = Subject::default();
+        for n in [5, 9] {
+            let record = Made {
+                partition: Partition(0),
+                parts: Parts::default(),
+                has_key: true,
+            };
+            subject.hold(Held {
+                id: id(n),
+                record: Some(record),
+                fields: 0,
+            });
+        }
+        let subjects = [subject];
+        let mut courses = Courses::new(&[wanted(0, 100)], &subjects);
+        let course = &mut courses.all[0];
+        let key = Parts::default().key;
+        let mut behind = |n, drawn| {
+            let windows = course.pass(&identity(n), false, Partition(0));
+            course.is_behind(&identity(n), key, Partition(0), (windows, drawn), &subjects)
+        };
+        assert!(!behind(6, true), "no entry's, and behind nothing");
+        assert!(!behind(7, false));
+        assert!(behind(5, true), "behind one that was not drawn");
+        assert!(!behind(9, true));
+        assert!(!behind(12, false));
+        assert!(course.has_later(key, Partition(0), id(9)), "12 has its key");
     }
 }

@@ -16,6 +16,7 @@ fn found(what: What, offset: i64) -> Found {
         },
         what,
         behind: false,
+        more: 0,
     }
 }
 

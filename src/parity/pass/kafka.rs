@@ -123,7 +123,7 @@ struct Reading<'a> {
 /// Whose a record is whose stream the pass does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
-    /// Of a stream that another pass compares, or that came after this one began.
+    /// Of a stream that another pass compares, that came after this one began, or that no route takes any more.
     Another,
     /// Of no stream that there ever was; in the database where a route would look for it.
     Nobody(Option<Database>),
@@ -325,6 +325,10 @@ impl<'a> Reading<'a> {
             return;
         }
         let never_had = identity.generation == scope.generation && scope.never_had(identity.id);
+        let letter = self.here().letters;
+        // What was not drawn stands in the order of what was.
+        let in_order =
+            never_had || letter || self.pass.streams[at].ascends(identity, record.partition);
         if !never_had && self.pass.lots != u64::MAX {
             let lot = self.side.lot(identity.stream, identity.id);
             if lot > self.pass.lots {
@@ -336,7 +340,7 @@ impl<'a> Reading<'a> {
             id: identity.id,
             at: location(record, identity.generation),
             hash: self.side.hash(identity.id, record),
-            letter: self.here().letters,
+            letter,
             repaired: identity.repaired,
         };
         if never_had {
@@ -350,7 +354,7 @@ impl<'a> Reading<'a> {
         let is_new = self.is_first_seen(record);
         let (keeps, has_room) = (self.pass.keeps_beside, self.pass.beside < BESIDE);
         let stream = &mut self.pass.streams[at];
-        let kept = match stream.place(&beside) {
+        let kept = match stream.place(&beside, in_order) {
             Placed::Within => return,
             Placed::Beside if keeps => stream.take_beside(beside, is_new, has_room),
             Placed::Beside => Kept::Not,
@@ -388,7 +392,18 @@ impl<'a> Reading<'a> {
         });
         let brought: Vec<StreamRef> = brought.collect();
         let Some(first) = brought.first() else {
-            return Ok(Whose::Nobody(None));
+            // What was mirrored before its route was taken away or narrowed is nobody's fault. A stream that a route takes
+            // elsewhere has nothing here.
+            let is_taken = (self.edges.routes.iter()).any(|route| {
+                let stream = StreamRef::new(route.database(), name);
+                self.edges.routes.bind(&stream).is_some()
+            });
+            return Ok(
+                match !is_taken && self.census.has_named(self.edges, name)? {
+                    true => Whose::Another,
+                    false => Whose::Nobody(None),
+                },
+            );
         };
         if !self.pass.covers_all {
             return Ok(Whose::Another);
@@ -473,12 +488,11 @@ impl StreamPass {
     }
 
     /// Puts a record where it belongs.
-    fn place(&mut self, record: &Beside) -> Placed {
+    fn place(&mut self, record: &Beside, in_order: bool) -> Placed {
         let scope = &self.scope;
         if record.id <= scope.after || record.id > scope.through {
             return Placed::Beside;
         }
-        let in_order = self.ascends(record);
         if record.id < self.scope.floor() {
             let why = self.scope.why_below(record.id, record.at.generation);
             self.put_below(why, record);
@@ -510,21 +524,22 @@ impl StreamPass {
         *before += 1;
     }
 
-    /// Whether the record's id is above all before it in its partition. Dead letters and repaired records stand outside the
-    /// order.
-    fn ascends(&mut self, record: &Beside) -> bool {
-        if record.letter || record.repaired {
+    /// Whether the record's id is above all before it in its partition. Dead letters, repaired records and what is not
+    /// compared stand outside the order.
+    fn ascends(&mut self, identity: &Identity<'_>, partition: Partition) -> bool {
+        let (scope, id) = (&self.scope, identity.id);
+        if identity.repaired || id <= scope.after || id > scope.through {
             return true;
         }
-        match self.order.entry(record.at.partition.0) {
+        match self.order.entry(partition.0) {
             std::collections::btree_map::Entry::Vacant(first) => {
-                first.insert(record.id);
+                first.insert(id);
                 true
             }
             std::collections::btree_map::Entry::Occupied(mut before) => {
-                let ascends = record.id > *before.get();
+                let ascends = id > *before.get();
                 if ascends {
-                    before.insert(record.id);
+                    before.insert(id);
                 }
                 ascends
             }

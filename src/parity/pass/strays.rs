@@ -99,6 +99,7 @@ pub(super) fn stray(
         topic: topic.to_owned(),
         expected_partition: None,
         letters: 0,
+        more: 0,
         records: vec![at],
     }
 }

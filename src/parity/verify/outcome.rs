@@ -279,6 +279,7 @@ mod tests {
             topic: String::new(),
             expected_partition: None,
             letters: 0,
+            more: 0,
             records: Vec::new(),
         }
     }

@@ -325,3 +325,20 @@ fn close_segments(stage: &Stage, twins: &[Twin], hand: &super::hand::Hand) {
 fn last(twins: &[Twin]) -> Id {
     twins.last().unwrap().id
 }
+
+#[test]
+fn what_a_route_mirrored_before_it_was_narrowed_is_nobodys_fault() {
+    let mut scene = Scene::new("narrowed");
+    scene.check(|_| {});
+    // Its streams are in the same topic, and their checkpoints stand.
+    scene.stage.route = messages_route(&scene.stage.topic, 1);
+    let verified = scene.stage.verify(&[]);
+    assert_eq!(verified.code, Some(0), "{}", verified.said);
+    assert_eq!(verified.count("extra"), 0);
+    let of_one = scene
+        .twins
+        .iter()
+        .filter(|twin| twin.stream == "msg:stream:0");
+    let compared = verified.count("match") + verified.count("dead_lettered");
+    assert_eq!(compared, of_one.count() as u64);
+}

@@ -4,7 +4,7 @@ use crate::cli::output::grouped;
 use crate::cli::parity::text::{self, Look, entries};
 use crate::cli::parity::words;
 use crate::cli::status::{Page, Paint};
-use crate::parity::{Class, Location, Outcome, RepairPlan, Report, Stays};
+use crate::parity::{Class, Outcome, RepairPlan, Report, Stays};
 
 /// Entries and identities that are listed; `--output json` has all that were found.
 const LISTED: usize = 20;
@@ -131,7 +131,7 @@ fn how(stays: &Stays) -> String {
         .keep
         .map(|at| words::place(&stays.topic, &at))
         .unwrap_or_default();
-    let skip = places(&stays.topic, &stays.skip);
+    let skip = places(stays);
     match stays.class {
         Class::Duplicate => format!("skip {skip}; {kept} stands for the entry"),
         Class::Mismatch => format!(
@@ -148,14 +148,12 @@ fn how(stays: &Stays) -> String {
     }
 }
 
-fn places(topic: &str, skip: &[Location]) -> String {
-    let mut places: Vec<String> = skip
-        .iter()
-        .take(NAMED)
-        .map(|at| words::place(topic, at))
-        .collect();
-    if skip.len() > NAMED {
-        places.push(format!("{} more", skip.len() - NAMED));
+fn places(stays: &Stays) -> String {
+    let named = stays.skip.iter().take(NAMED);
+    let mut places: Vec<String> = named.map(|at| words::place(&stays.topic, at)).collect();
+    let more = stays.skip.len() as u64 + stays.skip_more - places.len() as u64;
+    if more > 0 {
+        places.push(format!("and {} more", grouped(more)));
     }
     places.join(", ")
 }

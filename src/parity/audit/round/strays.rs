@@ -169,6 +169,7 @@ pub(super) mod tests {
             topic: "t".to_owned(),
             expected_partition: None,
             letters: 0,
+            more: 0,
             records: vec![Location {
                 partition: Partition(3),
                 offset: Offset(offset),

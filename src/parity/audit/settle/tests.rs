@@ -31,6 +31,7 @@ fn difference(class: Class, n: u64, records: i64) -> Difference {
         topic: "t".to_owned(),
         expected_partition: None,
         letters: 0,
+        more: 0,
         records: (0..records)
             .map(|offset| Location {
                 partition: Partition(0),
@@ -367,4 +368,18 @@ fn what_may_be_missing_without_being_listed_has_no_record_that_is_looked_for() {
         1,
         "the missing one is listed"
     );
+}
+
+#[test]
+fn a_difference_counts_the_records_that_it_does_not_list_and_one_of_before_lists_all() {
+    let mut one = difference(Class::Duplicate, 5, 10);
+    let stored = serde_json::to_string(&one).expect("plain data");
+    assert!(
+        !stored.contains("more"),
+        "as it was stored before: {stored}"
+    );
+    let read: Difference = serde_json::from_str(&stored).expect("stored before");
+    assert_eq!(read, one);
+    (one.more, one.letters) = (90, 3);
+    assert_eq!(of_difference(&one), Counts::both(Class::Duplicate, 103));
 }
