@@ -240,11 +240,11 @@ fn redis_out_of_reach_in_the_middle_of_a_step_moves_nothing_and_loses_nothing() 
 
 #[test]
 fn a_promotion_waits_until_kafka_has_a_copy_of_it_and_a_rollback_does_not() {
+    let site = Site::new("uncopied");
+    // No state is so small.
+    let copy = format!("lockgate.{}.state", site.name);
+    kafka().create_topic(&copy, 1, &[("max.message.bytes", "64")]);
     runtime().block_on(async {
-        let site = Site::new("uncopied");
-        let copy = format!("lockgate.{}.state", site.name);
-        // No state is so small.
-        kafka().create_topic(&copy, 1, &[("max.message.bytes", "64")]);
         let running = site.start("one");
         running.at(Step::SHADOW, Name::Steady).await;
         eventually_async(LONG, "it says that it cannot be copied", async || {
