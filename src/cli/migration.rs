@@ -353,10 +353,12 @@ fn say(text: &str) {
 }
 
 fn accepted_text(accepted: &Value) -> String {
+    let leaves = accepted["leaves"].as_str();
     format!(
-        "accepted: epoch {}, at {}; lockgate status --watch shows how it goes\n",
+        "accepted: epoch {}, at {}; lockgate status --watch shows how it goes\n{}",
         accepted["epoch"],
-        accepted["step"].as_str().unwrap_or("?")
+        accepted["step"].as_str().unwrap_or("?"),
+        leaves.map_or_else(String::new, |left| format!("left behind: {left}\n"))
     )
 }
 
@@ -386,9 +388,16 @@ fn plan_text(plan: &Value) -> String {
     for (n, step) in plan["steps"].as_array().into_iter().flatten().enumerate() {
         lines.push_str(&format!("  {} {}\n", n + 1, step.as_str().unwrap_or("?")));
     }
+    match plan["estimate_seconds"].as_f64() {
+        Some(seconds) => lines.push_str(&format!("estimate: about {seconds:.1} s\n")),
+        None => lines.push_str("estimate: not known\n"),
+    }
     match plan["way_back"].as_str() {
         Some(back) => lines.push_str(&format!("way back: to {back}\n")),
         None => lines.push_str("way back: none\n"),
+    }
+    if let Some(left) = plan["leaves"].as_str() {
+        lines.push_str(&format!("left behind: {left}\n"));
     }
     for blocked in plan["blocked_by"].as_array().into_iter().flatten() {
         lines.push_str(&format!("blocked by {}\n", blocked.as_str().unwrap_or("?")));

@@ -80,7 +80,7 @@ pub async fn acknowledge(
 /// The application that asks, where it says so, and for how long it is known then: two of its polling periods.
 const CLIENT: &str = "x-lockgate-client";
 const LIFETIME: &str = "x-lockgate-lifetime";
-const LIFETIME_S: u32 = 30;
+const LIFETIME_S: u32 = 20;
 
 /// An application that fetches a version follows it, where its role lets it say so.
 type Fetching = Option<Extension<Follower>>;
@@ -262,6 +262,31 @@ pub async fn ofrep_all(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A step of ingress waits for all applications twice.
+    #[test]
+    fn the_lifetimes_by_default_and_in_the_documentation_let_every_step_begin() {
+        let migration = crate::config::Migration::default();
+        let fits = |lifetime_s: u64| {
+            let period = Duration::from_secs(lifetime_s) / 2;
+            (period + migration.settle) * 2 + Duration::from_secs(1) < migration.attempt_budget
+        };
+        assert!(fits(u64::from(LIFETIME_S)));
+        let guide = include_str!("../../docs/flags.md");
+        let stated: Vec<u64> = ["\"lifetime_seconds\": ", " EX ", "SECONDS` ("]
+            .iter()
+            .filter_map(|before| guide.split_once(before))
+            .filter_map(|(_, after)| {
+                after
+                    .split(|c: char| !c.is_ascii_digit())
+                    .next()?
+                    .parse()
+                    .ok()
+            })
+            .collect();
+        assert_eq!(stated.len(), 3);
+        assert!(stated.into_iter().all(fits));
+    }
 
     #[test]
     fn what_is_known_of_one_key_is_not_known_of_another() {

@@ -102,16 +102,18 @@ pub struct ShownPlan {
     estimate_seconds: Option<f64>,
     #[schema(value_type = Option<String>)]
     way_back: Option<Step>,
+    /// Of a rollback: what readers who go back do not get.
+    leaves: Option<String>,
     blocked_by: Vec<String>,
 }
 
 impl From<Plan> for ShownPlan {
     fn from(plan: Plan) -> Self {
         let blocked = plan.gates.iter().filter(|verdict| !verdict.opens());
+        let gates = blocked.map(|verdict| format!("{}: {}", verdict.name, verdict.reason));
+        let unfit = plan.unfit.map(|why| format!("attempt-budget: {why}"));
         Self {
-            blocked_by: blocked
-                .map(|verdict| format!("{}: {}", verdict.name, verdict.reason))
-                .collect(),
+            blocked_by: gates.chain(unfit).collect(),
             id: plan.id,
             verb: plan.verb,
             from: plan.from,
@@ -122,6 +124,7 @@ impl From<Plan> for ShownPlan {
             #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
             estimate_seconds: plan.estimate_ms.map(|ms| ms as f64 / 1_000.0),
             way_back: plan.way_back,
+            leaves: plan.leaves,
         }
     }
 }
@@ -132,6 +135,8 @@ pub struct Accepted {
     epoch: u64,
     #[schema(value_type = String)]
     step: Step,
+    /// Of a rollback: what readers who go back do not get.
+    leaves: Option<&'static str>,
 }
 
 /// What came of trying a way back.
@@ -160,8 +165,17 @@ pub(super) async fn ask(api: &Api, who: Who, ask: Ask) -> Result<Response, Probl
 fn answered(answer: Result<Box<Answer>, Box<Refusal>>) -> Result<Response, Problem> {
     match answer.map(|answer| *answer) {
         Ok(Answer::Plan(plan)) => Ok(Json(ShownPlan::from(plan)).into_response()),
-        Ok(Answer::Accepted { epoch, step }) => {
-            Ok((StatusCode::ACCEPTED, Json(Accepted { epoch, step })).into_response())
+        Ok(Answer::Accepted {
+            epoch,
+            step,
+            leaves,
+        }) => {
+            let accepted = Accepted {
+                epoch,
+                step,
+                leaves,
+            };
+            Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
         }
         Ok(Answer::Rehearsed {
             step,

@@ -46,6 +46,7 @@ use instances::Table;
 use notes::Notes;
 use stored::Reading;
 
+pub use copying::Copied;
 pub use handle::{Handle, Records, Reply, Request, View};
 
 /// Requests that may wait; more are refused.
@@ -79,6 +80,8 @@ pub struct Driver {
     outcomes: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     copies: watch::Sender<Option<Arc<State>>>,
     copied: watch::Receiver<Option<Arc<State>>>,
+    /// How far the copy is.
+    kept: (watch::Sender<Copied>, watch::Receiver<Copied>),
     view: watch::Sender<Arc<View>>,
     /// While this instance steers.
     machine: Option<Machine>,
@@ -140,6 +143,7 @@ impl Driver {
             outcomes: mpsc::channel(WAITING),
             copies,
             copied,
+            kept: watch::channel(Copied::default()),
             view,
             machine: None,
             unread: false,
@@ -176,6 +180,7 @@ impl Driver {
             ),
             self.copied.clone(),
             self.readings.0.clone(),
+            self.kept.0.clone(),
             stop.clone(),
         ));
         // Whoever drops this driver ends it as well.
@@ -394,6 +399,7 @@ impl Driver {
             self.now.way_back_ms = machine.way_back_ms();
             self.now.waiting = machine.waiting().map(str::to_owned);
             self.now.trouble = machine.trouble().cloned();
+            self.now.copied = self.kept.1.borrow().clone();
             self.now.next = self
                 .now
                 .state

@@ -13,8 +13,9 @@ use super::step::{Outcome, Record, Said, State, Verb};
 use super::view::{Shown, time};
 use crate::flags::{Context, Flag, Following};
 use crate::status::driver::{
-    BlockerStatus, BrokersSaid, ClientsStatus, DriverStatus, EventStatus, FlagStatus, GateStatus,
-    JournalStatus, NextStatus, OUTCOMES, RollbackStatus, SteeringState, StepStatus, VERBS,
+    BlockerStatus, BrokersSaid, ClientsStatus, CopyStatus, DriverStatus, EventStatus, FlagStatus,
+    GateStatus, JournalStatus, NextStatus, OUTCOMES, RollbackStatus, SteeringState, StepStatus,
+    VERBS,
 };
 
 /// What a follower's log end, and a broker's disk, would be asked for; librdkafka asks for neither.
@@ -85,6 +86,11 @@ impl Seen {
             steered_by: shown.steered_by,
             trouble: shown.trouble,
             store_error: shown.error,
+            copy: (view.holder.is_none() && state.is_some()).then(|| CopyStatus {
+                epoch: view.copied.last.map(|(epoch, _)| epoch),
+                version: view.copied.last.map(|(_, version)| version),
+                error: view.copied.error.clone(),
+            }),
             journal_errors: 0,
         }
     }
@@ -220,6 +226,7 @@ fn blockers(view: &View, shown: &Shown) -> Vec<BlockerStatus> {
     let runbook = |what: &str| match what {
         "trouble" => "epoch-went-backwards",
         "frozen" => "LockgateFrozen",
+        "state-copy" => "kafka-refuses",
         "clients" => "LockgateFlagsNotObeyed",
         "mirror-lag" => "LockgateMirrorStalled",
         "dead-letters" => "LockgateDeadLetters",
@@ -244,8 +251,9 @@ fn rollback(state: &State, view: &View, steers: bool, back: Option<Step>) -> Rol
         .filter(|proof| proof.settings_number == state.settings_number);
     #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
     let seconds = |ms: i64| ms as f64 / 1_000.0;
-    // Readers alone are moved, and what they have not read is in both stores.
+    // Readers alone are moved, and what they have not read is in both stores, but for what applications wrote to Kafka.
     let readers_only = state.told.share.ingress == 0 && state.told.hold_ingress_to.is_none();
+    let leaves = back.and_then(|to| state.leaves(to));
     RollbackStatus {
         to: back.filter(|_| !nothing).map(|to| to.to_string()),
         ready: !nothing
@@ -255,7 +263,8 @@ fn rollback(state: &State, view: &View, steers: bool, back: Option<Step>) -> Rol
             && back.is_some(),
         estimate_seconds: view.way_back_ms.filter(|_| !nothing).map(seconds),
         holds_seconds: readers_only.then_some(0.0),
-        loses_entries: readers_only.then_some(0),
+        loses_entries: (readers_only && leaves.is_none()).then_some(0),
+        leaves: leaves.map(str::to_owned),
         rehearsed_at: proof.map(|proof| time(proof.at_ms)),
         rehearsal_passed: proof.map(|proof| proof.passed),
         took_seconds: taken_back(state, view)
@@ -424,6 +433,47 @@ mod tests {
             status.rollback.and_then(|back| back.took_seconds),
             Some(1.1)
         );
+    }
+
+    #[test]
+    fn nobody_is_told_that_nothing_is_lost_where_readers_leave_what_only_kafka_has() {
+        let mut view = view();
+        let state = view.state.as_mut().expect("a state");
+        state.step = Step::consumers(100);
+        state.told.share = Step::consumers(100).share();
+        let lost = |view: &View, to: Step| {
+            let status = Seen::default().status(view, None, true, Some(to));
+            let back = status.rollback.expect("shown");
+            (back.loses_entries, back.leaves.is_some())
+        };
+        assert_eq!(lost(&view, Step::consumers(50)), (Some(0), false));
+        let born = crate::placement::KafkaBorn::opened(None, 1_000).closed(2_000);
+        view.state.as_mut().expect("a state").kafka_born = Some(born);
+        assert_eq!(lost(&view, Step::consumers(50)), (None, true));
+        assert_eq!(lost(&view, Step::consumers(100)), (Some(0), false));
+        let state = view.state.as_mut().expect("a state");
+        state.readers_left_ms = Some(3_000);
+        assert_eq!(lost(&view, Step::consumers(50)), (Some(0), false));
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_written_is_shown_and_blocks() {
+        let mut view = view();
+        view.copied.last = Some((3, 7));
+        let status = Seen::default().status(&view, None, true, None);
+        let copy = status.copy.expect("shown");
+        assert_eq!(
+            (copy.epoch, copy.version, copy.error),
+            (Some(3), Some(7), None)
+        );
+        assert_eq!(status.blockers, []);
+        view.copied.error = Some("TRANSACTIONAL_ID_AUTHORIZATION_FAILED".to_owned());
+        let status = Seen::default().status(&view, None, true, None);
+        assert_eq!(status.blockers[0].what, "state-copy");
+        assert!(status.blockers[0].why.contains("TRANSACTIONAL_ID"));
+        assert!(crate::runbooks::find(&status.blockers[0].runbook).is_some());
+        let next = status.next.expect("there is one");
+        assert!(!next.allowed);
     }
 
     #[test]

@@ -144,14 +144,27 @@ impl Tripwire {
         step != Step::DONE && step.phase() >= self.from
     }
 
-    /// Where it leads when it fires at `step`; never forward.
+    /// Where it leads when it fires at `step`; never forward. While Kafka may hold what Redis does not have and readers have
+    /// not read (`unread`), none leads to where they leave it: only a person says that it is left behind.
     #[must_use]
-    pub fn leads_to(&self, course: &Course, step: Step) -> Step {
-        match self.action {
+    pub fn leads_to(&self, course: &Course, step: Step, unread: bool) -> Step {
+        let least = if unread {
+            course.before(Phase::Ingress).min(step)
+        } else {
+            Step::SHADOW
+        };
+        let to = match self.action {
             Action::Alarm | Action::Freeze => step,
             Action::Rollback => course.before(self.from).min(step),
             Action::RedisOnly => Step::SHADOW,
-        }
+        };
+        to.max(least)
+    }
+
+    /// Whether it stands where it may not lead back from: then it stops all promotion, which is what is left to do.
+    #[must_use]
+    pub fn is_kept(&self, course: &Course, step: Step, unread: bool) -> bool {
+        self.leads_to(course, step, unread) == step && self.leads_to(course, step, false) < step
     }
 
     /// The value that the threshold is held against: for counts the end of the bound that is nearer to the good. What has
@@ -409,10 +422,12 @@ mod tests {
         let course = Course::new(&Migration::default());
         for step in course.steps() {
             for wire in tripwires(&config()) {
-                assert!(wire.leads_to(&course, *step) <= *step);
+                assert!(wire.leads_to(&course, *step, false) <= *step);
+                let kept = wire.leads_to(&course, *step, true);
+                assert!(kept <= *step && kept >= Step::consumers(100).min(*step));
             }
         }
-        let leads = |measure, step| wire(measure).leads_to(&course, step);
+        let leads = |measure, step| wire(measure).leads_to(&course, step, false);
         assert_eq!(
             leads(Measure::ProduceErrors, Step::ingress(50)),
             Step::consumers(100)
@@ -426,6 +441,17 @@ mod tests {
             leads(Measure::Disk, Step::consumers(50)),
             Step::consumers(50)
         );
+        let unread = |measure, step| wire(measure).leads_to(&course, step, true);
+        for measure in [Measure::GroupLag, Measure::Inconsistency] {
+            assert_eq!(unread(measure, Step::ingress(50)), Step::consumers(100));
+        }
+        let kept = |step, unread| wire(Measure::GroupLag).is_kept(&course, step, unread);
+        assert!(kept(Step::consumers(100), true) && !kept(Step::consumers(100), false));
+        assert!(
+            !kept(Step::ingress(50), true),
+            "it leads back, if not so far"
+        );
+        assert!(!wire(Measure::Disk).is_kept(&course, Step::ingress(50), true));
         assert!(!wire(Measure::GroupLag).watches(Step::SHADOW));
         assert!(!wire(Measure::GroupLag).watches(Step::DONE));
     }

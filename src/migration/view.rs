@@ -218,6 +218,13 @@ fn blockers(view: &View) -> Vec<Blocker> {
             "lockgate resume --reason",
         );
     }
+    if let Some(error) = &view.copied.error {
+        add(
+            "state-copy",
+            format!("the copy of the state in Kafka cannot be written: {error}"),
+            "let lockgate write its topic lockgate.NAME.state under the transactional id lockgate.NAME.driver",
+        );
+    }
     for verdict in view.verdicts.iter().filter(|verdict| !verdict.opens()) {
         let why = format!("{}: {}", verdict.verdict.as_str(), verdict.reason);
         add(verdict.name.as_str(), why, verdict.name.advice());
@@ -236,7 +243,7 @@ fn next(state: &State, view: &View) -> Option<Next> {
             Verb::Promote
         },
         to,
-        allowed: still && opens && view.trouble.is_none(),
+        allowed: still && opens && view.trouble.is_none() && view.copied.error.is_none(),
     })
 }
 

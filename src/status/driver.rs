@@ -77,6 +77,8 @@ pub struct DriverStatus {
     pub trouble: Option<String>,
     /// Why the store could not be read or written last.
     pub store_error: Option<String>,
+    /// The copy of the migration's state in Kafka; null: another instance writes it, or it is not known yet.
+    pub copy: Option<CopyStatus>,
     /// Changes that could not be stored, since the process started.
     pub journal_errors: u64,
 }
@@ -143,6 +145,16 @@ pub struct BlockerStatus {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CopyStatus {
+    /// What was written last since this instance steers; null: nothing yet.
+    pub epoch: Option<u64>,
+    pub version: Option<u64>,
+    /// Why what is newer cannot be written.
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NextStatus {
     pub verb: String,
     pub to: String,
@@ -161,6 +173,8 @@ pub struct RollbackStatus {
     pub holds_seconds: Option<f64>,
     /// What is lost by it; null: not known.
     pub loses_entries: Option<u64>,
+    /// What readers who go back do not get; null: nothing is left.
+    pub leaves: Option<String>,
     /// When the way back from here (from the next step, in `shadow`) was last tried, under the present settings.
     pub rehearsed_at: Option<String>,
     pub rehearsal_passed: Option<bool>,

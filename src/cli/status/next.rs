@@ -180,7 +180,12 @@ pub fn back(page: &mut Page, status: &Status) {
     }
     let text = match (state.name.as_str(), &back.to, back.took_seconds) {
         ("frozen", _, Some(took)) => {
-            format!("done by itself in {}: Redis alone serves", length(took))
+            let here = driver.step.as_ref().map(|step| step.actual.as_str());
+            let serves = match here {
+                Some("shadow") | None => "Redis alone serves",
+                Some(_) => "all is written to Redis, and read where the first line says",
+            };
+            format!("done by itself in {}: {serves}", length(took))
         }
         ("waiting", None, _) => return,
         (_, None, _) => match tried(status, back) {
@@ -213,10 +218,11 @@ fn way(status: &Status, back: &RollbackStatus, to: &str, moving: bool) -> String
         Some(seconds) => format!("{} hold a bucket", length(seconds)),
         None => "holds not known".to_owned(),
     };
-    let loses = match back.loses_entries {
-        Some(0) => "nothing lost".to_owned(),
-        Some(lost) => format!("{lost} entries LOST"),
-        None => "what is lost is not known".to_owned(),
+    let loses = match (&back.leaves, back.loses_entries) {
+        (Some(leaves), _) => format!("LEFT BEHIND: {leaves}"),
+        (None, Some(0)) => "nothing lost".to_owned(),
+        (None, Some(lost)) => format!("{lost} entries LOST"),
+        (None, None) => "what is lost is not known".to_owned(),
     };
     let mut text = format!("to {}: {estimate}, {holds}, {loses}", place(status, to));
     if !back.ready {

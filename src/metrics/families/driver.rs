@@ -71,7 +71,13 @@ fn place(driver: &DriverStatus) -> Vec<Family> {
         "Grows with every change of course",
     );
     epoch.add_known(&[], driver.epoch.map(float));
-    vec![phase, state, ratio, epoch]
+    let mut copy = gauge(
+        "lockgate_migration_copy_failing",
+        "1 while the newest state of the migration cannot be copied to Kafka; nothing is promoted meanwhile",
+    );
+    let failing = driver.copy.as_ref().map(|copy| copy.error.is_some());
+    copy.add_known(&[], failing.map(flag));
+    vec![phase, state, ratio, epoch, copy]
 }
 
 /// Of `consumers:25`, `shadow`, `cleanup`.

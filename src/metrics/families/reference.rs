@@ -10,7 +10,7 @@ use super::*;
 use crate::metrics::Metrics;
 use crate::placement::Shard;
 use crate::status::driver::{
-    ClientsStatus, GATES, GateStatus, RollbackStatus, SteeringState, StepStatus,
+    ClientsStatus, CopyStatus, GATES, GateStatus, RollbackStatus, SteeringState, StepStatus,
 };
 use crate::status::{
     Board, DriverStatus, GroupStatus, KafkaStatus, RedisStatus, RouteParity, ShardStatus, State,
@@ -140,6 +140,7 @@ fn driver() -> DriverStatus {
             ..RollbackStatus::default()
         }),
         clients: Some(ClientsStatus::default()),
+        copy: Some(CopyStatus::default()),
         tripwires: [("group-lag".to_owned(), Some(1.0))].into(),
         throughput_ratio: Some(1.0),
         ..DriverStatus::default()

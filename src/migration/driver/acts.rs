@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Driver, Hears, as_flags, now_ms};
+use super::{Driver, Hears, as_flags, copying, now_ms};
 use crate::failpoint;
 use crate::flags::Flags;
 use crate::migration::gate::{Reading, millis};
@@ -31,12 +31,22 @@ impl Driver {
         })
     }
 
-    /// Redis has just stored the move; so it is Kafka that is asked.
+    /// Redis has just stored the move; so it is Kafka that is asked, and that has to know of it before anybody is told: of a
+    /// promotion that Redis alone knew, nothing would be left with Redis' last writes.
     fn precheck(&self, epoch: u64, at: usize) {
         let (admin, outcomes) = (Arc::clone(&self.admin), self.outcomes.0.clone());
+        let stored = self.machine.as_ref().and_then(Machine::stored);
+        self.copies.send_if_modified(|newest| {
+            let late = newest.as_ref().is_none_or(|newest| newest.epoch < epoch);
+            if late {
+                *newest = stored.cloned().map(Arc::new);
+            }
+            late
+        });
+        let copied = self.kept.1.clone();
         tokio::spawn(async move {
             let outcome = match admin.brokers().await {
-                Ok(_) => Acted::Done,
+                Ok(_) => copying::reaches(copied, epoch).await,
                 Err(error) => Acted::Failed(format!("Kafka: {error}")),
             };
             // The driver has ended where nobody listens.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::copying::Copied;
 use crate::migration::gate::{Limits, Measure, Verdict};
 use crate::migration::measure::Measurements;
 use crate::migration::phase::Step;
@@ -41,6 +42,8 @@ pub struct View {
     pub holder: Option<String>,
     /// Why the store could not be read or written last.
     pub error: Option<String>,
+    /// How far the copy in Kafka is, where this instance writes it.
+    pub copied: Copied,
     pub journal: Vec<Record>,
     pub margins: BTreeMap<Measure, Option<f64>>,
     /// Of the baseline's throughput.

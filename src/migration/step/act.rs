@@ -3,7 +3,7 @@
 use super::state::{Action, Direction, Motion, State, Told, Verb};
 use super::{Acted, Machine, Outcome, Who};
 use crate::migration::gate::{Measure, millis, span};
-use crate::migration::phase::Step;
+use crate::migration::phase::{Share, Step};
 
 /// A change of course that is wanted.
 pub(super) struct Wanted<'a> {
@@ -34,6 +34,16 @@ impl Machine {
             other => other,
         };
         match direction {
+            // Who still writes to Kafka writes for readers there: they leave once nobody is known to write.
+            Direction::Back if state.may_write_kafka() && after.consumers < before.consumers => {
+                let still = Share {
+                    ingress: after.ingress,
+                    ..before
+                };
+                let writers = tell(still, None);
+                let readers = tell(after, None);
+                vec![writers, follow(writers), readers, follow(readers)]
+            }
             Direction::Back => {
                 let back = tell(after, None);
                 vec![back, follow(back)]
@@ -69,6 +79,8 @@ impl Machine {
         };
         self.turn(now_ms);
         let actions = self.actions(&self.state, wanted.to, direction);
+        let leaves = self.state.leaves(wanted.to);
+        let leaves = leaves.filter(|_| direction == Direction::Back);
         self.state.motion = Some(Motion {
             verb: wanted.verb,
             direction,
@@ -89,7 +101,7 @@ impl Machine {
             wanted.to,
             wanted.reason,
             Outcome::Begun,
-            "",
+            leaves.unwrap_or_default(),
             now_ms,
         );
     }
@@ -137,24 +149,38 @@ impl Machine {
             return;
         };
         match outcome {
-            Acted::Done => {
-                self.waiting = None;
-                motion.at += 1;
-                if motion.at >= motion.actions.len() {
-                    self.arrive("", now_ms);
-                } else {
-                    let action = motion.action().map_or("", Action::as_str);
-                    let (verb, to) = (motion.verb, motion.to);
-                    self.intend(now_ms);
-                    let own = self.own();
-                    self.note(&own, verb, to, "", Outcome::Begun, action, now_ms);
-                }
-            }
+            Acted::Done => self.proceed("", now_ms),
             Acted::NotYet(what) => self.waiting = Some(what),
             Acted::Failed(why) if motion.direction == Direction::Forward => self.undo(&why, now_ms),
             Acted::Failed(why) => self.waiting = Some(why),
             Acted::Outrun(later) => self.outrun(later, now_ms),
         }
+    }
+
+    /// Goes on with the next action, or is there. `said`: of the one that is over.
+    fn proceed(&mut self, said: &str, now_ms: i64) {
+        let budget = millis(self.config.attempt_budget);
+        let Some(motion) = &mut self.state.motion else {
+            return;
+        };
+        motion.at += 1;
+        let Some(action) = motion.action() else {
+            self.arrive(said, now_ms);
+            return;
+        };
+        // Whom a rollback tells last is waited for as long as whom it told first.
+        if motion.direction == Direction::Back && matches!(action, Action::Tell(_)) {
+            motion.deadline_ms = now_ms.saturating_add(budget);
+        }
+        let (verb, to) = (motion.verb, motion.to);
+        (self.acting, self.waiting) = (None, None);
+        self.intend(now_ms);
+        let note = match said {
+            "" => action.as_str().to_owned(),
+            said => format!("{}; {said}", action.as_str()),
+        };
+        let own = self.own();
+        self.note(&own, verb, to, "", Outcome::Begun, &note, now_ms);
     }
 
     /// Redis holds flags of a later version than those that are told here. Where another driver told them, the save that
@@ -226,7 +252,7 @@ impl Machine {
             }
             // It is told; those who do not answer are named, and watched by the gate on clients.
             (Direction::Back, Some(Action::Converge { .. })) => {
-                self.arrive(&format!("not confirmed after {after}: {waited}"), now_ms);
+                self.proceed(&format!("not confirmed after {after}: {waited}"), now_ms);
             }
             (Direction::Back, _) => {}
         }

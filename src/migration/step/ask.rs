@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::refusal::{Refusal, Verdictless, reasoned};
 use super::state::{Direction, Rehearsal, Verb};
 use super::{Command, Machine, Outcome, Who};
-use crate::migration::gate::{Measure, Reading, Sample, Verdict, millis};
+use crate::migration::gate::{Measure, Reading, Sample, Verdict};
 use crate::migration::phase::Step;
 
 /// What is asked.
@@ -59,6 +59,8 @@ pub enum Answer {
     Accepted {
         epoch: u64,
         step: Step,
+        /// Of a rollback: what readers who go back do not get.
+        leaves: Option<&'static str>,
     },
     /// The way back from a step was tried, and what came of it is stored.
     Rehearsed {
@@ -156,7 +158,15 @@ impl Machine {
         Ok(Answer::Accepted {
             epoch: self.state.epoch,
             step: self.state.step,
+            leaves: self.leaves_behind(),
         })
+    }
+
+    /// What the way back that it is on leaves behind.
+    fn leaves_behind(&self) -> Option<&'static str> {
+        let motion = self.state.motion.as_ref()?;
+        let goes_back = motion.direction == Direction::Back;
+        goes_back.then(|| self.state.leaves(motion.to)).flatten()
     }
 
     fn verb_of(&self, ask: &Ask) -> Verb {
@@ -226,14 +236,7 @@ impl Machine {
         if verdicts.is_empty() || !verdicts.iter().all(Verdict::opens) {
             return Err(Refusal::Gates(verdicts));
         }
-        let needs_ms = self.estimate(&plan.steps)?;
-        let budget_ms = millis(self.config.attempt_budget);
-        if needs_ms > budget_ms {
-            return Err(Refusal::Budget {
-                needs_ms,
-                budget_ms,
-            });
-        }
+        self.fits(&plan.steps)?;
         self.begin(&wanted, Direction::Forward, now_ms);
         if let Some(record) = self.records.last_mut() {
             record.evidence = verdicts;

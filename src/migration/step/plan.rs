@@ -29,7 +29,13 @@ pub struct Plan {
     pub estimate_ms: Option<i64>,
     /// Where going back from there leads; `None`: there is no way back.
     pub way_back: Option<Step>,
+    /// What readers who go back do not get.
+    #[serde(default)]
+    pub leaves: Option<String>,
     pub gates: Vec<Verdict>,
+    /// Why an attempt is not expected to end in time, and would not be begun.
+    #[serde(default)]
+    pub unfit: Option<String>,
 }
 
 impl Machine {
@@ -47,8 +53,17 @@ impl Machine {
             epoch: self.state.epoch,
             expires_ms: now_ms.saturating_add(millis(self.config.plan_lifetime)),
             estimate_ms: self.estimate(&steps).ok(),
+            unfit: match verb {
+                Verb::Rollback => None,
+                _ => self.fits(&steps).err().map(|refusal| refusal.to_string()),
+            },
             steps,
             way_back: self.way_back(wanted),
+            leaves: self
+                .state
+                .leaves(wanted)
+                .filter(|_| verb == Verb::Rollback)
+                .map(str::to_owned),
             gates: if verb == Verb::Rollback {
                 Vec::new()
             } else {
@@ -190,6 +205,19 @@ impl Machine {
             sum = sum.saturating_add(part);
         }
         Ok(sum)
+    }
+
+    /// Whether an attempt is likely to end within what it may take.
+    pub(super) fn fits(&self, steps: &[Action]) -> Verdictless<()> {
+        let needs_ms = self.estimate(steps)?;
+        let budget_ms = millis(self.config.attempt_budget);
+        if needs_ms > budget_ms {
+            return Err(Refusal::Budget {
+                needs_ms,
+                budget_ms,
+            });
+        }
+        Ok(())
     }
 
     /// How long going back from here is likely to take; `None`: there is no way back, or a part of it cannot be reckoned.

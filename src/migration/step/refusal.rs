@@ -48,7 +48,11 @@ pub enum Refusal {
         state: &'static str,
         what: &'static str,
     },
-    #[error("it would take about {} and may take {}; nothing was begun", span(*.needs_ms), span(*.budget_ms))]
+    #[error(
+        "it would take about {} and may take {}; let applications poll more often (and give a shorter lifetime), or raise \
+         migration.attempt_budget; nothing was begun",
+        span(*.needs_ms), span(*.budget_ms)
+    )]
     Budget { needs_ms: i64, budget_ms: i64 },
     #[error("how long it would take is not known: {0}; nothing was begun")]
     Unreckoned(&'static str),

@@ -65,9 +65,16 @@ pub struct State {
     /// When applications may have written to Kafka themselves.
     #[serde(default)]
     pub kafka_born: Option<KafkaBorn>,
+    /// When the last reader had left Kafka, the last time that all were told to.
+    #[serde(default)]
+    pub readers_left_ms: Option<i64>,
     /// Records in the journal.
     pub journal: u64,
 }
+
+/// What readers who leave Kafka do not get.
+const LEFT: &str = "what applications wrote to Kafka and its readers have not read is not in Redis; at consumers:100 they can read to \
+                    the end first";
 
 /// Settings by name, as texts. Shared: a state is copied at every change, and they hardly ever change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -310,6 +317,7 @@ impl State {
             processes: BTreeMap::new(),
             unwell_since_ms: None,
             kafka_born: None,
+            readers_left_ms: None,
             journal: 0,
         }
     }
@@ -353,8 +361,10 @@ impl State {
 
     /// Nobody is told yet, and what is told is part of the state from before the telling on.
     pub(super) fn tell(&mut self, told: Told, now_ms: i64) {
-        self.told = told;
-        if told.share.ingress > 0 || told.hold_ingress_to.is_some() {
+        let writes = |told: Told| told.share.ingress > 0 || told.hold_ingress_to.is_some();
+        // Those who do not follow yet go by what was told before.
+        let before = std::mem::replace(&mut self.told, told);
+        if writes(before) || writes(told) {
             self.kafka_born = Some(KafkaBorn::opened(self.kafka_born, now_ms));
         }
     }
@@ -364,6 +374,33 @@ impl State {
         if self.told.share.ingress == 0 && self.told.hold_ingress_to.is_none() {
             self.kafka_born = self.kafka_born.map(|born| born.closed(now_ms));
         }
+        if self.told.share.consumers == 0 {
+            self.readers_left_ms = Some(now_ms);
+        }
+    }
+
+    /// Whether any application may write to Kafka itself.
+    pub(super) fn may_write_kafka(&self) -> bool {
+        self.told.share.ingress > 0
+            || self.told.hold_ingress_to.is_some()
+            || self.kafka_born.is_some_and(|born| born.until_ms.is_none())
+    }
+
+    /// Whether Kafka may hold what applications wrote there and its readers have not read yet: nothing brings it into Redis.
+    /// Once all readers had left, what they did not read is left already.
+    #[must_use]
+    pub fn may_hold_unread(&self) -> bool {
+        let since_left = |born: KafkaBorn| match (born.until_ms, self.readers_left_ms) {
+            (Some(until_ms), Some(left_ms)) => until_ms > left_ms,
+            _ => true,
+        };
+        self.may_write_kafka() || self.kafka_born.is_some_and(since_left)
+    }
+
+    /// What going back to a step leaves behind, for people.
+    #[must_use]
+    pub fn leaves(&self, to: Step) -> Option<&'static str> {
+        (to.share().consumers < 100 && self.may_hold_unread()).then_some(LEFT)
     }
 
     /// Whether more than this step's share was told, or something to hold.

@@ -208,6 +208,120 @@ fn a_rollback_does_not_give_up_while_redis_cannot_be_told() {
 }
 
 #[test]
+fn readers_leave_kafka_only_once_nobody_is_known_to_write_there() {
+    let mut world = calm(Step::ingress(50));
+    world
+        .ask(0, back(Some(Step::SHADOW)), "rollback")
+        .expect("answered")
+        .expect("accepted");
+    let told = |world: &World| {
+        let share = world.flags.expect("told").share;
+        (share.consumers, share.ingress)
+    };
+    world.act(0, Acted::Done, false);
+    assert_eq!(told(&world), (100, 0));
+    world.act(0, Acted::NotYet("billing".to_owned()), false);
+    world.pass(31_000);
+    world.give(0, Event::Tick, "deadline");
+    let told_why = world.last_records.last().expect("a record");
+    assert!(told_why.note.contains("billing"), "{told_why:?}");
+    // A dead client holds nothing up, and those who are told next have their whole time.
+    world.act(0, Acted::Done, false);
+    assert_eq!(told(&world), (0, 0));
+    world.pass(20_000);
+    world.give(0, Event::Tick, "deadline");
+    assert_eq!(world.state().name(), Name::RollingBack);
+    assert!(world.state().may_hold_unread());
+    world.finish(0);
+    assert_eq!(world.state().step, Step::SHADOW);
+    assert!(!world.state().may_hold_unread(), "it is left behind, once");
+}
+
+#[test]
+fn inconsistency_after_ingress_leaves_readers_where_alone_they_find_all() {
+    let mut world = calm(Step::ingress(50));
+    world.observe(0, Weather::Bad(Measure::Inconsistency));
+    let told = world.state().told.share;
+    assert_eq!((told.consumers, told.ingress), (100, 0));
+    world.finish(0);
+    let state = world.state();
+    assert_eq!(
+        (state.name(), state.step),
+        (Name::Frozen, Step::consumers(100))
+    );
+}
+
+#[test]
+fn where_readers_may_not_have_read_what_only_kafka_has_a_tripwire_freezes_and_a_person_is_told() {
+    let mut world = calm(Step::ingress(10));
+    world
+        .ask(0, back(None), "rollback")
+        .expect("answered")
+        .expect("accepted");
+    world.finish(0);
+    assert_eq!(world.state().step, Step::consumers(100));
+    world.pass(1_000);
+    world.observe(0, Weather::Bad(Measure::Throughput));
+    world.finish(0);
+    let state = world.state();
+    assert_eq!(
+        (state.step, state.name()),
+        (Step::consumers(100), Name::Frozen)
+    );
+    let frozen = state.frozen.as_ref().expect("frozen");
+    assert!(
+        frozen.reason.contains("readers stay at Kafka"),
+        "{frozen:?}"
+    );
+    let answer = world
+        .ask(0, back(Some(Step::SHADOW)), "rollback")
+        .expect("answered")
+        .expect("accepted");
+    assert!(matches!(
+        *answer,
+        Answer::Accepted {
+            leaves: Some(_),
+            ..
+        }
+    ));
+    let begun = world.last_records.first().expect("a record");
+    assert!(begun.note.contains("not in Redis"), "{begun:?}");
+}
+
+#[test]
+fn a_plan_that_does_not_fit_its_budget_says_so_before_it_is_applied() {
+    let mut world = calm(Step::consumers(100));
+    let plan = |world: &mut World, converge_ms| {
+        world.give(
+            0,
+            Event::Observed(Observation {
+                converge_ms: Some(converge_ms),
+                drain_ms: Some(100),
+                ..Observation::default()
+            }),
+            "observed",
+        );
+        let ask = Ask::Plan {
+            verb: Verb::Promote,
+            to: None,
+        };
+        match world
+            .ask(0, ask, "plan")
+            .expect("answered")
+            .map(|answer| *answer)
+        {
+            Ok(Answer::Plan(plan)) => plan,
+            other => panic!("{other:?}"),
+        }
+    };
+    // Holding and moving on are each waited for.
+    let long = plan(&mut world, 16_000);
+    let why = long.unfit.expect("two are longer than one budget");
+    assert!(why.contains("attempt_budget"), "{why}");
+    assert_eq!(plan(&mut world, 11_000).unfit, None);
+}
+
+#[test]
 fn a_plan_is_used_once_and_only_in_its_epoch_and_time() {
     let mut world = calm(Step::consumers(5));
     let plan = |world: &mut World| match world.ask(
@@ -500,7 +614,7 @@ fn what_stops_or_takes_back_is_journaled_with_the_gates_as_they_stood() {
 
 #[test]
 fn inconsistency_freezes_and_leaves_redis_alone_serving() {
-    let mut world = calm(Step::ingress(50));
+    let mut world = calm(Step::consumers(50));
     world.observe(0, Weather::Bad(Measure::Inconsistency));
     assert_eq!(world.state().name(), Name::Frozen);
     assert!(redis_only(world.state().told), "stored at once");

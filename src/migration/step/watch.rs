@@ -130,16 +130,22 @@ impl Machine {
                 self.touched = true;
             }
         }
+        let unread = self.state.may_hold_unread();
         for (wire, read) in &fired {
             let own = self.own();
             let what = wire.crossed();
+            let does = if self.is_kept(wire, watched) {
+                KEPT
+            } else {
+                reaction(wire.action)
+            };
             self.note(
                 &own,
                 Verb::Tripwire,
-                wire.leads_to(&self.course, watched),
+                wire.leads_to(&self.course, watched, unread),
                 &what,
                 Outcome::Begun,
-                &format!("{}; it was {read}", reaction(wire.action)),
+                &format!("{does}; it was {read}"),
                 now_ms,
             );
         }
@@ -152,13 +158,19 @@ impl Machine {
     /// Several at once do what the strongest asks for.
     fn react(&mut self, fired: &[Tripwire], step: Step, now_ms: i64) {
         let names: Vec<&str> = fired.iter().map(|wire| wire.measure.as_str()).collect();
-        let reason = names.join(", ");
+        let mut reason = names.join(", ");
+        let kept = fired.iter().any(|wire| self.is_kept(wire, step));
+        if kept {
+            reason.push_str(&format!(": {KEPT}"));
+        }
         let freezes = fired
             .iter()
             .any(|wire| matches!(wire.action, Reaction::Freeze | Reaction::RedisOnly));
+        let freezes = freezes || kept;
+        let unread = self.state.may_hold_unread();
         let to = fired
             .iter()
-            .map(|wire| wire.leads_to(&self.course, step))
+            .map(|wire| wire.leads_to(&self.course, step, unread))
             .min()
             .unwrap_or(step);
         let own = self.own();
@@ -188,6 +200,13 @@ impl Machine {
         } else if freezes {
             self.turn(now_ms);
         }
+    }
+
+    /// Whether a tripwire may not lead further back than it stands. Where it is on its way back already, somebody said so.
+    fn is_kept(&self, wire: &Tripwire, step: Step) -> bool {
+        let motion = self.state.motion.as_ref();
+        let goes_back = motion.is_some_and(|motion| motion.direction == Direction::Back);
+        !goes_back && wire.is_kept(&self.course, step, self.state.may_hold_unread())
     }
 
     /// The gates before the promotion out of the present step, as they stand.
@@ -369,6 +388,10 @@ fn unmeasured(measure: Measure) -> String {
         _ => "it was not measured yet".to_owned(),
     }
 }
+
+/// What is done in place of a way back that would leave something behind.
+const KEPT: &str = "freeze; readers stay at Kafka, which may hold what applications wrote there, nobody has read and Redis does \
+                    not have";
 
 const fn reaction(action: Reaction) -> &'static str {
     match action {

@@ -6,7 +6,7 @@ use lockgate::migration::step::{Ask, Name, NotSaved, Outcome, Refusal, Trouble, 
 use lockgate::migration::store::Error;
 
 use super::site::{LONG, Running, Site, WHY, runtime, who};
-use crate::harness::{Cut, KafkaCluster, KafkaOptions, eventually_async, redis};
+use crate::harness::{Cut, KafkaCluster, KafkaOptions, eventually_async, kafka, redis};
 
 #[test]
 fn every_step_is_taken_back_and_taken_again_until_it_is_complete() {
@@ -234,6 +234,35 @@ fn redis_out_of_reach_in_the_middle_of_a_step_moves_nothing_and_loses_nothing() 
         cut.mend();
         running.at(Step::SHADOW, Name::Steady).await;
         assert_eq!(*running.flags.borrow(), newest);
+        running.stop().await;
+    });
+}
+
+#[test]
+fn a_promotion_waits_until_kafka_has_a_copy_of_it_and_a_rollback_does_not() {
+    let site = Site::new("uncopied");
+    // No state is so small.
+    let copy = format!("lockgate.{}.state", site.name);
+    kafka().create_topic(&copy, 1, &[("max.message.bytes", "64")]);
+    runtime().block_on(async {
+        let running = site.start("one");
+        running.at(Step::SHADOW, Name::Steady).await;
+        eventually_async(LONG, "it says that it cannot be copied", async || {
+            running.handle.view().copied.error.is_some()
+        })
+        .await;
+        running.promote(Verb::Promote, &site.name).await;
+        eventually_async(LONG, "it waits for the copy, and says why", async || {
+            let waits = running.handle.view().waiting.clone().unwrap_or_default();
+            let says = waits.contains("copy of the state in Kafka to be written: ");
+            says.then_some(()).ok_or(waits)
+        })
+        .await;
+        let fields = site.fields().await;
+        let told = fields.get("kafka_partitions_percent").map(String::as_str);
+        assert_eq!(told, Some("0"), "nobody is told");
+        running.rollback(None).await.expect("accepted");
+        running.at(Step::SHADOW, Name::Steady).await;
         running.stop().await;
     });
 }
