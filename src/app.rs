@@ -17,6 +17,7 @@ use crate::logging::LogLevel;
 use crate::metrics::Metrics;
 use crate::migration::driver::{Driver, Parts};
 use crate::migration::evidence::{self, Gatherer};
+use crate::migration::step::{Sections, beside};
 use crate::mirror::{Mirror, Shared, Throttle};
 use crate::parity::{Auditor, Born, Edges};
 use crate::routing::Routes;
@@ -79,7 +80,7 @@ pub async fn run(
         instance: instance.clone(),
         config: config.migration.clone(),
         flags: config.flags.clone(),
-        prometheus: config.prometheus.clone(),
+        beside: beside(&Sections::from(&config)),
         shards: config.shards.count,
         redis: redis.clone(),
         kafka: kafka.clone(),

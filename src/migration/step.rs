@@ -61,7 +61,7 @@ pub use journal::{Outcome, Record, Who};
 pub use lineage::{Lineage, Mark, Trouble, further, replaces};
 pub use plan::Plan;
 pub use refusal::Refusal;
-pub use settings::beside;
+pub use settings::{Sections, beside};
 pub use state::{
     Action, Baseline, Direction, Motion, Name, Rehearsal, Settings, State, Stop, Told, Verb,
 };

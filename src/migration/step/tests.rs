@@ -3,6 +3,7 @@
 mod clocks;
 mod copies;
 mod restarts;
+mod settings;
 mod world;
 
 use std::collections::BTreeSet;
