@@ -19,6 +19,7 @@ mod instances;
 mod keeping;
 mod notes;
 mod observe;
+mod precheck;
 mod stored;
 
 use std::sync::Arc;
