@@ -103,6 +103,8 @@ pub struct ShownPlan {
     #[schema(value_type = Option<String>)]
     way_back: Option<Step>,
     blocked_by: Vec<String>,
+    /// What does not stand in the way of this step, and will in that of a later one.
+    warning: Option<String>,
 }
 
 impl From<Plan> for ShownPlan {
@@ -113,6 +115,7 @@ impl From<Plan> for ShownPlan {
                 .map(|verdict| format!("{}: {}", verdict.name, verdict.reason))
                 .collect(),
             id: plan.id,
+            warning: plan.warning,
             verb: plan.verb,
             from: plan.from,
             to: plan.to,
@@ -132,6 +135,24 @@ pub struct Accepted {
     epoch: u64,
     #[schema(value_type = String)]
     step: Step,
+}
+
+/// A measure that the baseline lacks.
+#[derive(Serialize, ToSchema)]
+pub struct Lacking {
+    measure: &'static str,
+    /// What it is for.
+    what_for: &'static str,
+}
+
+/// The baseline is recorded.
+#[derive(Serialize, ToSchema)]
+pub struct Recorded {
+    epoch: u64,
+    #[schema(value_type = String)]
+    step: Step,
+    /// What was not known when it was recorded.
+    lacks: Vec<Lacking>,
 }
 
 /// What came of trying a way back.
@@ -162,6 +183,18 @@ fn answered(answer: Result<Box<Answer>, Box<Refusal>>) -> Result<Response, Probl
         Ok(Answer::Plan(plan)) => Ok(Json(ShownPlan::from(plan)).into_response()),
         Ok(Answer::Accepted { epoch, step }) => {
             Ok((StatusCode::ACCEPTED, Json(Accepted { epoch, step })).into_response())
+        }
+        Ok(Answer::Recorded { epoch, step, lacks }) => {
+            let lacks = lacks.iter().map(|lack| Lacking {
+                measure: lack.measure.as_str(),
+                what_for: lack.what_for,
+            });
+            let recorded = Recorded {
+                epoch,
+                step,
+                lacks: lacks.collect(),
+            };
+            Ok((StatusCode::ACCEPTED, Json(recorded)).into_response())
         }
         Ok(Answer::Rehearsed {
             step,
@@ -304,7 +337,7 @@ pub async fn rehearse(
 
 /// Records how Redis alone does.
 #[utoipa::path(post, path = "/v1/baseline", responses(
-    (status = 202, description = "It is recorded", body = Accepted),
+    (status = 202, description = "It is recorded", body = Recorded),
     (status = 409, description = "Not from here, or the throughput is not known"),
     (status = 503, description = "The driver cannot do it now")
 ))]

@@ -40,6 +40,7 @@
 
 mod act;
 mod ask;
+mod baseline;
 mod journal;
 mod lineage;
 mod plan;
@@ -57,6 +58,7 @@ use crate::migration::gate::{Measure, Sample, millis};
 use crate::migration::phase::{Course, Step};
 
 pub use ask::{Answer, Ask};
+pub use baseline::Lack;
 pub use journal::{Outcome, Record, Who};
 pub use lineage::{Lineage, Mark, Trouble, further, replaces};
 pub use plan::Plan;

@@ -30,6 +30,8 @@ pub struct Plan {
     /// Where going back from there leads; `None`: there is no way back.
     pub way_back: Option<Step>,
     pub gates: Vec<Verdict>,
+    /// What does not stand in the way here, and will further on.
+    pub warning: Option<String>,
 }
 
 impl Machine {
@@ -49,6 +51,7 @@ impl Machine {
             estimate_ms: self.estimate(&steps).ok(),
             steps,
             way_back: self.way_back(wanted),
+            warning: self.state.unrecorded().map(str::to_owned),
             gates: if verb == Verb::Rollback {
                 Vec::new()
             } else {

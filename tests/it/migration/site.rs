@@ -310,6 +310,7 @@ impl Running {
                 Ok(answer) => match *answer {
                     Answer::Plan(plan) => plan,
                     Answer::Accepted { .. }
+                    | Answer::Recorded { .. }
                     | Answer::Rehearsed { .. } => {
                         return Err("no plan".to_owned());
                     }
@@ -340,7 +341,7 @@ impl Running {
         let answer = self.handle.ask(who(), Ask::Plan { verb, to: None }).await?;
         match *answer {
             Answer::Plan(plan) => Ok(plan),
-            Answer::Accepted { .. } | Answer::Rehearsed { .. } => {
+            Answer::Accepted { .. } | Answer::Recorded { .. } | Answer::Rehearsed { .. } => {
                 panic!("a plan was asked for")
             }
         }
