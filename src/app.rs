@@ -75,12 +75,19 @@ pub async fn run(
     let redis = Redis::new(&config.redis).context("redis")?;
     let (writer, told) = FlagsWriter::new(&config.name);
     let as_of = writer.as_of();
+    let settings = Sections {
+        redis: &config.redis,
+        kafka: &config.kafka,
+        routes: &config.routes,
+        prometheus: &config.prometheus,
+        flags: &config.flags,
+    };
     let parts = Parts {
         migration: config.name.clone(),
         instance: instance.clone(),
         config: config.migration.clone(),
         flags: config.flags.clone(),
-        beside: beside(&Sections::from(&config)),
+        beside: beside(&settings),
         shards: config.shards.count,
         redis: redis.clone(),
         kafka: kafka.clone(),

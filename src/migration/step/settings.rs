@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::state::{Settings, Verb};
 use super::{Machine, Outcome};
-use crate::config::{Config, Flags, Kafka, Migration, Prometheus, Redis, Route};
+use crate::config::{Flags, Kafka, Migration, Prometheus, Redis, Route};
 use crate::migration::gate::{Limits, Measure};
 use crate::migration::tripwire::Trip;
 
@@ -105,18 +105,6 @@ pub struct Sections<'a> {
     pub flags: &'a Flags,
 }
 
-impl<'a> From<&'a Config> for Sections<'a> {
-    fn from(config: &'a Config) -> Self {
-        Self {
-            redis: &config.redis,
-            kafka: &config.kafka,
-            routes: &config.routes,
-            prometheus: &config.prometheus,
-            flags: &config.flags,
-        }
-    }
-}
-
 /// The settings of other sections.
 #[must_use]
 pub fn beside(sections: &Sections<'_>) -> Settings {
@@ -196,23 +184,40 @@ mod tests {
     use super::*;
     use crate::config::{Query, Secret};
 
-    /// A configuration whose one route has so many partitions.
-    fn config(partitions: u32) -> Config {
-        let config = json!({
-            "name": "demo",
-            "routes": [{
-                "name": "messages",
-                "streams": ["msg:a"],
-                "topic": "messages",
-                "partitions": partitions,
-                "value": { "all": true },
-            }],
-        });
-        serde_json::from_value(config).expect("a configuration")
+    struct Site {
+        redis: Redis,
+        kafka: Kafka,
+        routes: Vec<Route>,
+        prometheus: Prometheus,
+        flags: Flags,
     }
 
-    fn of(config: &Config) -> Settings {
-        beside(&Sections::from(config))
+    /// Whose one route has so many partitions.
+    fn site(partitions: u32) -> Site {
+        let route = json!({
+            "name": "messages",
+            "streams": ["msg:a"],
+            "topic": "messages",
+            "partitions": partitions,
+            "value": { "all": true },
+        });
+        Site {
+            redis: Redis::default(),
+            kafka: Kafka::default(),
+            routes: vec![serde_json::from_value(route).expect("a route")],
+            prometheus: Prometheus::default(),
+            flags: Flags::default(),
+        }
+    }
+
+    fn of(site: &Site) -> Settings {
+        beside(&Sections {
+            redis: &site.redis,
+            kafka: &site.kafka,
+            routes: &site.routes,
+            prometheus: &site.prometheus,
+            flags: &site.flags,
+        })
     }
 
     #[test]
@@ -220,7 +225,7 @@ mod tests {
         let query = |of: &str| -> Query {
             serde_json::from_value(json!({ "measure": "disk", "value": of })).expect("a query")
         };
-        let asking = |of: &str, clients: &[&str]| Config {
+        let asking = |of: &str, clients: &[&str]| Site {
             prometheus: Prometheus {
                 url: Some("http://prometheus:9090".to_owned()),
                 token: Some(Secret::new("hidden")),
@@ -231,7 +236,7 @@ mod tests {
                 clients: clients.iter().map(|&name| name.to_owned()).collect(),
                 file: None,
             },
-            ..config(16)
+            ..site(16)
         };
         let before = of(&asking("max(a)", &["billing"]));
         let after = of(&asking("max(b)", &["billing", "search"]));
@@ -242,7 +247,7 @@ mod tests {
                 "prometheus.queries.disk.value: max(a) to max(b)",
             ]
         );
-        let nothing = of(&config(16));
+        let nothing = of(&site(16));
         let gone = changed(&before, &nothing);
         let says = "prometheus.queries.disk.value: max(a) taken out";
         assert!(gone.iter().any(|line| line == says), "{gone:?}");
@@ -252,8 +257,8 @@ mod tests {
 
     #[test]
     fn where_a_way_back_leads_is_a_setting_and_no_secret_is() {
-        let before = of(&config(16));
-        let mut now = config(17);
+        let before = of(&site(16));
+        let mut now = site(17);
         now.redis.url = "redis://elsewhere:6379/0".to_owned();
         now.redis.password = Some(Secret::new("hidden"));
         now.kafka.bootstrap_servers = vec!["other:9092".to_owned()];
