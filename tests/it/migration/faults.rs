@@ -355,33 +355,3 @@ fn a_backup_of_redis_is_steered_without_kafka_and_never_written_over_the_later_c
         three.stop().await;
     });
 }
-
-#[test]
-#[ignore = "three brokers take a minute on a small machine: for make soak"]
-fn a_step_forward_waits_for_a_routed_partition_that_is_offline() {
-    let cluster = KafkaCluster::start(3);
-    let mut site = Site::new("offline");
-    site.bootstrap = cluster.bootstrap();
-    let last = ["--replica-assignment", "3"];
-    let create = ["--create", "--topic", &site.topic];
-    cluster.tool("TopicCommand", &[&create[..], &last[..]].concat());
-    runtime().block_on(async {
-        let running = site.start("one");
-        running.at(Step::SHADOW, Name::Steady).await;
-        running.climb(&site, Step::consumers(5)).await;
-        cluster.kill(2);
-        running.promote(Verb::Promote, &site.name).await;
-        let says = format!("a leader of {}/0", site.topic);
-        eventually_async(LONG, "it waits for the leader", async || {
-            let view = running.handle.view();
-            let waits = view.waiting.as_ref();
-            waits.is_some_and(|what| what.contains(&says))
-        })
-        .await;
-        let told = running.flags.borrow().expect("told");
-        assert_eq!(told.consumers, 5, "nobody is told yet");
-        cluster.launch(2);
-        running.at(Step::consumers(25), Name::Steady).await;
-        running.stop().await;
-    });
-}
