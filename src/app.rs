@@ -17,6 +17,7 @@ use crate::logging::LogLevel;
 use crate::metrics::Metrics;
 use crate::migration::driver::{Driver, Parts};
 use crate::migration::evidence::{self, Gatherer};
+use crate::migration::step::{Sections, beside};
 use crate::mirror::{Mirror, Shared, Throttle};
 use crate::parity::{Auditor, Born, Edges};
 use crate::routing::Routes;
@@ -74,12 +75,19 @@ pub async fn run(
     let redis = Redis::new(&config.redis).context("redis")?;
     let (writer, told) = FlagsWriter::new(&config.name);
     let as_of = writer.as_of();
+    let settings = Sections {
+        redis: &config.redis,
+        kafka: &config.kafka,
+        routes: &config.routes,
+        prometheus: &config.prometheus,
+        flags: &config.flags,
+    };
     let parts = Parts {
         migration: config.name.clone(),
         instance: instance.clone(),
         config: config.migration.clone(),
         flags: config.flags.clone(),
-        prometheus: config.prometheus.clone(),
+        beside: beside(&settings),
         shards: config.shards.count,
         redis: redis.clone(),
         kafka: kafka.clone(),

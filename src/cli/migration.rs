@@ -158,7 +158,12 @@ pub fn gates(args: &GatesArgs) -> anyhow::Result<Exit> {
         Err(error) => return Ok(error.exit()),
     };
     match (args.output, elsewhere(&shown)) {
-        (Output::Json, _) => print_json(&shown.gates)?,
+        (Output::Json, _) => {
+            print_json(&shown.gates)?;
+            if let Some(warning) = &shown.warning {
+                eprintln!("lockgate: warning: {warning}");
+            }
+        }
         (Output::Text, Some(text)) => print(&text)?,
         (Output::Text, None) => print(&gates_text(&shown))?,
     }
@@ -296,7 +301,11 @@ fn rehearse(args: &RollbackArgs) -> anyhow::Result<Exit> {
 
 pub fn baseline(args: &BaselineArgs) -> anyhow::Result<Exit> {
     match args.what {
-        BaselineVerb::Record => post(&args.api, "/v1/baseline", &json!({})),
+        BaselineVerb::Record => act(&args.api, |client| {
+            let recorded: Value = client.post("/v1/baseline", &json!({}))?;
+            say(&recorded_text(&recorded));
+            Ok(())
+        }),
     }
 }
 
@@ -362,6 +371,19 @@ fn accepted_text(accepted: &Value) -> String {
     )
 }
 
+fn recorded_text(recorded: &Value) -> String {
+    let mut text = accepted_text(recorded);
+    for lack in recorded["lacks"].as_array().into_iter().flatten() {
+        let word = |name: &str| lack[name].as_str().unwrap_or("?");
+        text.push_str(&format!(
+            "not recorded: {}, as it is not known now; it is for {}\n",
+            word("measure"),
+            word("what_for")
+        ));
+    }
+    text
+}
+
 fn tried_text(tried: &Value) -> String {
     let text = |name: &str| tried[name].as_str().unwrap_or("?").to_owned();
     let how = if tried["passed"] == true {
@@ -402,6 +424,9 @@ fn plan_text(plan: &Value) -> String {
     for blocked in plan["blocked_by"].as_array().into_iter().flatten() {
         lines.push_str(&format!("blocked by {}\n", blocked.as_str().unwrap_or("?")));
     }
+    if let Some(warning) = plan["warning"].as_str() {
+        lines.push_str(&format!("warning: {warning}\n"));
+    }
     lines
 }
 
@@ -409,6 +434,9 @@ fn gates_text(shown: &Shown) -> String {
     let mut text = shown.gates.iter().map(gate_line).collect::<String>();
     for blocker in &shown.blockers {
         text.push_str(&format!("do: {} ({})\n", blocker.todo, blocker.what));
+    }
+    if let Some(warning) = &shown.warning {
+        text.push_str(&format!("warning: {warning}\n"));
     }
     if let Some(next) = &shown.next {
         let may = if next.allowed { "open" } else { "blocked" };
@@ -511,6 +539,32 @@ mod tests {
     }
 
     #[test]
+    fn a_baseline_says_what_it_lacks_and_what_that_is_for() {
+        let recorded = json!({
+            "epoch": 1, "step": "shadow",
+            "lacks": [{ "measure": "duplicate-hits", "what_for": "the gate duplicate-hits" }],
+        });
+        let text = recorded_text(&recorded);
+        let says = "not recorded: duplicate-hits, as it is not known now; it is for the gate duplicate-hits\n";
+        assert!(
+            text.starts_with("accepted") && text.ends_with(says),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_will_be_missed_further_on_is_said_with_the_plan_and_with_the_gates() {
+        let view = crate::migration::driver::View {
+            state: Some(crate::migration::step::State::first(0, "a")),
+            ..crate::migration::driver::View::default()
+        };
+        let text = gates_text(&Shown::of(&view));
+        assert!(text.contains("warning: no baseline is recorded"), "{text}");
+        let text = plan_text(&json!({ "warning": "no baseline" }));
+        assert!(text.ends_with("warning: no baseline\n"), "{text}");
+    }
+
+    #[test]
     fn an_instance_that_does_not_steer_names_the_one_that_does() {
         let view = crate::migration::driver::View {
             holder: Some("b".to_owned()),
@@ -539,6 +593,7 @@ mod tests {
             bound: Some((0.0, 0.001_425)),
             since: None,
             reason: "0 of 2100, needs 2995 to show it at 95 %".to_owned(),
+            todo: None,
             opens_at: None,
             level: None,
         };

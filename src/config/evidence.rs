@@ -88,7 +88,7 @@ pub enum Asked {
     Duplicates,
     /// The share of writes that an application knew already.
     DuplicateHits,
-    /// Entries a second that the groups process.
+    /// Entries a second that all readers process, at Redis and at Kafka together.
     Throughput,
     /// After how long records are acknowledged, held against `migration.gates.produce_latency`.
     ProduceLatency,

@@ -127,7 +127,7 @@ pub struct Gates {
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration")]
     pub groups_window: Duration,
-    /// `consumers`: the least share of the Redis baseline's throughput.
+    /// `consumers`: the least share of the baseline's throughput, by all readers at both stores together.
     #[schemars(range(min = 1, max = 1_000_000), extend("x-unit" = "ppm"))]
     pub throughput: u32,
     /// `consumers`: the share of dead letters is below this, at 95 % confidence.
@@ -186,7 +186,7 @@ pub struct Tripwires {
     pub rearm_evaluations: u32,
     /// `consumers` and later: a Kafka group's lag above this.
     pub group_lag: Count,
-    /// `consumers` and later: the groups' throughput below this share of the baseline.
+    /// `consumers` and later: the throughput of all readers, at both stores together, below this share of the baseline's.
     pub throughput: Share,
     /// `consumers` and later: the share of dead letters above this.
     pub dead_letters: Share,

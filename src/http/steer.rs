@@ -105,6 +105,8 @@ pub struct ShownPlan {
     /// Of a rollback: what readers who go back do not get.
     leaves: Option<String>,
     blocked_by: Vec<String>,
+    /// What does not stand in the way of this step, and will in that of a later one.
+    warning: Option<String>,
 }
 
 impl From<Plan> for ShownPlan {
@@ -115,6 +117,7 @@ impl From<Plan> for ShownPlan {
         Self {
             blocked_by: gates.chain(unfit).collect(),
             id: plan.id,
+            warning: plan.warning,
             verb: plan.verb,
             from: plan.from,
             to: plan.to,
@@ -137,6 +140,24 @@ pub struct Accepted {
     step: Step,
     /// Of a rollback: what readers who go back do not get.
     leaves: Option<&'static str>,
+}
+
+/// A measure that the baseline lacks.
+#[derive(Serialize, ToSchema)]
+pub struct Lacking {
+    measure: &'static str,
+    /// What it is for.
+    what_for: &'static str,
+}
+
+/// The baseline is recorded.
+#[derive(Serialize, ToSchema)]
+pub struct Recorded {
+    epoch: u64,
+    #[schema(value_type = String)]
+    step: Step,
+    /// What was not known when it was recorded.
+    lacks: Vec<Lacking>,
 }
 
 /// What came of trying a way back.
@@ -176,6 +197,18 @@ fn answered(answer: Result<Box<Answer>, Box<Refusal>>) -> Result<Response, Probl
                 leaves,
             };
             Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
+        }
+        Ok(Answer::Recorded { epoch, step, lacks }) => {
+            let lacks = lacks.iter().map(|lack| Lacking {
+                measure: lack.measure.as_str(),
+                what_for: lack.what_for,
+            });
+            let recorded = Recorded {
+                epoch,
+                step,
+                lacks: lacks.collect(),
+            };
+            Ok((StatusCode::ACCEPTED, Json(recorded)).into_response())
         }
         Ok(Answer::Rehearsed {
             step,
@@ -318,7 +351,7 @@ pub async fn rehearse(
 
 /// Records how Redis alone does.
 #[utoipa::path(post, path = "/v1/baseline", responses(
-    (status = 202, description = "It is recorded", body = Accepted),
+    (status = 202, description = "It is recorded", body = Recorded),
     (status = 409, description = "Not from here, or the throughput is not known"),
     (status = 503, description = "The driver cannot do it now")
 ))]

@@ -19,6 +19,7 @@ mod instances;
 mod keeping;
 mod notes;
 mod observe;
+mod precheck;
 mod stored;
 
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use tracing::{error, info, warn};
 use super::gate::{Limits, Measure, millis};
 use super::measure::Measurements;
 use super::seen::{self, Seen};
-use super::step::{Command, Event, Machine, NotSaved, Record, State, Told};
+use super::step::{Command, Event, Machine, NotSaved, Record, Settings, State, Told};
 use super::store::{Copy, Error, Store};
 use crate::config;
 use crate::failpoint;
@@ -60,8 +61,8 @@ pub struct Parts {
     pub instance: String,
     pub config: config::Migration,
     pub flags: config::Flags,
-    /// Not asked here: a change of what is asked is journaled.
-    pub prometheus: config::Prometheus,
+    /// Settings from outside the migration's section, as [`step::beside`](super::step::beside) gives them.
+    pub beside: Settings,
     /// How many shards there are in all.
     pub shards: u32,
     pub redis: Redis,

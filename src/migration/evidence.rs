@@ -13,7 +13,6 @@ mod minimums;
 mod prometheus;
 mod redis;
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::{Handle, now_ms};
 use super::gate::{Measure, Reading, Sample};
-use super::measure::{Measurements, is_captured};
 use crate::config;
-use crate::placement::Topic;
-use crate::status::{Board, Status};
+use crate::status::Board;
 use crate::streams::Redis;
 use crate::topics::{self, Kafka};
 
@@ -117,24 +114,6 @@ async fn prometheus(queries: prometheus::Queries, handle: Handle) {
         }
         tokio::time::sleep(queries.every()).await;
     }
-}
-
-/// The topics that these routes lead to, those of captures as all instances have found them.
-fn routed(
-    measurements: &Measurements,
-    status: &Status,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<Vec<Topic>, String> {
-    let mut topics = BTreeSet::new();
-    for route in status.routes.iter().filter(|route| wanted(&route.name)) {
-        if is_captured(&route.topic) {
-            let mut all = measurements.routed()?;
-            topics.extend(all.remove(&route.name).unwrap_or_default());
-        } else {
-            topics.insert(route.topic.clone());
-        }
-    }
-    Ok(topics.into_iter().map(Topic::from).collect())
 }
 
 /// Whether this instance steers, as far as its view says.

@@ -5,10 +5,12 @@ mod followers;
 mod instances;
 mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::gate::{Measure, Sample};
+use crate::placement::Topic;
+use crate::status::Status;
 
 pub use followers::Followers;
 pub use instances::{Heard, Look, Sight, Summary, Topics, VERSION};
@@ -93,6 +95,27 @@ impl Measurements {
         let unasked = || Err("the instances were not asked yet".to_owned());
         self.lock().topics.clone().unwrap_or_else(unasked)
     }
+}
+
+/// The topics that these routes lead to, those of captures as all instances have found them.
+///
+/// # Errors
+/// They are not known, and why.
+pub fn routed(
+    measurements: &Measurements,
+    status: &Status,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<Topic>, String> {
+    let mut topics = BTreeSet::new();
+    for route in status.routes.iter().filter(|route| wanted(&route.name)) {
+        if is_captured(&route.topic) {
+            let mut all = measurements.routed()?;
+            topics.extend(all.remove(&route.name).unwrap_or_default());
+        } else {
+            topics.insert(route.topic.clone());
+        }
+    }
+    Ok(topics.into_iter().map(Topic::from).collect())
 }
 
 #[cfg(test)]

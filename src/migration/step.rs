@@ -40,6 +40,7 @@
 
 mod act;
 mod ask;
+mod baseline;
 mod journal;
 mod lineage;
 mod plan;
@@ -57,11 +58,12 @@ use crate::migration::gate::{Measure, Sample, millis};
 use crate::migration::phase::{Course, Step};
 
 pub use ask::{Answer, Ask};
+pub use baseline::Lack;
 pub use journal::{Outcome, Record, Who};
 pub use lineage::{Lineage, Mark, Trouble, further, replaces};
 pub use plan::Plan;
 pub use refusal::Refusal;
-pub use settings::beside;
+pub use settings::{Sections, beside};
 pub use state::{
     Action, Baseline, Direction, Motion, Name, Rehearsal, Settings, State, Stop, Told, Verb,
 };

@@ -23,6 +23,9 @@ pub struct Shown {
     pub state: Option<ShownState>,
     pub gates: Vec<ShownGate>,
     pub blockers: Vec<Blocker>,
+    /// What stands in nobody's way here, and will further on.
+    #[serde(default)]
+    pub warning: Option<String>,
     pub next: Option<Next>,
     pub rollback: Option<Rollback>,
     pub flags: Option<Flags>,
@@ -72,6 +75,9 @@ pub struct ShownGate {
     pub bound: Option<(f64, f64)>,
     pub since: Option<String>,
     pub reason: String,
+    /// What would make it pass, where it does not.
+    #[serde(rename = "do", default)]
+    pub todo: Option<String>,
     pub opens_at: Option<String>,
     /// Where it belongs to a level of what is promised of order.
     #[serde(default)]
@@ -129,6 +135,7 @@ impl Shown {
             state: state.map(|state| shown_state(state, view.waiting.as_deref())),
             gates: view.verdicts.iter().map(gate).collect(),
             blockers: blockers(view),
+            warning: state.and_then(State::unrecorded).map(str::to_owned),
             next: state.and_then(|state| next(state, view)),
             rollback: state.map(|state| rollback(state, view)),
             flags: state.map(flags),
@@ -183,6 +190,7 @@ fn gate(verdict: &Verdict) -> ShownGate {
         bound: verdict.bound,
         since: verdict.since_ms.map(time),
         reason: verdict.reason.clone(),
+        todo: (!verdict.opens()).then(|| verdict.name.advice().to_owned()),
         opens_at: verdict.opens_at_ms.map(time),
         level: verdict.name.level(),
     }
@@ -299,6 +307,23 @@ pub fn time(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Migration;
+    use crate::migration::gate::{Evidence, GateName, gates};
+    use crate::migration::phase::Course;
+
+    #[test]
+    fn a_gate_that_does_not_pass_says_what_would_make_it() {
+        let course = Course::new(&Migration::default());
+        let gates = gates(&Migration::default(), &course, Step::SHADOW);
+        let judged = |value| {
+            let soak = gates.iter().find(|gate| gate.name == GateName::Soak);
+            let soak = soak.expect("a gate of this step");
+            let shown = gate(&soak.judge(&Evidence::value(value, 0), 1, 0));
+            serde_json::to_value(shown).expect("plain data")["do"].clone()
+        };
+        assert_eq!(judged(0.0), GateName::Soak.advice());
+        assert!(judged(1e9).is_null());
+    }
 
     #[test]
     fn no_time_is_beyond_what_can_be_written() {

@@ -100,9 +100,23 @@ impl PartitionState {
     pub fn lacks_a_replica(&self) -> bool {
         self.leader.is_none() || self.in_sync.len() < self.replicas.len()
     }
+
+    /// Whether it takes a record that waits for every replica, where its topic wants so many in sync. Kafka wants no more than
+    /// there are replicas at all.
+    #[must_use]
+    pub fn takes_records(&self, wanted: usize) -> bool {
+        self.leader.is_some() && self.in_sync.len() >= wanted.min(self.replicas.len())
+    }
 }
 
 impl TopicState {
+    /// How many replicas in sync it wants before it takes a record; `None`: the brokers do not show it.
+    #[must_use]
+    pub fn wanted_in_sync(&self) -> Option<usize> {
+        let setting = self.settings.get("min.insync.replicas")?;
+        setting.value.as_deref()?.parse().ok()
+    }
+
     #[must_use]
     pub fn partition_count(&self) -> u32 {
         u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)

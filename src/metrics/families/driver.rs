@@ -210,7 +210,7 @@ fn groups(status: &Status) -> Vec<Family> {
 fn pace(driver: &DriverStatus) -> Family {
     let mut pace = gauge(
         "lockgate_groups_throughput_baseline_ratio",
-        "Throughput of the application's groups, of the baseline's; absent without a baseline, or where nobody has told it lately",
+        "Throughput of the application's readers at both stores together, of the baseline's; absent without a baseline, or where nobody has told it lately",
     );
     pace.add_known(&[], driver.throughput_ratio);
     pace

@@ -1,12 +1,10 @@
 //! Doing what the mind commands. Each action may be done again after a crash, and has the same effect then.
 
-use std::sync::Arc;
-
-use super::{Driver, Hears, as_flags, copying, now_ms};
+use super::{Driver, Hears, as_flags, now_ms};
 use crate::failpoint;
 use crate::flags::Flags;
 use crate::migration::gate::{Reading, millis};
-use crate::migration::step::{Acted, Action, Direction, Event, Machine};
+use crate::migration::step::{Acted, Action, Direction, Machine};
 
 impl Driver {
     /// Does an action; `None`: its outcome comes later.
@@ -29,29 +27,6 @@ impl Driver {
             Action::Converge { version } => self.converged(version),
             Action::Drain => self.drained(epoch, at),
         })
-    }
-
-    /// Redis has just stored the move; so it is Kafka that is asked, and that has to know of it before anybody is told: of a
-    /// promotion that Redis alone knew, nothing would be left with Redis' last writes.
-    fn precheck(&self, epoch: u64, at: usize) {
-        let (admin, outcomes) = (Arc::clone(&self.admin), self.outcomes.0.clone());
-        let stored = self.machine.as_ref().and_then(Machine::stored);
-        self.copies.send_if_modified(|newest| {
-            let late = newest.as_ref().is_none_or(|newest| newest.epoch < epoch);
-            if late {
-                *newest = stored.cloned().map(Arc::new);
-            }
-            late
-        });
-        let copied = self.kept.1.clone();
-        tokio::spawn(async move {
-            let outcome = match admin.brokers().await {
-                Ok(_) => copying::reaches(copied, epoch).await,
-                Err(error) => Acted::Failed(format!("Kafka: {error}")),
-            };
-            // The driver has ended where nobody listens.
-            let _ = outcomes.send(Event::Acted { epoch, at, outcome }).await;
-        });
     }
 
     pub(super) async fn tell(&mut self, flags: Flags) -> Acted {

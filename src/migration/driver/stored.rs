@@ -7,7 +7,7 @@
 use tracing::{info, warn};
 
 use super::{Driver, Hears, TAIL, flags};
-use crate::migration::step::{Acted, Event, Machine, State, beside};
+use crate::migration::step::{Acted, Event, Machine, State};
 use crate::migration::store::{Copy, Error};
 
 /// What came of reading the copy.
@@ -47,7 +47,7 @@ impl Driver {
             &parts.instance,
             salt,
         );
-        let machine = machine.beside(&beside(&parts.prometheus, &parts.flags));
+        let machine = machine.beside(&parts.beside);
         self.machine = Some(machine.remembering(self.furthest.clone()));
         info!("this instance steers the migration");
         if let Some(last) = last {

@@ -8,12 +8,12 @@ use tokio::sync::watch;
 
 use super::members::Members;
 use super::minimums::Minimums;
-use super::{routed, sample};
+use super::sample;
 use crate::config;
 use crate::flags::below;
 use crate::migration::driver::{Handle, now_ms};
 use crate::migration::gate::{Measure, Reading};
-use crate::migration::measure::Measurements;
+use crate::migration::measure::{Measurements, routed};
 use crate::migration::view::time;
 use crate::placement::{Partition, Topic};
 use crate::status::{Board, GroupStatus, KafkaStatus, Status};
@@ -298,16 +298,13 @@ fn lacking(layouts: &Layouts) -> Reading {
 }
 
 /// How many partitions have fewer replicas in sync than their topic wants before it takes a record; not known where that of one
-/// topic is not. Kafka wants no more than there are replicas at all.
+/// topic is not.
 fn starved(layouts: &Layouts, minimums: &Minimums) -> Option<u64> {
     let mut starved = 0;
     for (topic, state) in layouts {
         let wanted = *minimums.get(topic)?;
-        let below = state.partitions.iter().filter(|partition| {
-            partition.in_sync.len() < wanted.min(partition.replicas.len())
-                || partition.leader.is_none()
-        });
-        starved += below.count() as u64;
+        let below = state.partitions.iter();
+        starved += below.filter(|one| !one.takes_records(wanted)).count() as u64;
     }
     (!layouts.is_empty()).then_some(starved)
 }

@@ -10,18 +10,17 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{routed, steers};
+use super::steers;
 use crate::migration::driver::Handle;
-use crate::migration::measure::Measurements;
+use crate::migration::measure::{Measurements, routed};
 use crate::placement::Topic;
 use crate::status::Board;
-use crate::topics::{self, Admin, Kafka, Setting};
+use crate::topics::{self, Admin, Kafka};
 
 const EVERY: Duration = Duration::from_secs(10);
 /// Topics that are not routed are asked for every so many times, up to so many of them.
 const OTHERS_EVERY: u32 = 6;
 const OTHERS: usize = 1_000;
-const SETTING: &str = "min.insync.replicas";
 
 /// By topic; a topic that is not here is one whose setting is not known.
 pub type Minimums = BTreeMap<Topic, usize>;
@@ -86,32 +85,7 @@ impl Asking {
     async fn ask(&self, topics: &[Topic]) -> Minimums {
         let asked = self.admin.describe(topics).await;
         let found = asked.unwrap_or_default().into_iter();
-        let known = found.filter_map(|(topic, state)| {
-            let wanted = minimum(state.settings.get(SETTING)?)?;
-            Some((topic, wanted))
-        });
+        let known = found.filter_map(|(topic, state)| Some((topic, state.wanted_in_sync()?)));
         known.collect()
-    }
-}
-
-fn minimum(setting: &Setting) -> Option<usize> {
-    setting.value.as_deref()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_setting_that_is_hidden_or_no_number_is_not_known() {
-        let said = |value: Option<&str>| {
-            minimum(&Setting {
-                value: value.map(str::to_owned),
-                is_default: true,
-            })
-        };
-        assert_eq!(said(Some("2")), Some(2));
-        assert_eq!(said(Some("two")), None);
-        assert_eq!(said(None), None);
     }
 }

@@ -53,7 +53,7 @@ names! {
         GroupLag = "group-lag",
         /// Entries that were persisted twice since the step began.
         Duplicates = "duplicates",
-        /// Entries a second that the groups process.
+        /// Entries a second that all readers process, at both stores together: the baseline is of all of them, whatever share is Kafka's.
         Throughput = "throughput",
         /// Entries counted, and those that became dead letters.
         DeadLetters = "dead-letters",

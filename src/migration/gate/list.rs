@@ -130,14 +130,14 @@ impl GateName {
                 "let the application report duplicates it persisted; look at its idempotency keys"
             }
             Self::Throughput => {
-                "lockgate baseline record, in shadow; add workers to the Kafka groups"
+                "add workers to the Kafka groups; a baseline is recorded in shadow alone (runbook LockgateGateWithoutEvidence)"
             }
             Self::DeadLetters => "look at the reasons in the dead-letter topics",
             Self::ProduceLatency | Self::ProduceErrors => {
                 "look at the brokers and at the producers' own metrics"
             }
             Self::DuplicateHits => {
-                "compare the idempotent hits with the baseline; producers may be repeating writes"
+                "compare the idempotent hits with the baseline, which is recorded in shadow alone; producers may be repeating writes"
             }
             Self::Clients => {
                 "let every application acknowledge the flags it follows (POST /v1/flags/ack)"

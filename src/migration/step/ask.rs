@@ -1,6 +1,7 @@
 //! What an operator may ask, and how it is taken: refused with a record, or done and answered once it is stored.
 
 use super::act::Wanted;
+use super::baseline::Lack;
 use super::plan::Plan;
 use super::refusal::{Refusal, Verdictless, reasoned};
 use super::state::{Direction, Rehearsal, Verb};
@@ -61,6 +62,12 @@ pub enum Answer {
         step: Step,
         /// Of a rollback: what readers who go back do not get.
         leaves: Option<&'static str>,
+    },
+    /// The baseline is recorded, without these.
+    Recorded {
+        epoch: u64,
+        step: Step,
+        lacks: Vec<Lack>,
     },
     /// The way back from a step was tried, and what came of it is stored.
     Rehearsed {
@@ -142,7 +149,11 @@ impl Machine {
                     took_ms,
                 });
             }
-            Ask::Baseline => self.baseline(who, now_ms)?,
+            Ask::Baseline => {
+                let lacks = self.baseline(who, now_ms)?;
+                let (epoch, step) = (self.state.epoch, self.state.step);
+                return Ok(Answer::Recorded { epoch, step, lacks });
+            }
             Ask::Evidence(sample) => {
                 if let Some(said) = for_good(&sample) {
                     let step = self.state.step;

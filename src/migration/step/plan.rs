@@ -36,6 +36,8 @@ pub struct Plan {
     /// Why an attempt is not expected to end in time, and would not be begun.
     #[serde(default)]
     pub unfit: Option<String>,
+    /// What does not stand in the way here, and will further on.
+    pub warning: Option<String>,
 }
 
 impl Machine {
@@ -64,6 +66,7 @@ impl Machine {
                 .leaves(wanted)
                 .filter(|_| verb == Verb::Rollback)
                 .map(str::to_owned),
+            warning: self.state.unrecorded().map(str::to_owned),
             gates: if verb == Verb::Rollback {
                 Vec::new()
             } else {

@@ -141,7 +141,7 @@ pub struct Motion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// Both stores answer, and the flags can be written.
+    /// Both stores answer, and every routed partition takes records.
     Precheck,
     /// Publish what applications are told.
     Tell(Told),
@@ -155,7 +155,9 @@ impl Action {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Precheck => "look whether both stores answer",
+            Self::Precheck => {
+                "look whether both stores answer and every routed partition takes records"
+            }
             Self::Tell(Told {
                 hold_ingress_to: Some(_),
                 ..

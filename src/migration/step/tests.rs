@@ -3,6 +3,7 @@
 mod clocks;
 mod copies;
 mod restarts;
+mod settings;
 mod world;
 
 use std::collections::BTreeSet;
@@ -334,7 +335,9 @@ fn a_plan_is_used_once_and_only_in_its_epoch_and_time() {
     ) {
         Some(Ok(answer)) => match *answer {
             Answer::Plan(plan) => plan,
-            Answer::Accepted { .. } | Answer::Rehearsed { .. } => panic!("a plan was asked for"),
+            Answer::Accepted { .. } | Answer::Recorded { .. } | Answer::Rehearsed { .. } => {
+                panic!("a plan was asked for")
+            }
         },
         other => panic!("{other:?}"),
     };
@@ -382,7 +385,9 @@ fn a_plan_of_a_process_that_is_gone_is_no_plan_of_the_next() {
     ) {
         Some(Ok(answer)) => match *answer {
             Answer::Plan(plan) => plan,
-            Answer::Accepted { .. } | Answer::Rehearsed { .. } => panic!("a plan was asked for"),
+            Answer::Accepted { .. } | Answer::Recorded { .. } | Answer::Rehearsed { .. } => {
+                panic!("a plan was asked for")
+            }
         },
         other => panic!("{other:?}"),
     };
@@ -895,6 +900,32 @@ fn pace_is_a_share_of_the_baseline_and_needs_both_and_fresh() {
 }
 
 #[test]
+fn a_plan_out_of_shadow_warns_of_what_no_later_step_can_record() {
+    let mut world = calm(Step::SHADOW);
+    let warns = |world: &mut World| {
+        let verb = Verb::Promote;
+        let plan = world.ask(0, Ask::Plan { verb, to: None }, "plan");
+        match *plan.expect("answered").expect("a plan") {
+            Answer::Plan(plan) => plan.warning.unwrap_or_default(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(warns(&mut world), "");
+    let state = &mut world.drivers[0].machine.state;
+    let baseline = state.baseline.as_mut().expect("recorded");
+    baseline.duplicate_hits = None;
+    assert!(warns(&mut world).starts_with("the baseline lacks duplicate-hits"));
+    world.drivers[0].machine.state.baseline = None;
+    let all = warns(&mut world);
+    assert!(
+        all.contains("throughput") && all.contains("duplicate-hits"),
+        "{all}"
+    );
+    world.drivers[0].machine.state.step = Step::consumers(5);
+    assert_eq!(warns(&mut world), "", "it is too late");
+}
+
+#[test]
 fn a_baseline_keeps_what_is_known_of_latency_and_lag_and_nothing_old() {
     let mut world = calm(Step::SHADOW);
     let at_ms = world.now_ms;
@@ -923,7 +954,19 @@ fn a_baseline_keeps_what_is_known_of_latency_and_lag_and_nothing_old() {
         ..Observation::default()
     };
     world.give(0, Event::Observed(observation), "observed");
-    world.ask(0, Ask::Baseline, "baseline");
+    let answer = world.ask(0, Ask::Baseline, "baseline").expect("answered");
+    let Answer::Recorded { lacks, .. } = *answer.expect("recorded") else {
+        panic!("it says what it lacks")
+    };
+    let lacks: Vec<Measure> = lacks.iter().map(|lack| lack.measure).collect();
+    assert_eq!(
+        lacks,
+        [
+            Measure::DuplicateHits,
+            Measure::AddedLatency,
+            Measure::WriteLatency
+        ]
+    );
     let baseline = world.state().baseline.clone().expect("recorded");
     assert_eq!(
         baseline.beside.into_iter().collect::<Vec<_>>(),

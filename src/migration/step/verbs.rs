@@ -1,21 +1,10 @@
-//! What the verbs do to the state: hold, resume, rollback, proofs of the way back, the baseline.
-
-use std::collections::BTreeMap;
+//! What the verbs do to the state: hold, resume, rollback, proofs of the way back.
 
 use super::act::Wanted;
 use super::refusal::{Refusal, Verdictless, reasoned};
-use super::state::{Baseline, Rehearsal, Stop, Verb};
+use super::state::{Rehearsal, Stop, Verb};
 use super::{Machine, Outcome, Who};
-use crate::migration::gate::{Measure, Reading};
 use crate::migration::phase::Step;
-
-/// What a baseline keeps beside what gates compare with it.
-const BESIDE: [Measure; 4] = [
-    Measure::MirrorLag,
-    Measure::AddedLatency,
-    Measure::WriteLatency,
-    Measure::EndToEnd,
-];
 
 impl Machine {
     pub(super) fn hold(&mut self, who: &Who, reason: &str, now_ms: i64) -> Verdictless<()> {
@@ -99,58 +88,6 @@ impl Machine {
         };
         self.state.rehearsed.insert(step, proof);
         self.note(who, Verb::Rehearse, step, "", outcome, &note, now_ms);
-        Ok(())
-    }
-
-    pub(super) fn baseline(&mut self, who: &Who, now_ms: i64) -> Verdictless<()> {
-        if self.state.step != Step::SHADOW || self.state.motion.is_some() {
-            return Err(self.busy("a baseline shows Redis alone: it is recorded in shadow"));
-        }
-        let freshness = self.freshness_ms();
-        let young = |measure| {
-            let sample = self.sample(measure, now_ms)?;
-            (now_ms.saturating_sub(sample.at_ms) <= freshness).then_some(&sample.reading)
-        };
-        let fresh = |measure| match young(measure)? {
-            Reading::Value(value) => Some(*value).filter(|value| value.is_finite()),
-            Reading::Counted { .. } | Reading::Unknown(_) => None,
-        };
-        let throughput = fresh(Measure::Throughput)
-            .filter(|value| *value > 0.0)
-            .ok_or(Refusal::NoThroughput)?;
-        let duplicate_hits = fresh(Measure::DuplicateHits);
-        let beside = BESIDE.iter().filter_map(|measure| {
-            let known = young(*measure).filter(|reading| !matches!(reading, Reading::Unknown(_)));
-            Some((*measure, known?.clone()))
-        });
-        let beside: BTreeMap<Measure, Reading> = beside.collect();
-        let mut note = format!("{throughput} entries a second");
-        let hits = duplicate_hits.map(|hits| (Measure::DuplicateHits, Reading::Value(hits)));
-        for (measure, reading) in hits.iter().map(|(a, b)| (a, b)).chain(&beside) {
-            match reading {
-                Reading::Value(value) => note.push_str(&format!("; {measure} {value}")),
-                Reading::Counted { faults, total, .. } => {
-                    note.push_str(&format!("; {measure} {faults} of {total}"));
-                }
-                Reading::Unknown(_) => {}
-            }
-        }
-        self.state.baseline = Some(Baseline {
-            at_ms: now_ms,
-            by: who.name.clone(),
-            throughput,
-            duplicate_hits,
-            beside,
-        });
-        self.note(
-            who,
-            Verb::Baseline,
-            Step::SHADOW,
-            "",
-            Outcome::Done,
-            &note,
-            now_ms,
-        );
         Ok(())
     }
 }

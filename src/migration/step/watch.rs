@@ -302,7 +302,7 @@ impl Machine {
 }
 
 impl Machine {
-    /// What the groups do of the baseline's throughput; `None`: nobody has told it lately, or there is no baseline.
+    /// What all readers do of the baseline's throughput; `None`: nobody has told it lately, or there is no baseline.
     #[must_use]
     pub fn pace(&self, now_ms: i64) -> Option<f64> {
         let sample = self.sample(Measure::Throughput, now_ms)?;

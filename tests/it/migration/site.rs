@@ -11,7 +11,9 @@ use lockgate::migration::driver::{Driver, Handle, Parts, now_ms};
 use lockgate::migration::evidence::{self, Gatherer};
 use lockgate::migration::gate::{Measure, Reading, Sample, Verdict};
 use lockgate::migration::phase::Step;
-use lockgate::migration::step::{Answer, Ask, Name, Plan, Refusal, State, Verb, Who};
+use lockgate::migration::step::{
+    Answer, Ask, Name, Plan, Refusal, Sections, Settings, State, Verb, Who, beside,
+};
 use lockgate::migration::store::{Copy, Store};
 use lockgate::status::{Board, ParityState};
 use lockgate::streams::Redis;
@@ -117,6 +119,16 @@ impl Site {
         .expect("configuration")
     }
 
+    fn beside(&self) -> Settings {
+        beside(&Sections {
+            redis: &config::Redis::default(),
+            kafka: &config::Kafka::default(),
+            routes: &[],
+            prometheus: &self.prometheus,
+            flags: &self.flags,
+        })
+    }
+
     pub fn store(&self, holder: &str) -> Store {
         Store::new(self.redis(), &self.name, holder)
     }
@@ -138,7 +150,7 @@ impl Site {
             instance: instance.to_owned(),
             config: self.config.clone(),
             flags: self.flags.clone(),
-            prometheus: self.prometheus.clone(),
+            beside: self.beside(),
             shards: 1,
             redis: self.redis(),
             kafka: self.kafka(),
@@ -297,7 +309,9 @@ impl Running {
             let plan = match self.handle.ask(who(), Ask::Plan { verb, to: None }).await {
                 Ok(answer) => match *answer {
                     Answer::Plan(plan) => plan,
-                    Answer::Accepted { .. } | Answer::Rehearsed { .. } => {
+                    Answer::Accepted { .. }
+                    | Answer::Recorded { .. }
+                    | Answer::Rehearsed { .. } => {
                         return Err("no plan".to_owned());
                     }
                 },
@@ -327,7 +341,9 @@ impl Running {
         let answer = self.handle.ask(who(), Ask::Plan { verb, to: None }).await?;
         match *answer {
             Answer::Plan(plan) => Ok(plan),
-            Answer::Accepted { .. } | Answer::Rehearsed { .. } => panic!("a plan was asked for"),
+            Answer::Accepted { .. } | Answer::Recorded { .. } | Answer::Rehearsed { .. } => {
+                panic!("a plan was asked for")
+            }
         }
     }
 

@@ -517,7 +517,7 @@ impl World {
         let plan = match answered {
             Some(Ok(answer)) => match *answer {
                 Answer::Plan(plan) => plan.id,
-                Answer::Accepted { .. } | Answer::Rehearsed { .. } => {
+                Answer::Accepted { .. } | Answer::Recorded { .. } | Answer::Rehearsed { .. } => {
                     unreachable!("a plan was asked for")
                 }
             },

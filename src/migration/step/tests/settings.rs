@@ -1,0 +1,84 @@
+//! What a change of the settings does to what was seen under the old ones.
+
+use super::super::*;
+use super::calm;
+use super::world::{self, World};
+use crate::config::migration::{Action, Tripwires};
+use crate::migration::gate::Reading;
+use crate::migration::phase::Step;
+use crate::migration::tripwire::tripwires;
+
+fn restart(world: &mut World, change: impl FnOnce(&mut Tripwires)) {
+    let mut config = world::config();
+    config.tripwires.group_lag.action = Action::Alarm;
+    change(&mut config.tripwires);
+    world.drivers[0].machine = Machine::new(config, "demo", "test", 9);
+    world.load(0);
+}
+
+fn lag(world: &mut World, entries: f64) {
+    world.pass(1_000);
+    let sample = Sample {
+        measure: Measure::GroupLag,
+        reading: Reading::Value(entries),
+        at_ms: world.now_ms,
+    };
+    let observation = Observation {
+        samples: vec![sample],
+        ..Observation::default()
+    };
+    world.give(0, Event::Observed(observation), "observed");
+}
+
+/// A world in which the alarm has fired.
+fn alarmed() -> World {
+    let mut world = calm(Step::consumers(5));
+    restart(&mut world, |_| {});
+    lag(&mut world, 12_000.0);
+    assert!(has_fired(&world) && world.state().name() == Name::Steady);
+    world
+}
+
+fn has_fired(world: &World) -> bool {
+    let trip = world.drivers[0].machine.state.trips.get(&Measure::GroupLag);
+    trip.is_some_and(|trip| trip.fired_ms.is_some())
+}
+
+#[test]
+fn a_tripwire_that_fired_and_is_given_another_action_does_it() {
+    let mut world = alarmed();
+    restart(&mut world, |wires| {
+        wires.group_lag.action = Action::Rollback;
+    });
+    lag(&mut world, 12_000.0);
+    assert_eq!(world.state().name(), Name::RollingBack);
+}
+
+#[test]
+fn a_tripwire_that_fired_holds_its_peace_over_a_restart_that_changes_another() {
+    let mut world = alarmed();
+    restart(&mut world, |wires| wires.disk.action = Action::Freeze);
+    let before = world.state().journal;
+    lag(&mut world, 12_000.0);
+    assert_eq!(world.state().journal, before, "it says nothing anew");
+    assert!(has_fired(&world));
+}
+
+#[test]
+fn every_part_of_a_tripwire_is_among_the_settings() {
+    let config = world::config();
+    let settings = crate::migration::step::settings::settings(&config);
+    for wire in tripwires(&config.tripwires) {
+        let own = wire.measure.as_str().replace('-', "_");
+        for part in ["beyond", "action"] {
+            let key = format!("tripwires.{own}.{part}");
+            assert!(settings.0.contains_key(&key), "{key}");
+        }
+    }
+    for key in ["evaluations", "hysteresis", "rearm_evaluations"] {
+        assert!(
+            settings.0.contains_key(&format!("tripwires.{key}")),
+            "{key}"
+        );
+    }
+}
