@@ -106,15 +106,16 @@ impl Mirror {
     /// # Errors
     /// Kafka's client cannot be made from the configuration. Stores out of reach are waited for.
     pub async fn run(self, stop: CancellationToken) -> Result<(), topics::Error> {
+        let (discovery, streams) = Discovery::new(Arc::clone(&self.shared));
+        let mut helpers = JoinSet::new();
+        // What Redis has to say is worth the most where Kafka is away from the beginning.
+        helpers.spawn(discovery.run(stop.clone()));
+        helpers.spawn(Survey::new(Arc::clone(&self.shared)).run(stop.clone()));
         let Some(()) = self.make_topic(&stop).await? else {
             return Ok(());
         };
-        let (discovery, streams) = Discovery::new(Arc::clone(&self.shared));
         let (layout, layouts) = LayoutWatch::new(Arc::clone(&self.shared));
-        let mut helpers = JoinSet::new();
-        helpers.spawn(discovery.run(stop.clone()));
         helpers.spawn(layout.run(stop.clone()));
-        helpers.spawn(Survey::new(Arc::clone(&self.shared)).run(stop.clone()));
         let group = format!("lockgate.{}", self.shared.migration);
         let membership = Arc::new(Membership::join(
             &self.shared.kafka,

@@ -71,7 +71,7 @@ impl Board {
                 reverse: None,
             },
             strays: inner.strays.status(std::time::Instant::now()),
-            trim: trim(&streams, trims(&inner, now), inner.memory_seconds),
+            trim: trim(&streams, &inner, now),
             ingress: None,
             groups: [measured(&inner, &inner.groups), inner.redis_groups.clone()].concat(),
             kafka: kafka(&inner),
@@ -375,7 +375,7 @@ fn about(seconds: f64) -> String {
     format!("{:.0} {unit}", (seconds.max(0.0) / size).floor())
 }
 
-fn trim(streams: &[StreamStatus], trims: bool, memory_seconds: Option<f64>) -> TrimStatus {
+fn trim(streams: &[StreamStatus], inner: &Inner, now: SystemTime) -> TrimStatus {
     let soonest = streams
         .iter()
         .filter_map(|stream| {
@@ -384,10 +384,10 @@ fn trim(streams: &[StreamStatus], trims: bool, memory_seconds: Option<f64>) -> T
                 .map(|seconds| (seconds, stream))
         })
         .min_by(|a, b| a.0.total_cmp(&b.0));
-    let says = match (soonest, memory_seconds) {
+    let says = match (soonest, inner.memory_seconds) {
         (Some((seconds, _)), Some(memory)) if memory <= seconds => format!(
             "nothing trims{}, memory full in about {}",
-            if trims { " sooner" } else { "" },
+            if trims(inner, now) { " sooner" } else { "" },
             about(memory)
         ),
         (Some((seconds, stream)), _) => format!(
@@ -397,6 +397,10 @@ fn trim(streams: &[StreamStatus], trims: bool, memory_seconds: Option<f64>) -> T
         ),
         (None, _) if streams.iter().any(|stream| stream.lag_entries.is_none()) => {
             "not known while streams cannot be looked at".to_owned()
+        }
+        // Not before the streams are on the board: none of them trims, and none is known.
+        (None, _) if !inner.all_opened() => {
+            "not known before the shards have read their checkpoints".to_owned()
         }
         (None, _) => "nothing trims".to_owned(),
     };
@@ -424,6 +428,17 @@ mod tests {
     fn what_is_reckoned_has_one_unit() {
         let said = [30.0, 150.0, 7_000.0, 33_000.0, 200_000.0].map(about);
         assert_eq!(said, ["30 s", "2 min", "116 min", "9 h", "2 d"]);
+    }
+
+    #[test]
+    fn before_the_streams_are_known_nobody_knows_whether_they_are_trimmed() {
+        let board = Board::new("demo", "a", [("r", "t")]);
+        let says = || board.snapshot().trim.says;
+        assert!(says().starts_with("not known"), "{}", says());
+        board.shard(Shard(0), StateName::Waiting, Some(Reason::Starting), None);
+        assert!(says().starts_with("not known"), "{}", says());
+        board.shard(Shard(0), StateName::Running, None, None);
+        assert_eq!(says(), "nothing trims");
     }
 
     #[test]
