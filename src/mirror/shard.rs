@@ -171,7 +171,13 @@ impl ShardWorker {
         backoff: &mut Backoff,
         stop: &CancellationToken,
     ) {
-        let reason = reason_of(&error);
+        let reason = match &error {
+            // It is made again beside this (layout.rs), and the next term says whose checkpoints are lost.
+            topics::Error::TopicMissing { topic, .. } if *topic == self.shared.checkpoints => {
+                Reason::CheckpointLost
+            }
+            error => reason_of(error),
+        };
         let down = reason == Reason::KafkaUnreachable;
         self.shared
             .board
