@@ -49,14 +49,13 @@ use self::discovery::{Discovery, Streams};
 use self::layout::LayoutWatch;
 use self::memory::Memory;
 use self::shard::ShardWorker;
-use self::shared::KAFKA_TIMEOUT;
 use self::survey::Survey;
 use crate::backoff::Backoff;
-use crate::checkpoint::{self, Admission, Layout};
+use crate::checkpoint::{Admission, Layout};
 use crate::entry::StreamRef;
 use crate::placement::Shard;
 use crate::tasks::passed_on;
-use crate::topics::{self, Assignment, Membership, TopicSpec};
+use crate::topics::{self, Assignment, Membership};
 
 pub use self::shard::Lift;
 pub use self::shared::Shared;
@@ -106,15 +105,16 @@ impl Mirror {
     /// # Errors
     /// Kafka's client cannot be made from the configuration. Stores out of reach are waited for.
     pub async fn run(self, stop: CancellationToken) -> Result<(), topics::Error> {
+        let (discovery, streams) = Discovery::new(Arc::clone(&self.shared));
+        let mut helpers = JoinSet::new();
+        // What Redis has to say is worth the most where Kafka is away from the beginning.
+        helpers.spawn(discovery.run(stop.clone()));
+        helpers.spawn(Survey::new(Arc::clone(&self.shared)).run(stop.clone()));
         let Some(()) = self.make_topic(&stop).await? else {
             return Ok(());
         };
-        let (discovery, streams) = Discovery::new(Arc::clone(&self.shared));
         let (layout, layouts) = LayoutWatch::new(Arc::clone(&self.shared));
-        let mut helpers = JoinSet::new();
-        helpers.spawn(discovery.run(stop.clone()));
         helpers.spawn(layout.run(stop.clone()));
-        helpers.spawn(Survey::new(Arc::clone(&self.shared)).run(stop.clone()));
         let group = format!("lockgate.{}", self.shared.migration);
         let membership = Arc::new(Membership::join(
             &self.shared.kafka,
@@ -147,7 +147,7 @@ impl Mirror {
         loop {
             let made = tokio::select! {
                 () = stop.cancelled() => return Ok(None),
-                made = self.make_topic_once() => made,
+                made = self.shared.make_checkpoint_topic() => made,
             };
             match made {
                 Ok(()) => return Ok(Some(())),
@@ -167,44 +167,6 @@ impl Mirror {
                 () = tokio::time::sleep(backoff.next()) => {}
             }
         }
-    }
-
-    async fn make_topic_once(&self) -> Result<(), topics::Error> {
-        let topic = &self.shared.checkpoints;
-        let admin = &self.shared.admin;
-        if admin.layouts(std::slice::from_ref(topic)).await?.is_empty() {
-            let replication = self.shared.kafka.config().replication_factor;
-            let brokers = admin.brokers_for_replicas(replication).await?;
-            let spec = TopicSpec::checkpoints(topic.clone(), self.shared.shards.count)
-                .for_cluster(replication, brokers);
-            info!(%topic, partitions = spec.partitions, "making the checkpoint topic");
-            admin.create(&[spec]).await?;
-        }
-        let shared = Arc::clone(&self.shared);
-        let layout = tokio::task::spawn_blocking(move || {
-            checkpoint::ensure_layout(
-                &shared.kafka,
-                &shared.migration,
-                &shared.checkpoints,
-                shared.shards.count,
-                KAFKA_TIMEOUT,
-            )
-        });
-        let layout = passed_on(layout.await);
-        let layout = layout.map_err(|error| match error {
-            checkpoint::Error::Topics(error) => error,
-            error @ checkpoint::Error::Unreadable { .. } => topics::Error::Config {
-                cause: error.to_string(),
-            },
-        })?;
-        if layout.count != self.shared.shards.count {
-            warn!(
-                stored = layout.count,
-                configured = self.shared.shards.count,
-                "the stored shard count holds; to change it: lockgate shards resize"
-            );
-        }
-        Ok(())
     }
 
     async fn supervise(

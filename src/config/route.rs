@@ -61,7 +61,7 @@ pub struct Route {
     /// What to do when entries are gone before they were read.
     #[serde(default)]
     pub on_gap: OnTrouble,
-    /// What to do when the topic's partition count is not `partitions`. `record`: go on with `partitions`.
+    /// What to do when the topic has more partitions than `partitions`. `record`: it is logged, and the stream goes on with `partitions`. A topic that has fewer always halts.
     #[serde(default)]
     pub on_partition_change: OnTrouble,
     /// Dead-letter topic; default `lockgate.<name>.dead-letters.<route>`.
@@ -271,6 +271,6 @@ pub enum OnTrouble {
     /// The stream stops and says so; its neighbours go on.
     #[default]
     Halt,
-    /// It is counted and named, and the stream goes on.
+    /// It is named, counted where entries are lost, and the stream goes on.
     Record,
 }

@@ -14,7 +14,7 @@ use tracing::debug;
 use super::shared::Shared;
 use crate::backoff::Backoff;
 use crate::entry::{Database, StreamName, StreamRef};
-use crate::streams::{Error, ErrorKind, Role};
+use crate::streams::{Error, Role};
 
 const LEAST: Duration = Duration::from_millis(500);
 const MOST: Duration = Duration::from_secs(10);
@@ -24,8 +24,8 @@ const MOST: Duration = Duration::from_secs(10);
 pub struct Aside {
     databases: BTreeSet<Database>,
     streams: BTreeMap<Database, BTreeSet<StreamName>>,
-    /// Redis had no memory left to note that a stream's mirror begins.
-    full: BTreeMap<Database, BTreeSet<StreamName>>,
+    /// Redis does not let it be noted that their mirror begins: it is full, or the user may not.
+    unnoted: BTreeMap<Database, BTreeSet<StreamName>>,
     backoff: Backoff,
 }
 
@@ -34,7 +34,7 @@ impl Default for Aside {
         Self {
             databases: BTreeSet::new(),
             streams: BTreeMap::new(),
-            full: BTreeMap::new(),
+            unnoted: BTreeMap::new(),
             backoff: Backoff::new(LEAST, MOST),
         }
     }
@@ -48,12 +48,12 @@ impl Aside {
         }
         self.databases.clear();
         self.streams.clear();
-        self.full.clear();
+        self.unnoted.clear();
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.databases.is_empty() && self.streams.is_empty() && self.full.is_empty()
+        self.databases.is_empty() && self.streams.is_empty() && self.unnoted.is_empty()
     }
 
     pub fn database(&mut self, database: Database) {
@@ -61,8 +61,8 @@ impl Aside {
     }
 
     pub fn stream(&mut self, stream: &StreamRef, error: &Error) {
-        let refused = if error.kind() == ErrorKind::OutOfMemory {
-            &mut self.full
+        let refused = if error.is_of_note() {
+            &mut self.unnoted
         } else {
             &mut self.streams
         };
@@ -77,7 +77,7 @@ impl Aside {
             of.get(database)
                 .is_some_and(|streams| streams.contains(name))
         };
-        self.databases.contains(database) || refused(&self.streams) || refused(&self.full)
+        self.databases.contains(database) || refused(&self.streams) || refused(&self.unnoted)
     }
 
     /// Waits until something of it would be let in; for ever where there is nothing.
@@ -101,8 +101,8 @@ impl Aside {
                 return true;
             }
         }
-        for &database in self.full.keys() {
-            if is_let_in(database, takes_writes(shared, database).await) {
+        for &database in self.unnoted.keys() {
+            if is_let_in(database, takes_notes(shared, database).await) {
                 return true;
             }
         }
@@ -133,9 +133,10 @@ async fn reaches(shared: &Shared, database: Database) -> Result<bool, Error> {
     Ok(connection.replication().await?.role == Role::Master)
 }
 
-async fn takes_writes(shared: &Shared, database: Database) -> Result<bool, Error> {
-    let server = shared.redis.connect(database).await?.server().await?;
-    Ok(server.maxmemory == 0 || server.used_memory < server.maxmemory)
+async fn takes_notes(shared: &Shared, database: Database) -> Result<bool, Error> {
+    let connection = shared.redis.connect(database).await?;
+    let tried = connection.try_mark_started(&shared.started_key()).await;
+    tried.map(|()| true)
 }
 
 async fn some_is_readable(

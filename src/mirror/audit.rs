@@ -31,7 +31,7 @@ use crate::checkpoint::{Checkpoint, Position};
 use crate::config::OnTrouble;
 use crate::entry::{Database, EntryId};
 use crate::failpoint;
-use crate::status::{GapCause, Reason};
+use crate::status::{GapCause, Reason, StreamCell};
 use crate::streams::{Inspected, Replication, StreamState};
 use crate::topics::Writer;
 
@@ -163,6 +163,9 @@ async fn audit(
         // Gone altogether: that is the reader's to judge.
         return Ok(Found::Same(checkpoint.position()));
     };
+    // Counts of a history that is lost would make this one's stream look made anew.
+    let board = &shared.board;
+    board.stream(&slot.stream, StreamCell::forget_looks);
     if awaits_start(checkpoint, &state) {
         return Ok(Found::Same(checkpoint.position()));
     }

@@ -13,7 +13,7 @@ use crate::checkpoint::Position;
 use crate::config::OnTrouble;
 use crate::entry::{Entry, EntryId};
 use crate::placement::Remade;
-use crate::status::{GapCause, Observation, Reason};
+use crate::status::{GapCause, Observation, Reason, StreamCell};
 use crate::streams::{Error, Inspected, StreamState};
 
 pub struct Lane {
@@ -37,8 +37,10 @@ pub struct Lane {
     absent: bool,
     /// The last look could not tell whether something is missing.
     pub open: bool,
-    /// Entries ever added, at the last look.
+    /// Entries ever added, at the last look: of this term or, before the first, of whoever looked before it.
     seen_added: Option<u64>,
+    /// The stream that this generation is of was found gone before the term.
+    gone: bool,
 }
 
 /// What a look says about the entries in hand.
@@ -54,7 +56,9 @@ pub enum Verdict {
 
 impl Lane {
     #[must_use]
-    pub fn new(slot: Arc<Slot>, position: &Position) -> Self {
+    pub fn new(slot: Arc<Slot>, position: &Position, before: Option<&StreamCell>) -> Self {
+        let gone = before.and_then(|cell| cell.gone(position.generation));
+        let seen = before.and_then(|cell| cell.seen);
         Self {
             mark: Mark {
                 id: position.id,
@@ -75,7 +79,8 @@ impl Lane {
             refused: false,
             absent: false,
             open: false,
-            seen_added: None,
+            seen_added: gone.or(seen.map(|seen| seen.entries_added)),
+            gone: gone.is_some(),
             slot,
         }
     }
@@ -98,9 +103,7 @@ impl Lane {
     /// A look came through again.
     fn permit(&mut self, shared: &Shared) {
         if std::mem::take(&mut self.refused) && !self.halted {
-            shared
-                .board
-                .stream(&self.slot.stream, crate::status::StreamCell::running);
+            shared.board.stream(&self.slot.stream, StreamCell::running);
         }
     }
 
@@ -139,7 +142,10 @@ impl Lane {
         from: Mark,
     ) -> (Verdict, Option<Position>) {
         let of_the_old = match look {
-            Inspected::Stream(state) if assess(state, &from, None) == Finding::Recreated => {
+            Inspected::Stream(state)
+                if self.is_another(state, &from, self.seen_added)
+                    || assess(state, &from, None) == Finding::Recreated =>
+            {
                 state.first.is_none_or(|first| first > self.mark.id)
             }
             Inspected::Stream(_) | Inspected::NotAStream(_) => {
@@ -166,9 +172,7 @@ impl Lane {
         if self.halted {
             self.halted = false;
             self.not_a_stream = false;
-            shared
-                .board
-                .stream(&self.slot.stream, crate::status::StreamCell::running);
+            shared.board.stream(&self.slot.stream, StreamCell::running);
         }
         match look {
             Inspected::Absent => self.judge_absent(shared),
@@ -210,7 +214,12 @@ impl Lane {
         before: Option<u64>,
         unread: Option<u64>,
     ) -> Verdict {
-        match assess(state, &self.mark, unread) {
+        let found = if self.is_another(state, &self.mark, before) {
+            Finding::Recreated
+        } else {
+            assess(state, &self.mark, unread)
+        };
+        match found {
             Finding::Level { added } => {
                 self.mark.added = Some(added);
                 let id = self.mark.id;
@@ -260,7 +269,14 @@ impl Lane {
 
     fn is_untouched(&self) -> bool {
         let at_zero = self.mark.id == EntryId::ZERO && self.mark.added.unwrap_or(0) == 0;
-        at_zero || self.mark.awaits_start()
+        (at_zero && self.seen_added.unwrap_or(0) == 0) || self.mark.awaits_start()
+    }
+
+    /// Before the first entry is read no id or count of the mark tells streams apart; what was seen does. `before`: entries ever
+    /// added, at the look before this one.
+    fn is_another(&self, state: &StreamState, mark: &Mark, before: Option<u64>) -> bool {
+        let fewer = before.zip(state.entries_added);
+        mark.id == EntryId::ZERO && (self.gone || fewer.is_some_and(|(before, now)| now < before))
     }
 
     /// Nothing of it is to be mirrored yet.
@@ -279,16 +295,7 @@ impl Lane {
             } else {
                 self.mark.added.get_or_insert(0);
             }
-            let added = self.mark.added.unwrap_or(0);
-            let seen = Observation {
-                at_ms: super::shared::now_ms(),
-                entries_added: added,
-                length: 0,
-            };
-            let begun = self.looked;
-            shared
-                .board
-                .stream(&self.slot.stream, |cell| cell.observe(seen, begun));
+            self.show_empty(shared);
             self.settle();
             return Verdict::Go(None);
         }
@@ -299,7 +306,25 @@ impl Lane {
         };
         let verdict = self.began_anew(shared, cause, self.seen_added, Some(0));
         self.absent = !self.halted;
+        if self.absent {
+            self.show_empty(shared);
+        }
         verdict
+    }
+
+    /// There is nothing to read: what was seen before was of a stream that is counted as gone, or all of it is read.
+    fn show_empty(&mut self, shared: &Shared) {
+        let entries_added = self.mark.added.unwrap_or(0);
+        self.seen_added = Some(entries_added);
+        let seen = Observation {
+            at_ms: super::shared::now_ms(),
+            entries_added,
+            length: 0,
+        };
+        let begun = self.looked;
+        shared
+            .board
+            .stream(&self.slot.stream, |cell| cell.observe(seen, begun));
     }
 
     /// The stream was deleted, perhaps made again: what was unread is gone, ids and counts begin again, and the next
@@ -312,23 +337,20 @@ impl Lane {
         seen: Option<u64>,
         history: Option<u64>,
     ) -> Verdict {
-        let mut unread = match (seen, self.mark.added) {
-            (Some(seen), Some(read)) => seen.saturating_sub(read),
-            _ => 0,
-        };
-        // Known from the term in which the stream halted; now there is nothing left to count.
+        let mut seen = seen;
+        // Others look too, and a later term has nothing left to count: of a halted stream, or where this gap is not committed.
         shared.board.stream(&self.slot.stream, |cell| {
-            unread = unread.max(cell.gone_unread);
+            if let Some(added) = seen {
+                cell.note_gone(self.generation, added);
+            }
+            seen = cell.gone(self.generation);
         });
+        let unread = seen.zip(self.mark.added);
         let gap = Gap {
             cause,
-            entries: unread,
+            entries: unread.map_or(0, |(seen, read)| seen.saturating_sub(read)),
         };
-        let passed = self.may_pass(shared, gap, true);
-        shared.board.stream(&self.slot.stream, |cell| {
-            cell.gone_unread = if passed { 0 } else { unread };
-        });
-        if !passed {
+        if !self.may_pass(shared, gap, true) {
             return Verdict::Halt;
         }
         self.generation += 1;
@@ -341,6 +363,7 @@ impl Lane {
             start: false,
         };
         self.seen_added = None;
+        self.gone = false;
         self.settle();
         Verdict::Anew(gap)
     }
@@ -431,3 +454,6 @@ impl Lane {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

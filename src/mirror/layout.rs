@@ -3,17 +3,23 @@
 //! A resize fences every shard's producer, but a shard with nothing to write would not meet the fence, and would go on
 //! believing in a layout that is no more. So each instance looks at the stored layout every few seconds, and a term
 //! ends when it is no longer the one that it began with.
+//!
+//! The layout stands in the checkpoint topic, so this is also where it shows that the topic itself is gone. It is made again as
+//! at a start. A running term goes on and commits into it; streams of which it commits nothing halt in the next term, their
+//! checkpoints lost, and none begins anew by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, error, info, warn};
 
 use super::shared::{KAFKA_TIMEOUT, Shared};
 use crate::checkpoint::{self, Layout};
+use crate::status::Reason;
 use crate::tasks::passed_on;
+use crate::topics::{self, TopicSpec};
 
 const EVERY: Duration = Duration::from_secs(3);
 
@@ -46,6 +52,9 @@ impl LayoutWatch {
                             changed
                         });
                     }
+                    Err(checkpoint::Error::Topics(topics::Error::TopicMissing { .. })) => {
+                        self.make_again().await;
+                    }
                     Err(error) => debug!(%error, "the layout cannot be read just now"),
                 },
             }
@@ -54,5 +63,62 @@ impl LayoutWatch {
                 () = tokio::time::sleep(EVERY) => {}
             }
         }
+    }
+
+    async fn make_again(&self) {
+        let topic = &self.shared.checkpoints;
+        // Whoever has just come to know a topic is told so of one that is only new.
+        let found = self.shared.admin.layouts(std::slice::from_ref(topic)).await;
+        if !found.is_ok_and(|found| found.is_empty()) {
+            return;
+        }
+        error!(%topic, runbook = Reason::CheckpointLost.runbook(), "the checkpoint topic is gone, and with it how far each stream is mirrored");
+        if let Err(error) = self.shared.make_checkpoint_topic().await {
+            warn!(%topic, %error, "the checkpoint topic cannot be made again yet");
+        }
+    }
+}
+
+impl Shared {
+    /// Makes the checkpoint topic unless it is there, and gives it its layout unless it has one.
+    ///
+    /// # Errors
+    /// Kafka is out of reach, or refuses it.
+    pub async fn make_checkpoint_topic(self: &Arc<Self>) -> Result<(), topics::Error> {
+        let topic = &self.checkpoints;
+        let admin = &self.admin;
+        if admin.layouts(std::slice::from_ref(topic)).await?.is_empty() {
+            let replication = self.kafka.config().replication_factor;
+            let brokers = admin.brokers_for_replicas(replication).await?;
+            let spec = TopicSpec::checkpoints(topic.clone(), self.shards.count)
+                .for_cluster(replication, brokers);
+            info!(%topic, partitions = spec.partitions, "making the checkpoint topic");
+            admin.create(&[spec]).await?;
+        }
+        let shared = Arc::clone(self);
+        let layout = tokio::task::spawn_blocking(move || {
+            checkpoint::ensure_layout(
+                &shared.kafka,
+                &shared.migration,
+                &shared.checkpoints,
+                shared.shards.count,
+                KAFKA_TIMEOUT,
+            )
+        });
+        let layout = passed_on(layout.await);
+        let layout = layout.map_err(|error| match error {
+            checkpoint::Error::Topics(error) => error,
+            error @ checkpoint::Error::Unreadable { .. } => topics::Error::Config {
+                cause: error.to_string(),
+            },
+        })?;
+        if layout.count != self.shards.count {
+            warn!(
+                stored = layout.count,
+                configured = self.shards.count,
+                "the stored shard count holds; to change it: lockgate shards resize"
+            );
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What a shard keeps from one term to the next: nothing that safety needs, only what would otherwise be found out again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::aside::Aside;
@@ -23,7 +23,8 @@ struct Bar {
 #[derive(Default)]
 pub struct Memory {
     pub careful: Option<Careful>,
-    pub poison: HashSet<writer::Place>,
+    /// Entries whose records the broker refused one by one, and its words.
+    pub poison: HashMap<writer::Place, String>,
     /// Streams whose dead-letter topic refused them.
     pub refused: HashMap<StreamRef, String>,
     /// The topics as the term found them.
@@ -75,10 +76,12 @@ impl Memory {
     /// A transaction of `entries` was refused for one of its records: look for it in smaller steps, an eighth each time;
     /// in a transaction of one it is found. `false`: that says nothing new, and the next one will be refused as well.
     #[must_use]
-    pub fn narrow(&mut self, places: Vec<writer::Place>, entries: usize) -> bool {
+    pub fn narrow(&mut self, places: Vec<writer::Place>, entries: usize, why: &str) -> bool {
         if entries <= 1 {
             let known = self.poison.len();
-            self.poison.extend(places);
+            let places = places.into_iter();
+            self.poison
+                .extend(places.map(|place| (place, why.to_owned())));
             return self.poison.len() > known;
         }
         let careful = self.careful.get_or_insert_with(|| Careful {
@@ -161,13 +164,16 @@ mod tests {
         let mut entries = 50_000;
         let mut rounds = 0;
         while memory.poison.is_empty() {
-            assert!(memory.narrow(vec![place.clone()], entries));
+            assert!(memory.narrow(vec![place.clone()], entries, "too large"));
             entries = memory.careful.as_ref().map_or(1, |careful| careful.limit);
             rounds += 1;
         }
-        assert!(memory.poison.contains(&place));
+        assert_eq!(memory.poison[&place], "too large");
         assert!(rounds <= 7, "{rounds} transactions fail at most");
-        assert!(!memory.narrow(vec![place], 1), "it is known already");
-        assert!(!memory.narrow(Vec::new(), 0), "no entry is at fault");
+        assert!(
+            !memory.narrow(vec![place], 1, "too large"),
+            "it is known already"
+        );
+        assert!(!memory.narrow(Vec::new(), 0, ""), "no entry is at fault");
     }
 }

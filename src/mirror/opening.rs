@@ -284,7 +284,13 @@ impl Candidate {
 
     fn lane(&self, shared: &Shared) -> Lane {
         let position = self.position.clone().unwrap_or_default();
+        let mut before = None;
         shared.board.stream(&self.slot.stream, |cell| {
+            if self.checkpoint.is_none() {
+                // It begins with what is there now.
+                cell.forget_looks();
+            }
+            before = Some(cell.clone());
             cell.checkpoint = Some(position.id);
             cell.generation = position.generation;
             cell.added_at_checkpoint = position.entries_added;
@@ -295,7 +301,7 @@ impl Candidate {
                 None => self.began.clone().or(told),
             };
         });
-        Lane::new(Arc::clone(&self.slot), &position)
+        Lane::new(Arc::clone(&self.slot), &position, before.as_ref())
     }
 }
 

@@ -93,13 +93,7 @@ impl ShardWorker {
                 _ => {}
             }
             match ended {
-                TermEnd::Stopped => {
-                    // The term before it failed, and this one did not come to run.
-                    if failing && !self.shared.board.shard_runs(self.shard) {
-                        self.shared.board.leaves_something();
-                    }
-                    break;
-                }
+                TermEnd::Stopped => break,
                 TermEnd::Changed => backoff.reset(),
                 TermEnd::Lifted(lift) => self.lift(lift),
                 TermEnd::Resizing => {
@@ -128,6 +122,10 @@ impl ShardWorker {
                 TermEnd::Writer(ended) => self.writer_ended(ended, &mut backoff, &stop).await,
             }
         }
+        // The term before failed, and none came to run since: what it had read is not committed.
+        if failing && !self.shared.board.shard_runs(self.shard) {
+            self.shared.board.leaves_something();
+        }
     }
 
     async fn writer_ended(
@@ -148,8 +146,9 @@ impl ShardWorker {
                 self.shared
                     .board
                     .edge_error("kafka", error.edge_kind(), error.to_string(), false);
-                if !self.memory.narrow(places, entries) {
-                    self.wait_as(Reason::KafkaRefused, Some(error.to_string()));
+                let why = error.to_string();
+                if !self.memory.narrow(places, entries, &why) {
+                    self.wait_as(Reason::KafkaRefused, Some(why));
                     pause(stop, backoff.next()).await;
                 }
             }
@@ -172,7 +171,13 @@ impl ShardWorker {
         backoff: &mut Backoff,
         stop: &CancellationToken,
     ) {
-        let reason = reason_of(&error);
+        let reason = match &error {
+            // It is made again beside this (layout.rs), and the next term says whose checkpoints are lost.
+            topics::Error::TopicMissing { topic, .. } if *topic == self.shared.checkpoints => {
+                Reason::CheckpointLost
+            }
+            error => reason_of(error),
+        };
         let down = reason == Reason::KafkaUnreachable;
         self.shared
             .board

@@ -16,7 +16,7 @@ use super::opening::Candidate;
 use super::shared::Shared;
 use super::source::Source;
 use crate::entry::{Database, StreamName};
-use crate::streams::{Connection, Error, ErrorKind};
+use crate::streams::{Connection, Error};
 
 /// Most members asked for, or added, at once.
 const AT_ONCE: usize = 500;
@@ -33,7 +33,7 @@ pub fn before_mark(stream: &StreamName) -> StreamName {
     StreamName::from([b"@before:", stream.as_bytes()].concat().as_slice())
 }
 
-/// Members that a full Redis does not take, and its words.
+/// Members that Redis does not take, full or not permitting it, and its words.
 #[derive(Debug, Default)]
 pub struct Refused {
     pub names: BTreeSet<StreamName>,
@@ -124,7 +124,7 @@ async fn add(
     for new in unknown(connection, key, names).await?.chunks(AT_ONCE) {
         match connection.mark_started(key, new).await {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::OutOfMemory => {
+            Err(error) if error.is_of_note() => {
                 refused.names.extend(new.iter().cloned());
                 refused.error = Some(error);
             }

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use super::shared::{Shared, now_ms};
 use crate::entry::{Database, EntryId, StreamName, StreamRef};
-use crate::status::{Observation, RedisStatus};
+use crate::status::{Observation, RedisStatus, StreamCell};
 use crate::streams::{Connection, Error, Inspected, Role, Server};
 
 const EVERY: Duration = Duration::from_secs(2);
@@ -25,6 +25,8 @@ pub struct Survey {
     shared: Arc<Shared>,
     connections: BTreeMap<Database, Connection>,
     memory: Option<(i64, u64)>,
+    /// A replica may show less than there is.
+    of_master: bool,
 }
 
 /// A stream that is due, and the checkpoint after which its oldest unmirrored entry stands.
@@ -35,12 +37,25 @@ struct Due {
     seen_at_ms: i64,
 }
 
+impl Due {
+    /// While nobody reads only this look tells that a stream went with what was unread, or that another is in its place: it
+    /// shows fewer entries than the look before. `now`: entries ever added; as many as are mirrored, where it is gone.
+    fn note_gone(&self, cell: &mut StreamCell, now: u64) {
+        // A look of its reader meanwhile may be the newer one.
+        let seen = cell.seen.filter(|seen| seen.at_ms == self.seen_at_ms);
+        if let Some(seen) = seen.filter(|seen| now < seen.entries_added) {
+            cell.note_gone(cell.generation, seen.entries_added);
+        }
+    }
+}
+
 impl Survey {
     pub const fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
             connections: BTreeMap::new(),
             memory: None,
+            of_master: false,
         }
     }
 
@@ -69,6 +84,7 @@ impl Survey {
 
     async fn round(&mut self) -> Result<(), Error> {
         let server = self.server().await?;
+        self.of_master = server.role == Role::Master;
         self.shared.board.edge_up("redis");
         let memory_seconds = self.memory_seconds(&server);
         let status = redis_status(&server);
@@ -158,6 +174,7 @@ impl Survey {
 
     async fn look(&mut self, database: Database, due: Vec<Due>) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
+        let of_master = self.of_master;
         let connection = self.connection(database).await?;
         let names: Vec<StreamName> = due.iter().map(|due| due.stream.name.clone()).collect();
         let begun = Instant::now();
@@ -178,6 +195,9 @@ impl Survey {
                     entries_added,
                     length,
                 };
+                if of_master {
+                    due.note_gone(cell, entries_added);
+                }
                 cell.observe(seen, begun);
                 behind = cell.oldest_unmirrored_ms.is_none()
                     && cell
@@ -262,5 +282,45 @@ fn redis_status(server: &Server) -> RedisStatus {
         maxmemory_policy: server.maxmemory_policy.clone(),
         evicted_keys: server.evicted_keys,
         evicts_streams: server.may_evict_streams(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::placement::Shard;
+
+    #[test]
+    fn a_stream_that_shows_fewer_entries_than_before_took_along_what_was_unread() {
+        let seen = |entries_added| Observation {
+            at_ms: 7,
+            entries_added,
+            length: entries_added,
+        };
+        let due = Due {
+            stream: StreamRef::new(Database(0), "s"),
+            after: None,
+            added_at_checkpoint: Some(10),
+            seen_at_ms: 7,
+        };
+        let look = |before, now| {
+            let mut cell = StreamCell::new("r", "t", Shard(0));
+            cell.generation = 3;
+            cell.observe(seen(before), Instant::now());
+            due.note_gone(&mut cell, now);
+            cell.gone(3)
+        };
+        assert_eq!(look(60, 10), Some(60), "gone: as many as are mirrored");
+        assert_eq!(look(60, 5), Some(60), "made anew");
+        assert_eq!(look(60, 60), None);
+        assert_eq!(look(10, 10), None, "nothing was unread");
+        let mut newer = StreamCell::new("r", "t", Shard(0));
+        let seen_since = Observation {
+            at_ms: 8,
+            ..seen(60)
+        };
+        newer.observe(seen_since, Instant::now());
+        due.note_gone(&mut newer, 10);
+        assert_eq!(newer.gone(0), None, "its reader has looked since");
     }
 }

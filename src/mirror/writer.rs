@@ -15,7 +15,7 @@ mod amend;
 mod records;
 mod shown;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -121,8 +121,8 @@ pub struct Pipeline {
     shard: Shard,
     pub writer: topics::Writer,
     pub careful: Option<Careful>,
-    /// Entries that the broker has refused one by one.
-    poison: HashSet<Place>,
+    /// Entries whose records the broker has refused one by one, and its words.
+    poison: HashMap<Place, String>,
     open: Open,
     scratch: Encoded,
     /// The client's counts as last taken into the metrics.
@@ -151,7 +151,7 @@ impl Pipeline {
         shard: Shard,
         mut writer: topics::Writer,
         careful: Option<Careful>,
-        poison: HashSet<Place>,
+        poison: HashMap<Place, String>,
     ) -> Self {
         let produce = shared.metrics.produce.clone();
         writer.observe_latency(Arc::new(move |took| produce.observe(took.as_secs_f64())));

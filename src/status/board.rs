@@ -40,6 +40,15 @@ impl RouteCell {
     }
 }
 
+/// A stream that was found gone, or another in its place. What was unread of it is counted with the checkpoint that begins the
+/// next generation; until that is durable, a term may have to count it again.
+#[derive(Clone, Copy, Debug)]
+struct Gone {
+    generation: u32,
+    /// Entries ever added to it, at the last look at it.
+    added: u64,
+}
+
 /// What is known of one owned stream.
 #[derive(Clone, Debug)]
 pub struct StreamCell {
@@ -59,8 +68,7 @@ pub struct StreamCell {
     /// Time of the oldest entry that is not mirrored, or a bound on it; `None` when there is none.
     pub oldest_unmirrored_ms: Option<i64>,
     pub last_error: Option<String>,
-    /// Entries that were unread when the stream was found gone, until they are counted.
-    pub gone_unread: u64,
+    gone: Option<Gone>,
     pub(super) state: (StateName, Option<Reason>, SystemTime),
     room: Room,
     carried: Carried,
@@ -84,7 +92,7 @@ impl StreamCell {
             seen: None,
             oldest_unmirrored_ms: None,
             last_error: None,
-            gone_unread: 0,
+            gone: None,
             state: (
                 StateName::Waiting,
                 Some(Reason::Starting),
@@ -140,6 +148,26 @@ impl StreamCell {
         self.room
             .observe(seen, self.added_at_checkpoint.unwrap_or(0));
         self.seen = Some(seen);
+    }
+
+    /// The stream of this generation is gone; so many entries had ever been added to it.
+    pub fn note_gone(&mut self, generation: u32, added: u64) {
+        let before = self.gone(generation).unwrap_or(0);
+        let added = added.max(before);
+        self.gone = Some(Gone { generation, added });
+    }
+
+    /// Entries ever added to the stream of this generation, where it is known to be gone.
+    #[must_use]
+    pub fn gone(&self, generation: u32) -> Option<u64> {
+        let gone = self.gone.filter(|gone| gone.generation == generation);
+        gone.map(|gone| gone.added)
+    }
+
+    /// What was seen before says nothing of what is there now.
+    pub fn forget_looks(&mut self) {
+        self.seen = None;
+        self.gone = None;
     }
 
     /// Unknown where Redis does not count, and where the last look is too old to speak of now.

@@ -71,7 +71,7 @@ impl Board {
                 reverse: None,
             },
             strays: inner.strays.status(std::time::Instant::now()),
-            trim: trim(&streams, trims(&inner, now), inner.memory_seconds),
+            trim: trim(&streams, &inner, now),
             ingress: None,
             groups: [measured(&inner, &inner.groups), inner.redis_groups.clone()].concat(),
             kafka: kafka(&inner),
@@ -375,7 +375,7 @@ fn about(seconds: f64) -> String {
     format!("{:.0} {unit}", (seconds.max(0.0) / size).floor())
 }
 
-fn trim(streams: &[StreamStatus], trims: bool, memory_seconds: Option<f64>) -> TrimStatus {
+fn trim(streams: &[StreamStatus], inner: &Inner, now: SystemTime) -> TrimStatus {
     let soonest = streams
         .iter()
         .filter_map(|stream| {
@@ -391,14 +391,14 @@ fn trim(streams: &[StreamStatus], trims: bool, memory_seconds: Option<f64>) -> T
     };
     let gone_entries = streams.iter().map(gone).sum();
     let losing = streams.iter().find(|stream| gone(stream) > 0);
-    let says = match (soonest, memory_seconds) {
+    let says = match (soonest, inner.memory_seconds) {
         _ if let Some(stream) = losing => format!(
             "at least {gone_entries} entries are gone unmirrored, {} first",
             stream.stream
         ),
         (Some((seconds, _)), Some(memory)) if memory <= seconds => format!(
             "nothing trims{}, memory full in about {}",
-            if trims { " sooner" } else { "" },
+            if trims(inner, now) { " sooner" } else { "" },
             about(memory)
         ),
         (Some((seconds, stream)), _) => format!(
@@ -408,6 +408,10 @@ fn trim(streams: &[StreamStatus], trims: bool, memory_seconds: Option<f64>) -> T
         ),
         (None, _) if streams.iter().any(|stream| stream.lag_entries.is_none()) => {
             "not known while streams cannot be looked at".to_owned()
+        }
+        // Not before the streams are on the board: none of them trims, and none is known.
+        (None, _) if !inner.all_opened() => {
+            "not known before the shards have read their checkpoints".to_owned()
         }
         (None, _) => "nothing trims".to_owned(),
     };
@@ -463,6 +467,17 @@ mod tests {
         let trim = trim(1_000);
         assert_eq!(trim.gone_entries, 4_000);
         assert!(trim.says.contains("4000 entries are gone"), "{}", trim.says);
+    }
+
+    #[test]
+    fn before_the_streams_are_known_nobody_knows_whether_they_are_trimmed() {
+        let board = Board::new("demo", "a", [("r", "t")]);
+        let says = || board.snapshot().trim.says;
+        assert!(says().starts_with("not known"), "{}", says());
+        board.shard(Shard(0), StateName::Waiting, Some(Reason::Starting), None);
+        assert!(says().starts_with("not known"), "{}", says());
+        board.shard(Shard(0), StateName::Running, None, None);
+        assert_eq!(says(), "nothing trims");
     }
 
     #[test]

@@ -199,6 +199,15 @@ impl Error {
         matches!(self, Self::NoPermission { of_key: true, .. })
     }
 
+    /// Redis does not let it be noted that a stream's mirror begins; what is noted already is read on.
+    #[must_use]
+    pub fn is_of_note(&self) -> bool {
+        matches!(
+            self,
+            Self::OutOfMemory { command, .. } | Self::NoPermission { command, .. } if *command == "SADD"
+        )
+    }
+
     /// The database may not be selected; others may.
     #[must_use]
     pub fn is_of_database(&self) -> bool {

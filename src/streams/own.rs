@@ -35,7 +35,7 @@ impl Connection {
         }
     }
 
-    /// Adds streams to the set under one of Lockgate's own keys.
+    /// Adds streams to the set under one of Lockgate's own keys. What is refused with [`Error::is_of_note`] concerns nothing else.
     pub async fn mark_started(&mut self, key: &[u8], streams: &[StreamName]) -> Result<(), Error> {
         check_own("SADD", key)?;
         if streams.is_empty() {
@@ -43,6 +43,19 @@ impl Connection {
         }
         let answer = self.ask("SADD", &members(b"SADD", key, streams)).await?;
         self.look(&answer, |cursor| cursor.integer().map(drop))
+    }
+
+    /// Whether [`mark_started`](Self::mark_started) would be let through: asked in a transaction that is never carried out, with
+    /// which this connection ends.
+    ///
+    /// # Errors
+    /// Redis refuses it: its memory, its role, or this user's permissions.
+    pub async fn try_mark_started(mut self, key: &[u8]) -> Result<(), Error> {
+        check_own("SADD", key)?;
+        let begun = self.ask("MULTI", &[b"MULTI"]).await?;
+        self.refused(&begun)?;
+        let queued = self.ask("SADD", &[b"SADD", key, b""]).await?;
+        self.refused(&queued)
     }
 }
 

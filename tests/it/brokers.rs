@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::gaps::RECORD;
 use crate::harness::{
     KafkaCluster, RedisOptions, RedisServer, Workload, eventually, lockgate, redis, soak,
 };
-use crate::plan::{Plan, Topic, add, await_level, await_state};
+use crate::plan::{Plan, Topic, add, await_level, await_state, causes, gaps, stream};
 use crate::rig::{LONG, Rig, assert_level_in_the_end, assert_nothing_wrong, pass, shared_out};
 
 const MEMORY: u64 = 100 << 20;
@@ -176,6 +177,73 @@ fn a_broker_that_stays_away_is_waited_for() {
     let resident = daemon.process().resident_bytes();
     println!("resident after catching up: {} MB", resident >> 20);
     assert_level_in_the_end(&rig, load);
+}
+
+/// Nobody reads while Kafka is away: of a stream that goes then, what was seen of it is what is known.
+#[test]
+fn streams_that_go_while_a_broker_is_away_are_counted_as_they_were_last_seen() {
+    let cluster = KafkaCluster::start(1);
+    let plan = Plan::on("gone", redis(), redis().own_database(), &cluster)
+        .route("recording", &["some", "none", "remade"], RECORD)
+        .route("halting", &["stops"], "");
+    for route in ["recording", "halting"] {
+        cluster.create_topic(&plan.topic(route), 1, &[]);
+    }
+    let db = plan.database;
+    let all = ["some", "none", "remade", "stops"];
+    let before = add(redis(), db, "some", "x", 10);
+    add(redis(), db, "stops", "x", 10);
+    let daemon = plan.daemon();
+    for name in all {
+        await_level(&daemon, name);
+    }
+
+    cluster.stop(0);
+    for name in all {
+        add(redis(), db, name, "lost", 50);
+    }
+    let shows = |name: &str, lag: u64| {
+        eventually(LONG, "the lag is seen", || {
+            let seen = stream(&daemon, name).ok_or("not shown".to_owned())?;
+            if seen["state"]["name"] == "waiting" && seen["lag_entries"] == lag {
+                Ok(())
+            } else {
+                Err(seen.to_string())
+            }
+        });
+    };
+    eventually(LONG, "nobody reads", || {
+        let ended = "the term ends; the next begins at the checkpoint";
+        daemon.log().contains(ended).then_some(())
+    });
+    for name in all {
+        shows(name, 50);
+    }
+    redis().command::<()>(db, "DEL some none remade stops");
+    let remade = add(redis(), db, "remade", "anew", 3);
+    for name in ["some", "none", "stops"] {
+        shows(name, 0);
+    }
+
+    cluster.restart(0);
+    let stopped = await_state(&daemon, "stops", "halted", "stream-deleted");
+    let error = stopped["last_error"].as_str().unwrap();
+    assert!(error.contains("at least 50 entries"), "{error}");
+    for name in ["some", "none", "remade"] {
+        await_level(&daemon, name);
+    }
+    let lost = causes(&[("deleted", 100), ("recreated", 50)]);
+    eventually(LONG, "every entry is counted once", || {
+        let found = gaps(&daemon, "recording");
+        if found == lost {
+            Ok(())
+        } else {
+            Err(format!("{found:?}"))
+        }
+    });
+    let mut topic = Topic::on(&cluster, &plan.topic("recording"));
+    topic.await_values("some", &before);
+    topic.await_values("remade", &remade);
 }
 
 /// In a rolling restart: a topic made with the replicas of that moment would keep them.

@@ -167,6 +167,11 @@ fn what_the_broker_refuses_is_found_and_the_rest_goes_on_in_order_once() {
             (header(letter, "reason"), header(letter, "redis-id")),
             ("rejected".to_owned(), id.clone())
         );
+        let detail = header(letter, "detail");
+        assert!(
+            detail.contains(&plan.topic("r")) && detail.contains("large"),
+            "{detail}"
+        );
         assert_eq!(
             fields_of(letter)[1],
             (b"raw".to_vec(), b"\xff\x00".to_vec())

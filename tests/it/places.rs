@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::harness::{kafka, redis};
-use crate::plan::{Plan, Topic, add, await_level, await_state, drain, resume};
+use crate::harness::{eventually, kafka, redis};
+use crate::plan::{Plan, SOON, Topic, add, await_level, await_state, drain, resume};
 
 #[test]
 fn a_missing_topic_halts_its_streams_until_it_is_made() {
@@ -71,8 +71,7 @@ fn lost_checkpoints_halt_and_never_begin_again_by_themselves() {
     topic.await_values("a", &a);
     topic.await_values("b", &b);
     drain(&mut daemon);
-    let checkpoints = format!("lockgate.{}.checkpoints", plan.name);
-    kafka().tool("TopicCommand", &["--delete", "--topic", &checkpoints]);
+    kafka().delete_topic(&format!("lockgate.{}.checkpoints", plan.name));
     let after = crate::plan::ids(redis(), db, "b");
     daemon.restart();
     daemon.wait_ready();
@@ -95,6 +94,37 @@ fn lost_checkpoints_halt_and_never_begin_again_by_themselves() {
     topic.await_values("b", &[&b[..], &b[7..]].concat());
     let more = add(redis(), db, "a", "more", 3);
     topic.await_values("a", &[a, more].concat());
+}
+
+#[test]
+fn a_checkpoint_topic_that_goes_under_a_running_mirror_is_made_again_and_nothing_begins_again() {
+    let plan = Plan::new("lost-running").route("r", &["a", "b"], "");
+    kafka().create_topic(&plan.topic("r"), 1, &[]);
+    let db = plan.database;
+    let mut a = add(redis(), db, "a", "x", 10);
+    let b = add(redis(), db, "b", "y", 10);
+    let mut daemon = plan.daemon();
+    let mut topic = Topic::new(&plan.topic("r"));
+    topic.await_values("a", &a);
+    topic.await_values("b", &b);
+    let checkpoints = format!("lockgate.{}.checkpoints", plan.name);
+    kafka().tool("TopicCommand", &["--delete", "--topic", &checkpoints]);
+    eventually(SOON, "it is said and made again", || {
+        let log = daemon.log();
+        let made = log.matches("making the checkpoint topic").count();
+        (log.contains("the checkpoint topic is gone") && made == 2).then_some(())
+    });
+    // The running term knows how far it is: what it mirrors has its checkpoint in the new topic.
+    a.extend(add(redis(), db, "a", "new", 3));
+    topic.await_values("a", &a);
+    await_level(&daemon, "a");
+    drain(&mut daemon);
+    daemon.restart();
+    daemon.wait_ready();
+    await_level(&daemon, "a");
+    await_state(&daemon, "b", "halted", "checkpoint-lost");
+    topic.await_count(23);
+    topic.await_values("b", &b);
 }
 
 #[test]

@@ -322,6 +322,45 @@ fn a_full_redis_keeps_new_streams_waiting_and_no_others() {
 }
 
 #[test]
+fn a_stream_whose_beginning_may_not_be_noted_waits_and_no_others() {
+    let server = RedisServer::start(RedisOptions {
+        users: vec!["user mirror on >word ~* &* +@all".to_owned()],
+        ..RedisOptions::default()
+    });
+    let (mut plan, mut topic) = on_server("unnoted", &server);
+    plan.redis_more = "username = \"mirror\"\n".to_owned();
+    let mut a = add(&server, 0, "a", "x", 10);
+    let mut daemon = as_mirror(&plan);
+    topic.await_values("a", &a);
+    await_level(&daemon, "a");
+    drain(&mut daemon);
+
+    let mut operator = server.connection(0);
+    ask(&mut operator, "ACL SETUSER mirror -sadd");
+    let b = add(&server, 0, "b", "x", 10);
+    a.extend(add(&server, 0, "a", "more", 10));
+    let plan = plan.route("s", &["b"], "");
+    kafka().create_topic(&plan.topic("s"), 1, &[]);
+    let mut other = Topic::new(&plan.topic("s"));
+    let daemon = as_mirror(&plan);
+    let seen = await_state(&daemon, "b", "waiting", "redis-noperm");
+    assert!(
+        seen["last_error"].as_str().unwrap().contains("sadd"),
+        "{seen}"
+    );
+    topic.await_values("a", &a);
+    await_level(&daemon, "a");
+    undisturbed(&daemon, 3);
+    assert!(
+        other.values_of("b").is_empty(),
+        "it may not begin before Redis knows"
+    );
+    ask(&mut operator, "ACL SETUSER mirror +sadd");
+    other.await_values("b", &b);
+    await_level(&daemon, "b");
+}
+
+#[test]
 fn a_redis_that_loads_its_data_is_named_and_waited_for() {
     let server = RedisServer::start(RedisOptions {
         config: vec![

@@ -228,3 +228,17 @@ fn how_long_redis_can_hold_is_shown_while_kafka_is_away() {
     let says = ["WAITING for kafka", "Redis holds it all: ", "in about"];
     await_screen(&daemon, &says, &["not known", "nothing trims\n"], 5);
 }
+
+#[test]
+fn a_daemon_that_starts_while_kafka_is_away_tells_what_redis_says() {
+    let mut plan = Plan::new("from-the-start").route("r", &["a"], "");
+    "127.0.0.1:1".clone_into(&mut plan.bootstrap);
+    let daemon = plan.daemon();
+    let status = eventually(SOON, "Redis is looked at", || {
+        let status = daemon.status()?;
+        status["redis"]["version"].is_string().then_some(status)
+    });
+    let says = status["trim"]["says"].as_str().unwrap();
+    assert!(says.starts_with("not known"), "{says}");
+    assert_eq!(status["edges"]["redis"]["up"], true, "{status}");
+}

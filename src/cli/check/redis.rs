@@ -222,7 +222,17 @@ impl Look<'_> {
                 "nothing: each is mirrored from its first entry when it appears; look at the database number and the names if you expected entries",
             );
         }
-        self.commands(&mut connection, &names).await
+        self.commands(&mut connection, &names).await?;
+        let own = self.own_key();
+        match connection.try_mark_started(&own).await {
+            // That it is a replica is told already.
+            Err(error) if error.kind() == ErrorKind::ReadOnly => Ok(()),
+            tried => self.permitted(tried).map(drop),
+        }
+    }
+
+    fn own_key(&self) -> Vec<u8> {
+        format!("lockgate:{}:started", self.report.migration).into_bytes()
     }
 
     async fn stream(
@@ -353,10 +363,10 @@ impl Look<'_> {
         self.permitted(read.or_else(wrong_type))?;
         let looked = connection.stocktake(name, EntryId::MAX, 1).await.map(drop);
         self.permitted(looked.or_else(wrong_type))?;
-        let own = format!("lockgate:{}:started", self.report.migration);
+        let own = self.own_key();
         self.permitted(
             connection
-                .started(own.as_bytes(), std::slice::from_ref(name))
+                .started(&own, std::slice::from_ref(name))
                 .await
                 .map(drop),
         )?;

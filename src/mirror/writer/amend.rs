@@ -3,7 +3,7 @@
 use super::super::dead_letter::DeadLetter;
 use super::super::shared::now_ms;
 use super::super::slot::Amended;
-use super::records::{record_headers, rejected};
+use super::records::record_headers;
 use super::{Ended, Pipeline};
 use crate::topics::{self, Record};
 
@@ -26,13 +26,9 @@ impl Pipeline {
         let timestamp_ms = entry.id.plausible_time_ms(now_ms).unwrap_or(now_ms);
         let mark = now_ms.to_string();
         let tag = self.open.entries as u64;
-        let refused = self.is_poison(&slot, (amendment.generation, entry.id));
-        let encoded = if refused {
-            Err(rejected(
-                "the broker refused the record that it would become".to_owned(),
-            ))
-        } else {
-            slot.binding.encode(&slot.stream, entry, &mut self.scratch)
+        let encoded = match self.poison(&slot, (amendment.generation, entry.id)) {
+            Some(why) => Err(why),
+            None => slot.binding.encode(&slot.stream, entry, &mut self.scratch),
         };
         let sent = match encoded {
             Ok(()) => {

@@ -34,8 +34,7 @@ impl Pipeline {
         touched.sent = (generation, entry.id);
         let timestamp_ms = time_ms.unwrap_or(now_ms);
 
-        if self.is_poison(slot, (generation, entry.id)) {
-            let why = rejected("the broker refused the record that it would become".to_owned());
+        if let Some(why) = self.poison(slot, (generation, entry.id)) {
             return self.dead_letter(slot, entry, generation, &why, now_ms);
         }
         if let Err(why) = slot.binding.encode(&slot.stream, entry, &mut self.scratch) {
@@ -68,8 +67,13 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn is_poison(&self, slot: &Slot, at: At) -> bool {
-        !self.poison.is_empty() && self.poison.contains(&(slot.stream.clone(), at))
+    /// Why the entry's record is not tried again: the broker refused it, with these words.
+    pub(super) fn poison(&self, slot: &Slot, at: At) -> Option<Unroutable> {
+        if self.poison.is_empty() {
+            return None;
+        }
+        let why = self.poison.get(&(slot.stream.clone(), at))?;
+        Some(rejected(why.clone()))
     }
 
     /// Dated now: it is kept for its time from when it was written, and a date that the broker refuses is not tried again.
@@ -108,7 +112,7 @@ impl Pipeline {
     }
 }
 
-pub(super) fn rejected(detail: String) -> Unroutable {
+fn rejected(detail: String) -> Unroutable {
     Unroutable {
         reason: routing::Reason::Rejected,
         detail,

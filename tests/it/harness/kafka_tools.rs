@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::kafka::{KafkaCluster, java_tool};
+use super::eventually;
+use super::kafka::{KafkaCluster, START, java_tool};
 
 impl KafkaCluster {
     /// Runs a tool of `org.apache.kafka.tools` against the cluster and gives what it printed; panics when it fails.
@@ -29,6 +30,15 @@ impl KafkaCluster {
     /// `TopicCommand --describe`.
     pub fn describe_topic(&self, topic: &str) -> String {
         self.tool("TopicCommand", &["--describe", "--topic", topic])
+    }
+
+    /// `TopicCommand --delete`, until no broker shows the topic any more.
+    #[track_caller]
+    pub fn delete_topic(&self, topic: &str) {
+        self.tool("TopicCommand", &["--delete", "--topic", topic]);
+        eventually(START, &format!("topic {topic} is gone"), || {
+            self.leader(topic, 0).is_none()
+        });
     }
 
     /// `ConsumerGroupCommand --describe`: members, positions and lag of a group.

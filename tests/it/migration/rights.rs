@@ -51,6 +51,9 @@ fn what_the_driver_may_not_do_is_found_before_it_is_needed() {
             "ACL SETUSER lockgate +hsetnx +pttl +publish &lockgate:* +hgetall",
         );
     }
+    server.command::<()>(0, "ACL SETUSER lockgate -sadd");
+    let (well, text) = check("");
+    assert!(!well && text.contains("sadd"), "{text}");
     let left: Vec<String> = server.command(0, "KEYS *");
     assert_eq!(left, [""; 0], "nothing is left behind");
 }

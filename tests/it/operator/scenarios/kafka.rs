@@ -224,8 +224,7 @@ pub fn checkpoint_lost(book: &str) {
     let mut daemon = plan.daemon();
     Topic::new(&plan.topic("r")).await_count(10);
     drain(&mut daemon);
-    let checkpoints = format!("lockgate.{}.checkpoints", plan.name);
-    kafka().tool("TopicCommand", &["--delete", "--topic", &checkpoints]);
+    kafka().delete_topic(&format!("lockgate.{}.checkpoints", plan.name));
     daemon.restart();
     daemon.wait_ready();
     await_state(&daemon, "a", "halted", "checkpoint-lost");
