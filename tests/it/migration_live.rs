@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use lockgate::failpoint;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Role, bucket, eventually, lockgate, soak};
 use crate::parity_audit::parity;
@@ -167,6 +167,45 @@ fn dead_letters_take_the_consumers_back_to_redis() {
     });
     assert!(fired, "{journal:?}");
     assert_eq!(live.fields()["kafka_partitions_percent"], "0");
+}
+
+#[test]
+#[ignore = "long: make soak"]
+fn while_an_application_is_waited_for_the_screen_says_what_moves_and_until_when() {
+    let mut live = Live::start("livemoving");
+    let follows = |live: &Live| {
+        let shown = live.api.shown().expect("shown");
+        let version = shown_version(&shown).expect("a version");
+        let ack = json!({ "client": "slow", "version": version, "lifetime_seconds": 20 });
+        let (status, answer) = live.api.post("/v1/flags/ack", &ack).expect("answered");
+        assert_eq!(status, 204, "{answer}");
+    };
+    follows(&live);
+    live.promote().expect("it lives");
+    let url = live.daemon.url();
+    let screen = eventually(LONG, "it moves", || {
+        let output = lockgate(&["status", "--url", &url]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if text.contains("MOVING") {
+            Ok(text)
+        } else {
+            Err(text)
+        }
+    });
+    for says in [
+        "SHADOW -> CONSUMERS 100 % · MOVING",
+        " 30 s ",
+        "NEXT      asked by ",
+        "lockgate hold stops",
+    ] {
+        assert!(screen.contains(says), "{says}\n{screen}");
+    }
+    assert!(
+        screen.lines().all(|line| line.chars().count() <= 80),
+        "{screen}"
+    );
+    follows(&live);
+    live.reach("consumers:100").expect("it lives");
 }
 
 #[test]

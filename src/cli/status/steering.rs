@@ -16,7 +16,7 @@ pub struct Headline {
 /// `mirror`: what the mirror itself is, where that is no good: it goes before a migration that is steady.
 pub fn headline(status: &Status, mirror: Option<(&str, Paint, String)>) -> Option<Headline> {
     let (step, state) = known(status)?;
-    let place = place(step, state);
+    let place = place_by(step, state, moving);
     let epoch = status.driver.epoch.unwrap_or(0);
     let right = format!("{} epoch {epoch}", clock(&status.as_of));
     let (states, paint) = match mirror {
@@ -25,12 +25,26 @@ pub fn headline(status: &Status, mirror: Option<(&str, Paint, String)>) -> Optio
         }
         _ => {
             let seconds = age(status, &state.since);
-            let with =
-                |age: &str| format!("{place} · {}{}", doing(status, state, age), limit(state));
+            let with = |place: &str, age: &str, limit: &str| {
+                let doing = doing(status, state, age);
+                format!("{place} · {}{limit}", doing.trim_end())
+            };
             let long = brief(seconds);
             let short = long.split_inclusive(char::is_alphabetic).next();
-            let short = short.unwrap_or_default().to_owned();
-            (vec![with(&long), with(&short)], paint_of(state))
+            let short = short.unwrap_or_default();
+            let mut states = Vec::new();
+            if let Some(limit) = limit(state) {
+                let (gives_up, until) =
+                    (format!(", gives up at {limit}"), format!(", until {limit}"));
+                states.extend([&*long, short].map(|age| with(&place, age, &gives_up)));
+                // Whence it comes gives way before how long it may take.
+                states.push(with(&place, short, &until));
+                let whence = place_by(step, state, in_brief);
+                states.push(with(&whence, "", &until));
+            } else {
+                states.extend([&*long, short].map(|age| with(&place, age, "")));
+            }
+            (states, paint_of(state))
         }
     };
     Some(Headline {
@@ -44,7 +58,8 @@ pub fn headline(status: &Status, mirror: Option<(&str, Paint, String)>) -> Optio
 pub fn in_short(status: &Status) -> Option<String> {
     let (step, state) = known(status)?;
     let doing = doing(status, state, "");
-    Some(format!("{} · {}", place(step, state), doing.trim_end()))
+    let place = place_by(step, state, moving);
+    Some(format!("{place} · {}", doing.trim_end()))
 }
 
 fn known(status: &Status) -> Option<(&StepStatus, &SteeringState)> {
@@ -63,8 +78,8 @@ fn paint_of(state: &SteeringState) -> Paint {
     }
 }
 
-/// `CONSUMERS 25 %`, `INGRESS 10 -> 25 %`, `CONSUMERS 50 % -> 0 %`.
-fn place(at: &StepStatus, state: &SteeringState) -> String {
+/// `CONSUMERS 25 %`, or on its way as `moving` words it.
+fn place_by(at: &StepStatus, state: &SteeringState, moving: fn(Step, Step) -> String) -> String {
     let frozen = state.name == "frozen" || state.name == "rolling_back";
     let from = state.from.as_ref().filter(|_| frozen).unwrap_or(&at.actual);
     match (from.parse::<Step>(), at.set.parse::<Step>()) {
@@ -74,6 +89,7 @@ fn place(at: &StepStatus, state: &SteeringState) -> String {
     }
 }
 
+/// `INGRESS 10 -> 25 %`, `CONSUMERS 50 % -> 0 %`, `CONSUMERS 100 % -> INGRESS 10 %`.
 fn moving(from: Step, to: Step) -> String {
     match (from.percent(), to.percent()) {
         (Some(a), Some(b)) if from.phase() == to.phase() => {
@@ -84,6 +100,14 @@ fn moving(from: Step, to: Step) -> String {
         }
         _ => format!("{} -> {}", name(from), name(to)),
     }
+}
+
+/// `CONSUMERS -> INGRESS 10 %`.
+fn in_brief(from: Step, to: Step) -> String {
+    if from.phase() == to.phase() {
+        return moving(from, to);
+    }
+    format!("{} -> {}", from.phase().as_str().to_uppercase(), name(to))
 }
 
 fn name(step: Step) -> String {
@@ -114,21 +138,46 @@ fn doing(status: &Status, state: &SteeringState, age: &str) -> String {
     }
 }
 
-/// `, gives up at 30 s`
-fn limit(state: &SteeringState) -> String {
+/// How long it may take in all.
+fn limit(state: &SteeringState) -> Option<String> {
     let parsed = |text: &str| humantime::parse_rfc3339(text).ok();
-    let Some(deadline) = state.deadline.as_deref().and_then(parsed) else {
-        return String::new();
-    };
+    let deadline = parsed(state.deadline.as_deref()?)?;
     let length = parsed(&state.since)
         .and_then(|since| deadline.duration_since(since).ok())
         .unwrap_or_default();
-    format!(", gives up at {}", brief(length.as_secs_f64()))
+    Some(brief(length.as_secs_f64()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn from_phase_to_phase_there_is_room_for_when_it_gives_up() {
+        for [from, to] in [
+            ["shadow", "consumers:100"],
+            ["consumers:100", "ingress:100"],
+            ["ingress:100", "cleanup"],
+        ] {
+            let (at, to) = (from.to_owned(), to.parse::<Step>().expect("a step"));
+            let state = SteeringState {
+                name: "moving".to_owned(),
+                since: "2026-03-09T14:04:00.000Z".to_owned(),
+                deadline: Some("2026-03-09T14:05:30.000Z".to_owned()),
+                ..SteeringState::default()
+            };
+            let status = StepStatus {
+                set: to.to_string(),
+                actual: at,
+                ..StepStatus::default()
+            };
+            let whence = place_by(&status, &state, in_brief);
+            let limit = limit(&state).expect("it has one");
+            // A name of 8, and the clock with an epoch of two digits.
+            let least = format!("{whence} · MOVING, until {limit}");
+            assert!(least.chars().count() <= 79 - 8 - 21, "{least}");
+        }
+    }
 
     #[test]
     fn where_it_is_and_where_it_goes() {
