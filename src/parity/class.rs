@@ -140,7 +140,7 @@ pub struct Difference {
     pub topic: String,
     /// Where the route puts it; absent where no entry says so.
     pub expected_partition: Option<Partition>,
-    /// Where its records are: the first [`PLACES`] of them.
+    /// Where its records are: the first `PLACES` of them.
     pub records: Vec<Location>,
     /// Records that it has beyond those.
     #[serde(default, skip_serializing_if = "is_none")]
