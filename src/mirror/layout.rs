@@ -80,6 +80,20 @@ impl LayoutWatch {
 }
 
 impl Shared {
+    /// The stored layout; where there is none, the configured one is stored. Blocks.
+    ///
+    /// # Errors
+    /// Kafka gave no answer, or what is stored cannot be read.
+    pub fn ensure_layout(&self) -> Result<Layout, checkpoint::Error> {
+        checkpoint::ensure_layout(
+            &self.kafka,
+            &self.migration,
+            &self.checkpoints,
+            self.shards.count,
+            KAFKA_TIMEOUT,
+        )
+    }
+
     /// Makes the checkpoint topic unless it is there, and gives it its layout unless it has one.
     ///
     /// # Errors
@@ -96,15 +110,7 @@ impl Shared {
             admin.create(&[spec]).await?;
         }
         let shared = Arc::clone(self);
-        let layout = tokio::task::spawn_blocking(move || {
-            checkpoint::ensure_layout(
-                &shared.kafka,
-                &shared.migration,
-                &shared.checkpoints,
-                shared.shards.count,
-                KAFKA_TIMEOUT,
-            )
-        });
+        let layout = tokio::task::spawn_blocking(move || shared.ensure_layout());
         let layout = passed_on(layout.await);
         let layout = layout.map_err(|error| match error {
             checkpoint::Error::Topics(error) => error,

@@ -87,16 +87,6 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
     })
 }
 
-fn layout(shared: &Shared) -> Result<checkpoint::Layout, checkpoint::Error> {
-    checkpoint::ensure_layout(
-        &shared.kafka,
-        &shared.migration,
-        &shared.checkpoints,
-        shared.shards.count,
-        KAFKA_TIMEOUT,
-    )
-}
-
 /// Waits a while until nothing is undecided in the shard's partition: a resize writes the layout and the checkpoints in one
 /// transaction, whose end shows in one partition before it shows in another. What hangs for longer is `mend`'s.
 fn await_decided(shared: &Shared, shard: Shard) -> Result<(), topics::Error> {
@@ -125,7 +115,7 @@ async fn open_writer(
         let mut loaded = load()?;
         let layout = match &loaded.layout {
             Some(layout) if shard.0 == 0 => layout.clone(),
-            _ => layout(&shared)?,
+            _ => shared.ensure_layout()?,
         };
         if doubts {
             await_decided(&shared, shard)?;
