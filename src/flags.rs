@@ -48,6 +48,15 @@ pub struct Flags {
     pub kafka_born: Option<KafkaBorn>,
 }
 
+/// The bucket of an entry in Redis that goes against the flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// Writes to it are Kafka's: the entry is a stray.
+    Kafkas(Bucket),
+    /// Nobody is to write to it for a moment: who has just heard of it may have begun to before.
+    Held(Bucket),
+}
+
 impl Flags {
     /// All is Redis's.
     #[must_use]
@@ -62,17 +71,22 @@ impl Flags {
         }
     }
 
-    /// The bucket of a record's key, where writes to it are Kafka's: an entry of it in Redis is a stray. Without a key that is so
-    /// once all are.
+    /// How an entry in Redis goes against these flags, by its record's key; `None`: it does not. Without a key it does once all
+    /// buckets are Kafka's, or held.
     #[must_use]
-    pub fn stray(&self, key: Option<&[u8]>) -> Option<Bucket> {
+    pub fn against(&self, key: Option<&[u8]>) -> Option<Against> {
         let kafka = bucket::below(self.ingress, BUCKETS);
+        let held = bucket::below(self.hold_ingress_to.unwrap_or(self.ingress), BUCKETS);
         let bucket = match key {
-            _ if kafka == 0 => return None,
+            _ if kafka.max(held) == 0 => return None,
             Some(key) => Bucket::of_key(key),
             None => Bucket::new(u64::from(BUCKETS - 1))?,
         };
-        (u32::from(bucket.number()) < kafka).then_some(bucket)
+        match u32::from(bucket.number()) {
+            number if number < kafka => Some(Against::Kafkas(bucket)),
+            number if number < held => Some(Against::Held(bucket)),
+            _ => None,
+        }
     }
 
     /// The fields of the Redis hash. The two flags that go by bucket or partition say `true` there only when all are Kafka's;
@@ -273,6 +287,42 @@ mod tests {
             (of("kafka_buckets"), of("held_buckets")),
             (Some("103"), Some("256"))
         );
+    }
+
+    #[test]
+    fn an_entry_goes_against_what_is_kafkas_and_what_is_held() {
+        let told = |ingress, hold_ingress_to| Flags {
+            ingress,
+            hold_ingress_to,
+            ..Flags::redis_only(7, 3)
+        };
+        let keys: Vec<Vec<u8>> = (0..500_u32).map(|n| n.to_be_bytes().to_vec()).collect();
+        let flags = told(10, Some(25));
+        let (mut kafkas, mut held) = (0, 0);
+        for key in &keys {
+            let number = u32::from(Bucket::of_key(key).number());
+            let expected = match number {
+                0..103 => Some(Against::Kafkas(Bucket::of_key(key))),
+                103..256 => Some(Against::Held(Bucket::of_key(key))),
+                _ => None,
+            };
+            assert_eq!(flags.against(Some(key)), expected, "bucket {number}");
+            kafkas += usize::from(matches!(expected, Some(Against::Kafkas(_))));
+            held += usize::from(matches!(expected, Some(Against::Held(_))));
+        }
+        assert!(kafkas > 20 && held > 40, "{kafkas} {held}");
+        let key = keys.iter().find(|key| Bucket::of_key(key).number() < 100);
+        let key = key.map(Vec::as_slice);
+        assert_eq!(told(0, None).against(key), None);
+        assert!(matches!(
+            told(0, Some(10)).against(key),
+            Some(Against::Held(_))
+        ));
+        // Without a key: once all is.
+        let without = |ingress, hold| told(ingress, hold).against(None);
+        assert_eq!(without(50, Some(99)), None);
+        assert!(matches!(without(50, Some(100)), Some(Against::Held(_))));
+        assert!(matches!(without(100, None), Some(Against::Kafkas(_))));
     }
 
     #[test]

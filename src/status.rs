@@ -22,7 +22,7 @@ pub use driver::{DriverStatus, GroupStatus, HandoffStatus, IngressStatus, KafkaS
 pub use parity::{OpenDifference, ParityCell, ParityState, ParityStatus, RouteParity};
 pub use reason::{DeadLetterReason, GapCause, Reason};
 pub use room::{Observation, Room};
-pub use strays::{StrayStatus, StraysStatus};
+pub use strays::{HeldStatus, StrayStatus, StraysStatus};
 
 /// `lockgate.status/v1`: names do not change within v1; durations in `_seconds`, times RFC 3339.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -110,6 +110,9 @@ pub struct RouteStatus {
     pub gaps: BTreeMap<String, u64>,
     /// Entries that Kafka has and Redis lost in a failover.
     pub orphans: u64,
+    /// By topic, the partitions that the route places nothing on, as `on_partition_change = "record"` lets it.
+    #[serde(default)]
+    pub surplus_partitions: BTreeMap<String, u32>,
     /// `None`: nothing trims and memory does not fill, or nothing is known of it.
     pub trim_headroom_seconds: Option<f64>,
     pub stream_entries: Option<u64>,

@@ -37,7 +37,8 @@ pub struct Migration {
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "100ms", "x-max" = "10m"))]
     pub lease: Duration,
-    /// After the last application has followed a change of the flags, so long is waited for what it had begun to write before.
+    /// After the last application has followed a change of the flags, so long is waited for what it had begun to write before;
+    /// and so long nothing may come to Redis that is Kafka's or held.
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-max" = "1h"))]
     pub settle: Duration,

@@ -269,7 +269,7 @@ mod tests {
         let migration = crate::config::Migration::default();
         let fits = |lifetime_s: u64| {
             let period = Duration::from_secs(lifetime_s) / 2;
-            (period + migration.settle) * 2 + Duration::from_secs(1) < migration.attempt_budget
+            (period + migration.settle * 2) * 2 + Duration::from_secs(1) < migration.attempt_budget
         };
         assert!(fits(u64::from(LIFETIME_S)));
         let guide = include_str!("../../docs/flags.md");

@@ -172,6 +172,10 @@ fn routes(status: &Status) -> Vec<Family> {
         "lockgate_mirror_orphan_entries_total",
         "Entries that Kafka has and Redis lost in a failover",
     );
+    let mut surplus = gauge(
+        "lockgate_mirror_surplus_partitions",
+        "Partitions that topics of the route have and it places nothing on, by on_partition_change = \"record\"",
+    );
     let mut streams = gauge(
         "lockgate_mirror_streams",
         "Streams of this instance by state and, unless running, reason",
@@ -198,6 +202,8 @@ fn routes(status: &Status) -> Vec<Family> {
             letters.add(&[("route", name), ("reason", reason)], float(*count));
         }
         orphans.add(&[("route", name)], float(route.orphans));
+        let partitions = route.surplus_partitions.values().copied();
+        surplus.add(&[("route", name)], float(partitions.map(u64::from).sum()));
         held.add_known(&[("route", name)], route.stream_entries.map(float));
         for ((state, reason), count) in by_state(name, &status.streams) {
             streams.add(
@@ -207,7 +213,7 @@ fn routes(status: &Status) -> Vec<Family> {
         }
     }
     vec![
-        entries, bytes, headroom, gaps, letters, orphans, streams, held,
+        entries, bytes, headroom, gaps, letters, orphans, surplus, streams, held,
     ]
 }
 

@@ -47,6 +47,7 @@ pub async fn keep_placeable(
     for (topic, reason, cause) in refused {
         worker.memory.bar(topic, reason, cause);
     }
+    show_surplus(worker, candidates, &places);
     candidates.retain(|candidate| {
         let Some((reason, text)) = trouble(worker, candidate, &places) else {
             return true;
@@ -92,6 +93,34 @@ fn trouble(
         })
 }
 
+/// Says of each topic how many partitions it has that its route goes on without.
+fn show_surplus(worker: &ShardWorker, candidates: &[Candidate], places: &Places) {
+    let bindings = candidates.iter().map(|candidate| &candidate.slot.binding);
+    let each: BTreeMap<(&str, &Topic), u32> = bindings
+        .map(|binding| {
+            let (route, topic) = (binding.route(), binding.topic());
+            ((route.name(), topic), surplus(route, places.get(topic)))
+        })
+        .collect();
+    for ((route, topic), surplus) in each {
+        worker.shared.board.route(route, |cell| {
+            cell.has_surplus(topic.as_str(), surplus);
+        });
+    }
+}
+
+/// The partitions of a topic that grew and whose route goes on with its own count.
+fn surplus(route: &Route, place: Option<&Place>) -> u32 {
+    match place {
+        Some(Place::Partitions(count))
+            if route.config().on_partition_change == OnTrouble::Record =>
+        {
+            count.saturating_sub(route.partitions())
+        }
+        _ => 0,
+    }
+}
+
 fn judge(route: &Route, topic: &Topic, place: Option<&Place>) -> Option<(Reason, String)> {
     let wanted = route.partitions();
     let Some(Place::Partitions(count)) = place else {
@@ -100,7 +129,7 @@ fn judge(route: &Route, topic: &Topic, place: Option<&Place>) -> Option<(Reason,
     if *count == wanted {
         return None;
     }
-    if *count > wanted && route.config().on_partition_change == OnTrouble::Record {
+    if surplus(route, place) > 0 {
         warn!(%topic, count, wanted, route = route.name(), "the topic has more partitions than the route places records on; going on with the route's count");
         return None;
     }

@@ -114,6 +114,8 @@ struct Touched {
     dead_letters: BTreeMap<DeadLetterReason, u64>,
     /// Versions of the flags and buckets of entries that went against them.
     strays: Vec<(u64, u16)>,
+    /// The same of the last entry whose bucket is held.
+    held: Option<(u64, u16)>,
 }
 
 pub struct Pipeline {
@@ -421,6 +423,7 @@ impl Open {
             gaps: Vec::new(),
             dead_letters: BTreeMap::new(),
             strays: Vec::new(),
+            held: None,
         })
     }
 }

@@ -28,9 +28,19 @@ pub struct RouteCell {
     pub orphans: u64,
     pub(super) gaps: BTreeMap<GapCause, u64>,
     pub(super) dead_letters: BTreeMap<DeadLetterReason, u64>,
+    pub(super) surplus_partitions: BTreeMap<String, u32>,
 }
 
 impl RouteCell {
+    /// A topic has so many partitions that the route places nothing on.
+    pub fn has_surplus(&mut self, topic: &str, partitions: u32) {
+        if partitions == 0 {
+            self.surplus_partitions.remove(topic);
+        } else {
+            self.surplus_partitions.insert(topic.to_owned(), partitions);
+        }
+    }
+
     pub fn count_gap(&mut self, cause: GapCause, entries: u64) {
         *self.gaps.entry(cause).or_default() += entries;
     }
@@ -395,6 +405,12 @@ impl Board {
     pub fn stray(&self, version: u64, stream: &StreamRef, bucket: u16) -> bool {
         let now = Instant::now();
         self.lock().strays.count(version, stream, bucket, now)
+    }
+
+    /// An entry came to Redis although its bucket is held by this version of the flags.
+    pub fn held(&self, version: u64, stream: &StreamRef, bucket: u16) {
+        let now = Instant::now();
+        self.lock().strays.held(version, stream, bucket, now);
     }
 
     #[must_use]

@@ -273,6 +273,7 @@ fn route_status(
             })
             .collect(),
         orphans: cell.orphans,
+        surplus_partitions: cell.surplus_partitions.clone(),
         trim_headroom_seconds: least(of_route().filter_map(|stream| stream.trim_headroom_seconds)),
         stream_entries: known_sum(of_route().map(|stream| stream.length)).filter(|_| opened),
     }

@@ -28,6 +28,8 @@ pub struct StraysStatus {
     /// Since the last one; null: there was none.
     pub last_seconds: Option<f64>,
     pub named: Vec<StrayStatus>,
+    /// The last entry whose bucket was held while applications went over; null: there was none.
+    pub held: Option<HeldStatus>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +40,17 @@ pub struct StrayStatus {
     pub entries: u64,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeldStatus {
+    /// The version of the flags that held it.
+    pub version: u64,
+    pub database: u32,
+    pub stream: String,
+    pub bucket: u16,
+    /// Since it was mirrored.
+    pub seconds: f64,
+}
+
 /// What is known of them.
 #[derive(Debug, Default)]
 pub(super) struct Strays {
@@ -45,6 +58,15 @@ pub(super) struct Strays {
     entries: u64,
     recent: VecDeque<(Instant, u64)>,
     named: BTreeMap<(StreamRef, u16), u64>,
+    held: Option<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    version: u64,
+    stream: StreamRef,
+    bucket: u16,
+    at: Instant,
 }
 
 impl Strays {
@@ -62,6 +84,7 @@ impl Strays {
         if version > self.version {
             *self = Self {
                 version,
+                held: self.held.take(),
                 ..Self::default()
             };
         }
@@ -83,6 +106,23 @@ impl Strays {
             self.named.insert(key, 1);
         }
         room
+    }
+
+    /// Keeps the last entry of a bucket that is held.
+    pub(super) fn held(&mut self, version: u64, stream: &StreamRef, bucket: u16, at: Instant) {
+        if self
+            .held
+            .as_ref()
+            .is_some_and(|last| last.version > version)
+        {
+            return;
+        }
+        self.held = Some(Held {
+            version,
+            stream: stream.clone(),
+            bucket,
+            at,
+        });
     }
 
     fn forget(&mut self, now: Instant) {
@@ -111,6 +151,13 @@ impl Strays {
             recent_entries: self.recent.iter().map(|(_, count)| count).sum(),
             last_seconds: last.map(|ago| ago.as_secs_f64()),
             named: named.collect(),
+            held: self.held.as_ref().map(|held| HeldStatus {
+                version: held.version,
+                database: held.stream.database.0,
+                stream: held.stream.name.to_string(),
+                bucket: held.bucket,
+                seconds: now.duration_since(held.at).as_secs_f64(),
+            }),
         }
     }
 }
@@ -141,7 +188,13 @@ mod tests {
         );
         let seen = strays.status(begun + Duration::from_secs(62));
         assert_eq!((seen.entries, seen.recent_entries), (2, 0));
+        assert_eq!(seen.held, None);
+        strays.held(8, &stream, 4, begun + Duration::from_secs(60));
+        strays.held(7, &stream, 5, begun + Duration::from_secs(61));
         assert!(strays.count(8, &stream, 3, begun));
-        assert_eq!(strays.status(begun).entries, 1);
+        let seen = strays.status(begun + Duration::from_secs(62));
+        assert_eq!(seen.entries, 1);
+        let held = seen.held.expect("it is kept from version to version");
+        assert_eq!((held.version, held.bucket, held.seconds), (8, 4, 2.0));
     }
 }

@@ -328,11 +328,26 @@ fn python(url: &str, keys: &[String]) -> BTreeMap<String, Value> {
 
 #[test]
 fn who_writes_what_is_kafkas_to_redis_is_named_and_closes_the_gate() {
-    let mut live = Live::start("livestray");
+    let mut live = Live::start_settling("livestray");
     live.promote().expect("it lives");
     live.reach("consumers:100").expect("it lives");
-    live.only_from(512);
+    // All who are known follow; and somebody who is not goes on writing to buckets that are held.
     live.promote().expect("it lives");
+    eventually(LONG, "it is waited for who writes what is held", || {
+        let shown = live.api.shown().ok_or("not shown")?;
+        let waiting = shown["state"]["waiting_for"].as_str().unwrap_or_default();
+        let named = waiting.contains("Redis stream msg:stream:") && waiting.contains("bucket");
+        named.then_some(()).ok_or(shown["state"].to_string())
+    });
+    let told = live.api.get("/v1/flags/flagd").expect("told");
+    let backend = told["flags"]["QUEUE_BACKEND"]["targeting"].to_string();
+    assert!(
+        backend.contains(r#"[{"var":"bucket"},512]},"hold""#),
+        "{told}"
+    );
+    let held = live.api.get("/v1/status").expect("status")["strays"]["held"].clone();
+    assert!(held["bucket"].as_u64().is_some_and(|n| n < 512), "{held}");
+    live.only_from(512);
     live.reach("ingress:50").expect("it lives");
     let gate = |live: &Live| {
         let shown = live.api.shown()?;

@@ -53,6 +53,22 @@ fn a_topic_with_another_partition_count_halts_or_goes_on_as_configured() {
         going.records().iter().all(|record| record.partition == 0),
         "the route's count places them"
     );
+    let surplus = |route| daemon.metric("lockgate_mirror_surplus_partitions", &[("route", route)]);
+    assert_eq!(
+        ["going", "fewer", "right"].map(surplus),
+        [Some(1.0), Some(0.0), Some(0.0)]
+    );
+    let shown = daemon.status().unwrap()["routes"].clone();
+    let going = shown
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|route| route["name"] == "going");
+    assert_eq!(
+        going.unwrap()["surplus_partitions"][plan.topic("going")],
+        1,
+        "{shown}"
+    );
     Topic::new(&plan.topic("right")).await_values("d", &values[3]);
     assert_eq!(Topic::new(&plan.topic("halting")).records().len(), 0);
 }

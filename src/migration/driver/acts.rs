@@ -73,11 +73,6 @@ impl Driver {
                 following.behind.join(", ")
             ));
         }
-        if self.goes_forward()
-            && let Err(what) = self.no_stray(version)
-        {
-            return Acted::NotYet(what);
-        }
         let settled = following
             .last_ms
             .unwrap_or(now)
@@ -85,11 +80,15 @@ impl Driver {
         if now < settled {
             return Acted::NotYet("what was begun before the change".to_owned());
         }
-        Acted::Done
+        self.no_stray(version)
+            .map_or_else(Acted::NotYet, |()| Acted::Done)
     }
 
-    /// Who writes and is not known is seen by what it writes, where all who mirror look for it by this version.
+    /// On a way forward: who writes and is not known is seen by what it writes, where all who mirror look for it by this version.
     fn no_stray(&self, version: u64) -> Result<(), String> {
+        if !self.goes_forward() {
+            return Ok(());
+        }
         let sight = self.table.sight.as_ref();
         let sight = sight.filter(|sight| sight.judges_by >= Some(version));
         let Some(sight) = sight else {
@@ -105,7 +104,13 @@ impl Driver {
             _ if recent => {
                 Err("strays to end: somebody writes to Redis what is Kafka's".to_owned())
             }
-            Reading::Value(_) | Reading::Counted { .. } => Ok(()),
+            Reading::Value(_) | Reading::Counted { .. } => match &sight.held {
+                Some(held) if held.seconds < settle => Err(format!(
+                    "writes to end that are held: somebody wrote to Redis stream {}, bucket {}",
+                    held.stream, held.bucket
+                )),
+                _ => Ok(()),
+            },
         }
     }
 
@@ -138,7 +143,13 @@ impl Driver {
         let followed_ms = self.measurements.followers.following(0, now).last_ms;
         let since_ms = followed_ms.map_or(settled(draining_ms), |ms| settled(ms).max(draining_ms));
         match sight.carried_ms {
-            Some(carried_ms) if carried_ms > since_ms => Acted::Done,
+            // What was mirrored last is looked at too.
+            Some(carried_ms) if carried_ms > since_ms => {
+                let told = self.machine.as_ref().and_then(Machine::stored);
+                let version = told.map_or(0, |state| state.told.version);
+                self.no_stray(version)
+                    .map_or_else(Acted::NotYet, |()| Acted::Done)
+            }
             _ if left == 0 => {
                 Acted::NotYet("every stream to be looked for and at again".to_owned())
             }

@@ -111,10 +111,13 @@ impl Driver {
         let tells = self.table.tells(shown, heard, kept);
         // Those of an older version went against what nobody is told any more.
         let strays = Some(&status.strays).filter(|strays| strays.version == shown);
+        let held = status.strays.held.as_ref();
+        let held = held.filter(|held| Some(held.version) == shown);
         Summary {
             judges_by: shown,
             strays: strays.map_or(0, |strays| strays.recent_entries),
             stray_seconds: strays.and_then(|strays| strays.last_seconds),
+            held: held.cloned(),
             began,
             tells,
             ..own

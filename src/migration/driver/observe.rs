@@ -41,7 +41,8 @@ impl Driver {
             samples,
             converge_ms: following
                 .period_ms
-                .map(|period| period.saturating_add(settle)),
+                // What they had begun to write, and as long without a stray.
+                .map(|period| period.saturating_add(settle.saturating_mul(2))),
             drain_ms,
         }
     }

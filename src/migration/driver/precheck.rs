@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{Driver, copying};
 use crate::migration::measure::routed;
-use crate::migration::step::{Acted, Event, Machine};
+use crate::migration::step::{Acted, Event, Machine, State};
 use crate::placement::Topic;
 use crate::topics::{Admin, Error, TopicState};
 
@@ -18,9 +18,10 @@ impl Driver {
     /// promotion that Redis alone knew, nothing would be left with Redis' last writes.
     pub(super) fn precheck(&self, epoch: u64, at: usize) {
         let (admin, outcomes) = (Arc::clone(&self.admin), self.outcomes.0.clone());
+        // What was stored and never told so, or by another, is not among the copies yet.
         let stored = self.machine.as_ref().and_then(Machine::stored);
         self.copies.send_if_modified(|newest| {
-            let late = newest.as_ref().is_none_or(|newest| newest.epoch < epoch);
+            let late = newest.as_ref().map(|newest| newest.rank()) < stored.map(State::rank);
             if late {
                 *newest = stored.cloned().map(Arc::new);
             }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::migration::gate::{Reading, millis};
 use crate::migration::step::{Compared, Counts, Process};
+use crate::status::HeldStatus;
 
 /// The form of a summary; others are not read.
 pub const VERSION: u32 = 1;
@@ -73,6 +74,9 @@ pub struct Summary {
     pub strays: u64,
     #[serde(default)]
     pub stray_seconds: Option<f64>,
+    /// The last entry of a bucket that this version holds.
+    #[serde(default)]
+    pub held: Option<HeldStatus>,
 }
 
 /// A stamp of one process.
@@ -114,6 +118,8 @@ pub struct Sight {
     pub judges_by: Option<u64>,
     /// How long ago the last of them was seen.
     pub stray_seconds: Option<f64>,
+    /// The last entry of a bucket that is held.
+    pub held: Option<HeldStatus>,
     pub counts: Counts,
     pub topics: Result<Topics, String>,
     /// Whether Kafka answers all who mirror, and the one who steers.
@@ -147,6 +153,7 @@ impl Look<'_> {
             strays: self.strays(&voices, &whole),
             judges_by: self.own.judges_by,
             stray_seconds: least(voices.iter().filter_map(|voice| voice.said.stray_seconds)),
+            held: latest_held(&voices),
             topics: whole.clone().and_then(|()| topics(&voices)),
             kafka: self.kafka(&voices),
             lag,
@@ -335,6 +342,12 @@ fn oldest(voices: &[Voice<'_>]) -> Option<f64> {
 
 fn least(values: impl Iterator<Item = f64>) -> Option<f64> {
     values.reduce(f64::min)
+}
+
+fn latest_held(voices: &[Voice<'_>]) -> Option<HeldStatus> {
+    let held = voices.iter().filter_map(|voice| voice.said.held.as_ref());
+    let last = held.min_by(|one, other| one.seconds.total_cmp(&other.seconds));
+    last.cloned()
 }
 
 fn carried(voices: &[Voice<'_>]) -> Option<i64> {

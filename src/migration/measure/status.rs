@@ -48,6 +48,7 @@ pub fn summary(status: &Status, boot: u64, heard: Option<Heard>, at_ms: i64) -> 
         judges_by: None,
         strays: 0,
         stray_seconds: None,
+        held: None,
     }
 }
 

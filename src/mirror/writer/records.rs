@@ -11,6 +11,7 @@ use super::super::dead_letter::DeadLetter;
 use super::super::slot::Slot;
 use super::{At, Ended, Pipeline};
 use crate::entry::{Entry, EntryId};
+use crate::flags::Against;
 use crate::routing::{self, Encoded, Unroutable};
 use crate::status::DeadLetterReason;
 use crate::topics::{self, Headers, Record};
@@ -42,10 +43,13 @@ impl Pipeline {
         }
         let told = *self.shared.told.borrow();
         if let Some(told) = told
-            && let Some(bucket) = told.stray(self.scratch.key())
+            && let Some(against) = told.against(self.scratch.key())
         {
-            let strays = &mut self.open.touch(slot).strays;
-            strays.push((told.version, bucket.number()));
+            let touched = self.open.touch(slot);
+            match against {
+                Against::Kafkas(bucket) => touched.strays.push((told.version, bucket.number())),
+                Against::Held(bucket) => touched.held = Some((told.version, bucket.number())),
+            }
         }
         let headers = record_headers(slot, entry.id, generation, &self.scratch);
         let tag = self.open.entries as u64;

@@ -80,6 +80,9 @@ impl Shared {
                 );
             }
         }
+        if let Some((version, bucket)) = touched.held {
+            self.board.held(version, &slot.stream, bucket);
+        }
         let letters: u64 = touched.dead_letters.values().sum();
         let missing: u64 = touched.gaps.iter().map(|gap| gap.entries).sum();
         let position = &touched.position;

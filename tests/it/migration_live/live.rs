@@ -219,6 +219,12 @@ impl Live {
         Self::start_as(what, &format!("{HURRIED}{more}"))
     }
 
+    /// What was begun before a change has a moment to come.
+    pub fn start_settling(what: &str) -> Self {
+        let settling = HURRIED.replace("settle = \"0s\"", "settle = \"1s\"");
+        Self::start_as(what, &settling)
+    }
+
     /// With time for instances to hear of each other on a busy machine.
     pub fn start_unhurried(what: &str) -> Self {
         let unhurried = HURRIED

@@ -38,6 +38,7 @@ fn said(boot: u64, shards: &[u32], after_ms: i64) -> Summary {
         judges_by: Some(1),
         strays: 0,
         stray_seconds: None,
+        held: None,
     }
 }
 
@@ -432,4 +433,22 @@ fn a_stray_counts_whoever_sees_it_and_none_is_known_only_where_all_look() {
     assert_eq!(strays(&[("b", other(1, 3))]), Reading::Value(3.0));
     assert!(matches!(strays(&[("b", other(2, 3))]), Reading::Unknown(why) if why.contains('b')));
     assert!(matches!(strays(&[]), Reading::Unknown(why) if why.contains("shards 1, 3")));
+}
+
+#[test]
+fn of_entries_in_held_buckets_the_last_is_known_whoever_saw_it() {
+    let other = |bucket, seconds| Summary {
+        held: Some(HeldStatus {
+            bucket,
+            seconds,
+            ..HeldStatus::default()
+        }),
+        ..said(bucket.into(), &[], NOW)
+    };
+    let held = |others: &[(&str, Summary)]| {
+        let held = together(&[0, 1, 2, 3], others).held;
+        held.map(|held| held.bucket)
+    };
+    assert_eq!(held(&[]), None);
+    assert_eq!(held(&[("b", other(7, 2.0)), ("c", other(8, 0.5))]), Some(8));
 }
