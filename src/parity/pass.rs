@@ -73,10 +73,20 @@ impl Pass {
         }
     }
 
-    /// A pass over streams and logs as another left them. What that one read and was none of its own is told no more.
+    /// The auditor's: what belongs to no window is kept, and a record of a stream that there never was is its business.
+    #[must_use]
+    pub fn of_audit(seed: u64, streams: Vec<StreamPass>, topics: Vec<TopicPass>) -> Self {
+        Self {
+            covers_all: true,
+            keeps_beside: true,
+            ..Self::new(seed, streams, topics)
+        }
+    }
+
+    /// An auditor's over streams and logs as another left them. What that one read and was none of its own is told no more.
     #[must_use]
     pub fn resumed(seed: u64, streams: Vec<StreamPass>, topics: Vec<TopicPass>) -> Self {
-        let mut pass = Self::new(seed, streams, topics);
+        let mut pass = Self::of_audit(seed, streams, topics);
         let beside = (pass.streams.iter()).map(|one| one.behind.len() + one.ahead.len());
         pass.beside = beside.sum();
         pass.kafka_records = pass.kept().kafka;

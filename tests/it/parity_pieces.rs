@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::harness::{Daemon, KafkaReader, RedisOptions, RedisServer, eventually, kafka, redis};
-use crate::parity::hand::Hand;
+use crate::parity::hand::{Hand, Outgoing};
 use crate::parity_audit::{assert_counts_are_verifys, await_parity, parity, twin};
 use crate::plan::await_level as await_mirrored;
-use crate::rig::{LONG, Rig, shared_out};
+use crate::rig::{LONG, PARTITIONS, Rig, shared_out};
 
 /// Entries; each is read on either side, so many a second.
 const BACKLOG: u64 = 24_000;
@@ -104,6 +104,41 @@ fn a_kill_amid_a_long_round_loses_no_more_than_a_piece_of_it() {
         "{before} ranges were read until the kill, {both} in all, where {whole} are all"
     );
     assert_eq!(left_of_rounds(&rig), Vec::<String>::new());
+}
+
+#[test]
+fn copies_of_what_was_sealed_are_found_in_whichever_piece_they_are_read() {
+    const SEALED: u64 = 1_000;
+    let mut rig = Rig::new("pieces-copy");
+    rig.routes = "[parity]\nwindow = \"300ms\"\n".to_owned();
+    rig.add(0, SEALED);
+    let mut daemon = rig.daemon();
+    await_parity(&daemon, "it is sealed", |seen| {
+        seen["state"] == "level" && seen["compared"].as_u64() == Some(SEALED)
+    });
+    daemon.term();
+    assert!(daemon.wait(LONG).success());
+    let sealed = rig.ledger().entries();
+    let twins = sealed.iter().map(|entry| twin(&rig, entry));
+    let each: BTreeMap<i32, Outgoing> = twins.map(|twin| (twin.partition, twin)).collect();
+    rig.routes = "[parity]\nenabled = false\n".to_owned();
+    rig.add(SEALED, BACKLOG / 2);
+    let mut daemon = rig.daemon();
+    for stream in 0..16 {
+        await_mirrored(&daemon, &format!("msg:stream:{stream}"));
+    }
+    daemon.term();
+    assert!(daemon.wait(LONG).success());
+    // Each stands at the end of its partition, which the next round comes to early or late.
+    let copies = each.len() as u64;
+    assert_eq!(copies, u64::from(PARTITIONS.unsigned_abs()));
+    Hand::new(rig.kafka).commit(each.values());
+    rig.routes = format!("[parity]\nwindow = \"300ms\"\nentries_per_second = {PACE}\n");
+    let daemon = rig.daemon();
+    await_parity(&daemon, "the copies are found", |seen| {
+        seen["compared"].as_u64() == Some(SEALED + BACKLOG / 2) && open(seen, "duplicate") == copies
+    });
+    assert_counts_are_verifys(&[&daemon]);
 }
 
 #[test]

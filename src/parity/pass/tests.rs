@@ -158,6 +158,15 @@ fn what_is_read_and_not_kept_is_noticed() {
     assert!(pass.unaccounted().is_some(), "an entry went nowhere");
 }
 
+#[test]
+fn what_an_auditor_goes_on_with_is_read_as_it_was_begun() {
+    let begun = Pass::of_audit(1, Vec::new(), Vec::new());
+    let resumed = Pass::resumed(1, Vec::new(), Vec::new());
+    let how = |pass: &Pass| (pass.lots, pass.covers_all, pass.keeps_beside);
+    assert_eq!(how(&begun), how(&resumed));
+    assert_eq!(how(&begun), (u64::MAX, true, true));
+}
+
 /// A record of this id.
 fn beside(n: u64, partition: i32, offset: i64) -> Beside {
     Beside {

@@ -168,10 +168,7 @@ impl Round<'_> {
             }
         });
         let logs: Vec<TopicPass> = logs.collect();
-        let mut pass = Pass::new(self.seed, streams, logs);
-        pass.keeps_beside = true;
-        pass.covers_all = true;
-        Ok(pass)
+        Ok(Pass::of_audit(self.seed, streams, logs))
     }
 
     /// The least of the group's cursors; the beginning where one of its shards has not read the partition.
