@@ -136,6 +136,9 @@ pub struct StreamStatus {
     pub gap_entries: u64,
     pub orphans: u64,
     pub dead_letters: u64,
+    /// Partitions of its topic that its route places nothing on.
+    #[serde(default)]
+    pub surplus_partitions: u32,
     pub length: Option<u64>,
     pub trim_headroom_seconds: Option<f64>,
     pub last_error: Option<String>,

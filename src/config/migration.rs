@@ -38,10 +38,12 @@ pub struct Migration {
     #[schemars(schema_with = "schema::duration", extend("x-min" = "100ms", "x-max" = "10m"))]
     pub lease: Duration,
     /// After the last application has followed a change of the flags, so long is waited for what it had begun to write before;
-    /// and so long nothing may come to Redis that is Kafka's or held.
+    /// and so long nothing may come to Redis that is Kafka's, or held (`held_writes`).
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-max" = "1h"))]
     pub settle: Duration,
+    /// What a step of ingress does while entries come to Redis of buckets that are held.
+    pub held_writes: HeldWrites,
     /// Evidence older than this is no evidence.
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "10ms", "x-max" = "1d"))]
@@ -55,6 +57,17 @@ pub struct Migration {
     pub soak: Soak,
     pub gates: Gates,
     pub tripwires: Tripwires,
+}
+
+/// Wait for them to end, or go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HeldWrites {
+    /// The step waits for them to end, and is put back at its deadline.
+    #[default]
+    Wait,
+    /// The last is shown in the status, and the step goes on: for applications that do not know `hold`.
+    Record,
 }
 
 /// A Kafka consumer group of the application.
@@ -253,6 +266,7 @@ impl Default for Migration {
             plan_lifetime: Duration::from_secs(120),
             lease: Duration::from_secs(5),
             settle: Duration::from_secs(1),
+            held_writes: HeldWrites::default(),
             evidence_freshness: Duration::from_secs(15),
             evidence_gap: Duration::from_secs(600),
             groups: Vec::new(),

@@ -17,7 +17,7 @@ pub use self::address::{Endpoint, RedisAddress};
 pub use self::evidence::{Asked, Flags, Prometheus, Query};
 pub use self::kafka::{Kafka, Properties};
 pub use self::load::{Loaded, Sources, load, load_with};
-pub use self::migration::Migration;
+pub use self::migration::{HeldWrites, Migration};
 pub use self::origin::Origin;
 pub use self::problem::Problem;
 pub use self::redis_server::Redis;

@@ -61,7 +61,7 @@ pub struct Route {
     /// What to do when entries are gone before they were read.
     #[serde(default)]
     pub on_gap: OnTrouble,
-    /// What to do when the topic has more partitions than `partitions`. `record`: it is logged, and the stream goes on with `partitions`. A topic that has fewer always halts.
+    /// What to do when the topic has more partitions than `partitions`. `record`: it is logged and counted (`lockgate_mirror_surplus_partitions`), and the stream goes on with `partitions`. A topic that has fewer always halts.
     #[serde(default)]
     pub on_partition_change: OnTrouble,
     /// Dead-letter topic; default `lockgate.<name>.dead-letters.<route>`.

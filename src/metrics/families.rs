@@ -174,7 +174,7 @@ fn routes(status: &Status) -> Vec<Family> {
     );
     let mut surplus = gauge(
         "lockgate_mirror_surplus_partitions",
-        "Partitions that topics of the route have and it places nothing on, by on_partition_change = \"record\"",
+        "Partitions that topics of the route's streams here have and it places nothing on, by on_partition_change = \"record\"",
     );
     let mut streams = gauge(
         "lockgate_mirror_streams",

@@ -448,7 +448,7 @@ mod tests {
         };
         assert_eq!(lost(&view, Step::consumers(50)), (Some(0), false));
         let born = crate::placement::KafkaBorn::opened(None, 1_000).closed(2_000);
-        view.state.as_mut().expect("a state").kafka_born = Some(born);
+        view.state.as_mut().expect("a state").kafka_written = Some(born);
         assert_eq!(lost(&view, Step::consumers(50)), (None, true));
         assert_eq!(lost(&view, Step::consumers(100)), (Some(0), false));
         let state = view.state.as_mut().expect("a state");

@@ -93,18 +93,13 @@ fn trouble(
         })
 }
 
-/// Says of each topic how many partitions it has that its route goes on without.
+/// Says of each stream how many partitions its topic has that its route goes on without.
 fn show_surplus(worker: &ShardWorker, candidates: &[Candidate], places: &Places) {
-    let bindings = candidates.iter().map(|candidate| &candidate.slot.binding);
-    let each: BTreeMap<(&str, &Topic), u32> = bindings
-        .map(|binding| {
-            let (route, topic) = (binding.route(), binding.topic());
-            ((route.name(), topic), surplus(route, places.get(topic)))
-        })
-        .collect();
-    for ((route, topic), surplus) in each {
-        worker.shared.board.route(route, |cell| {
-            cell.has_surplus(topic.as_str(), surplus);
+    for candidate in candidates {
+        let binding = &candidate.slot.binding;
+        let surplus = surplus(binding.route(), places.get(binding.topic()));
+        worker.shared.board.stream(&candidate.slot.stream, |cell| {
+            cell.surplus_partitions = surplus;
         });
     }
 }

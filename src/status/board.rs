@@ -28,19 +28,9 @@ pub struct RouteCell {
     pub orphans: u64,
     pub(super) gaps: BTreeMap<GapCause, u64>,
     pub(super) dead_letters: BTreeMap<DeadLetterReason, u64>,
-    pub(super) surplus_partitions: BTreeMap<String, u32>,
 }
 
 impl RouteCell {
-    /// A topic has so many partitions that the route places nothing on.
-    pub fn has_surplus(&mut self, topic: &str, partitions: u32) {
-        if partitions == 0 {
-            self.surplus_partitions.remove(topic);
-        } else {
-            self.surplus_partitions.insert(topic.to_owned(), partitions);
-        }
-    }
-
     pub fn count_gap(&mut self, cause: GapCause, entries: u64) {
         *self.gaps.entry(cause).or_default() += entries;
     }
@@ -72,6 +62,8 @@ pub struct StreamCell {
     pub gap_entries: u64,
     pub orphans: u64,
     pub dead_letters: u64,
+    /// Partitions of its topic that its route places nothing on.
+    pub surplus_partitions: u32,
     /// Redis's count of entries ever added, at the committed checkpoint.
     pub added_at_checkpoint: Option<u64>,
     pub seen: Option<Observation>,
@@ -98,6 +90,7 @@ impl StreamCell {
             gap_entries: 0,
             orphans: 0,
             dead_letters: 0,
+            surplus_partitions: 0,
             added_at_checkpoint: None,
             seen: None,
             oldest_unmirrored_ms: None,

@@ -169,6 +169,7 @@ fn stream_status(
         gap_entries: cell.gap_entries,
         orphans: cell.orphans,
         dead_letters: cell.dead_letters,
+        surplus_partitions: cell.surplus_partitions,
         length: cell.seen.map(|seen| seen.length),
         trim_headroom_seconds: least(
             cell.seconds_to_trim(now_ms)
@@ -273,7 +274,10 @@ fn route_status(
             })
             .collect(),
         orphans: cell.orphans,
-        surplus_partitions: cell.surplus_partitions.clone(),
+        surplus_partitions: of_route()
+            .filter(|stream| stream.surplus_partitions > 0)
+            .map(|stream| (stream.topic.clone(), stream.surplus_partitions))
+            .collect(),
         trim_headroom_seconds: least(of_route().filter_map(|stream| stream.trim_headroom_seconds)),
         stream_entries: known_sum(of_route().map(|stream| stream.length)).filter(|_| opened),
     }

@@ -183,7 +183,10 @@ pub fn back(page: &mut Page, status: &Status) {
             let here = driver.step.as_ref().map(|step| step.actual.as_str());
             let serves = match here {
                 Some("shadow") | None => "Redis alone serves",
-                Some(_) => "all is written to Redis, and read where the first line says",
+                Some(step) if step.starts_with("consumers") => {
+                    "all is written to Redis, and read where the first line says"
+                }
+                Some(_) => "it is written and read where the first line says",
             };
             format!("done by itself in {}: {serves}", length(took))
         }

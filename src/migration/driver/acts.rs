@@ -1,6 +1,7 @@
 //! Doing what the mind commands. Each action may be done again after a crash, and has the same effect then.
 
 use super::{Driver, Hears, as_flags, now_ms};
+use crate::config::HeldWrites;
 use crate::failpoint;
 use crate::flags::Flags;
 use crate::migration::gate::{Reading, millis};
@@ -97,15 +98,17 @@ impl Driver {
             ));
         };
         sight.counts.whole.clone()?;
-        let settle = self.parts.config.settle.as_secs_f64();
+        let config = &self.parts.config;
+        let settle = config.settle.as_secs_f64();
         let recent = sight.stray_seconds.is_some_and(|ago| ago < settle);
+        let waits = config.held_writes == HeldWrites::Wait;
         match &sight.strays {
             Reading::Unknown(why) => Err(why.clone()),
             _ if recent => {
                 Err("strays to end: somebody writes to Redis what is Kafka's".to_owned())
             }
             Reading::Value(_) | Reading::Counted { .. } => match &sight.held {
-                Some(held) if held.seconds < settle => Err(format!(
+                Some(held) if held.seconds < settle && waits => Err(format!(
                     "writes to end that are held: somebody wrote to Redis stream {}, bucket {}",
                     held.stream, held.bucket
                 )),

@@ -168,8 +168,8 @@ impl Machine {
             self.arrive(said, now_ms);
             return;
         };
-        // Whom a rollback tells last is waited for as long as whom it told first.
-        if motion.direction == Direction::Back && matches!(action, Action::Tell(_)) {
+        // Each whom a rollback tells is waited for as long, from when they could be told.
+        if motion.direction == Direction::Back {
             motion.deadline_ms = now_ms.saturating_add(budget);
         }
         let (verb, to) = (motion.verb, motion.to);

@@ -65,6 +65,9 @@ pub struct State {
     /// When applications may have written to Kafka themselves.
     #[serde(default)]
     pub kafka_born: Option<KafkaBorn>,
+    /// When they may have been told to: a hold alone sends nobody to Kafka.
+    #[serde(default)]
+    pub kafka_written: Option<KafkaBorn>,
     /// When the last reader had left Kafka, the last time that all were told to.
     #[serde(default)]
     pub readers_left_ms: Option<i64>,
@@ -319,6 +322,7 @@ impl State {
             processes: BTreeMap::new(),
             unwell_since_ms: None,
             kafka_born: None,
+            kafka_written: None,
             readers_left_ms: None,
             journal: 0,
         }
@@ -369,12 +373,17 @@ impl State {
         if writes(before) || writes(told) {
             self.kafka_born = Some(KafkaBorn::opened(self.kafka_born, now_ms));
         }
+        if before.share.ingress > 0 || told.share.ingress > 0 {
+            self.kafka_written = Some(KafkaBorn::opened(self.kafka_written, now_ms));
+        }
     }
 
     /// Every application that answers follows what is told.
     pub(super) fn followed(&mut self, now_ms: i64) {
         if self.told.share.ingress == 0 && self.told.hold_ingress_to.is_none() {
-            self.kafka_born = self.kafka_born.map(|born| born.closed(now_ms));
+            let close = |open: KafkaBorn| open.closed(now_ms);
+            self.kafka_born = self.kafka_born.map(close);
+            self.kafka_written = self.kafka_written.map(close);
         }
         if self.told.share.consumers == 0 {
             self.readers_left_ms = Some(now_ms);
@@ -383,20 +392,19 @@ impl State {
 
     /// Whether any application may write to Kafka itself.
     pub(super) fn may_write_kafka(&self) -> bool {
-        self.told.share.ingress > 0
-            || self.told.hold_ingress_to.is_some()
-            || self.kafka_born.is_some_and(|born| born.until_ms.is_none())
+        let open = |written: KafkaBorn| written.until_ms.is_none();
+        self.told.share.ingress > 0 || self.kafka_written.is_some_and(open)
     }
 
     /// Whether Kafka may hold what applications wrote there and its readers have not read yet: nothing brings it into Redis.
     /// Once all readers had left, what they did not read is left already.
     #[must_use]
     pub fn may_hold_unread(&self) -> bool {
-        let since_left = |born: KafkaBorn| match (born.until_ms, self.readers_left_ms) {
+        let since_left = |written: KafkaBorn| match (written.until_ms, self.readers_left_ms) {
             (Some(until_ms), Some(left_ms)) => until_ms > left_ms,
             _ => true,
         };
-        self.may_write_kafka() || self.kafka_born.is_some_and(since_left)
+        self.may_write_kafka() || self.kafka_written.is_some_and(since_left)
     }
 
     /// What going back to a step leaves behind, for people.

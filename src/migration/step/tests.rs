@@ -117,6 +117,12 @@ fn an_opening_of_ingress_that_is_undone_leaves_no_time_open_in_which_application
     world.finish(0);
     assert_eq!(world.state().step, Step::consumers(100));
     assert_eq!(open(&world), Some(false));
+    // They were told to wait, and nobody to write to Kafka: so nothing is left there, and a tripwire takes readers back.
+    assert!(!world.state().may_hold_unread());
+    world.pass(1_000);
+    world.observe(0, Weather::Bad(Measure::Throughput));
+    world.finish(0);
+    assert_eq!(world.state().step, Step::SHADOW);
 }
 
 #[test]
@@ -219,10 +225,18 @@ fn readers_leave_kafka_only_once_nobody_is_known_to_write_there() {
         let share = world.flags.expect("told").share;
         (share.consumers, share.ingress)
     };
+    // However long nobody can be told, who is told then has the whole time.
+    world.act(0, Acted::Failed("Redis does not answer".to_owned()), false);
+    world.pass(60_000);
+    world.give(0, Event::Tick, "deadline");
     world.act(0, Acted::Done, false);
     assert_eq!(told(&world), (100, 0));
     world.act(0, Acted::NotYet("billing".to_owned()), false);
-    world.pass(31_000);
+    world.pass(20_000);
+    world.give(0, Event::Tick, "deadline");
+    world.act(0, Acted::NotYet("billing".to_owned()), false);
+    assert_eq!(told(&world), (100, 0));
+    world.pass(11_000);
     world.give(0, Event::Tick, "deadline");
     let told_why = world.last_records.last().expect("a record");
     assert!(told_why.note.contains("billing"), "{told_why:?}");

@@ -1,7 +1,10 @@
 //! Applications that follow: acknowledgements in Redis, those that are expected by name, and the flags' file.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use lockgate::config::HeldWrites;
 use lockgate::entry::{Database, StreamName, StreamRef};
 use lockgate::flags::file;
 use lockgate::migration::driver::now_ms;
@@ -378,6 +381,59 @@ fn held_buckets_wait_for_a_look_that_was_begun_after_applications_followed() {
         board.found(Some(Instant::now()), 0);
         running.at(Step::ingress(100), Name::Steady).await;
         running.stop().await;
+    });
+}
+
+#[test]
+fn who_writes_what_is_held_keeps_a_step_waiting_unless_that_is_only_recorded() {
+    runtime().block_on(async {
+        for held_writes in [HeldWrites::Wait, HeldWrites::Record] {
+            let mut site = Site::new("heldwrites");
+            (site.config.consumers, site.config.ingress) = (vec![100], vec![100]);
+            site.config.settle = Duration::from_millis(300);
+            site.config.held_writes = held_writes;
+            let running = site.start("one");
+            running.at(Step::SHADOW, Name::Steady).await;
+            running.climb(&site, Step::consumers(100)).await;
+            let stream = StreamRef {
+                database: Database(0),
+                name: StreamName::from("msg:a"),
+            };
+            running
+                .board
+                .own_stream(&stream, "r", &site.topic, Shard(0));
+            let writes = Arc::new(AtomicBool::new(true));
+            let (board, goes_on) = (Arc::clone(&running.board), Arc::clone(&writes));
+            let flags = running.flags.clone();
+            // All is mirrored at every look.
+            let mirror = tokio::spawn(async move {
+                loop {
+                    let told = flags.borrow().filter(|told| told.hold_ingress_to.is_some());
+                    if let Some(told) = told.filter(|_| goes_on.load(Ordering::Relaxed)) {
+                        board.held(told.version, &stream, 7);
+                    }
+                    board.stream(&stream, |cell| {
+                        cell.added_at_checkpoint = Some(5);
+                        let seen = Observation {
+                            at_ms: now_ms(),
+                            entries_added: 5,
+                            length: 5,
+                        };
+                        cell.observe(seen, Instant::now());
+                    });
+                    board.found(Some(Instant::now()), 0);
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+            running.promote(Verb::Promote, &site.name).await;
+            if held_writes == HeldWrites::Wait {
+                waits_for(&running, "stream msg:a, bucket 7").await;
+                writes.store(false, Ordering::Relaxed);
+            }
+            running.at(Step::ingress(100), Name::Steady).await;
+            mirror.abort();
+            running.stop().await;
+        }
     });
 }
 
