@@ -150,6 +150,7 @@ fn frozen_by_an_inconsistency_and_back_at_redis() {
 }
 
 #[test]
+#[ignore = "long: make soak"]
 fn how_long_redis_can_hold_is_shown_while_kafka_is_away() {
     let cluster = KafkaCluster::start(1);
     let server = RedisServer::start(RedisOptions {

@@ -22,7 +22,7 @@ fn while_the_mirror_runs_nothing_is_invented_and_afterwards_all_is_level() {
     let rig = Rig::new("beside");
     let load = rig.load(2_000);
     let mut daemon = rig.daemon();
-    for _ in 0..5 {
+    for _ in 0..if crate::harness::soak() { 5 } else { 3 } {
         pass(&load, 2_000);
         let verified = verify(&daemon);
         assert_eq!(
