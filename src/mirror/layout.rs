@@ -5,8 +5,9 @@
 //! ends when it is no longer the one that it began with.
 //!
 //! The layout stands in the checkpoint topic, so this is also where it shows that the topic itself is gone. It is made again with
-//! the layout that was last seen: a resize has made it another than the configured one, and running terms go by it. A running term goes on and commits into it, unless Kafka fails its transaction over it; streams of which it commits
-//! nothing halt in the next term, their checkpoints lost, and none begins anew by itself.
+//! the layout that was last seen: a resize may have made it another than the configured one, and running terms go by it. A running
+//! term goes on and commits into it, unless Kafka fails its transaction over it; streams of which it commits nothing halt in the
+//! next term, their checkpoints lost, and none begins anew by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
