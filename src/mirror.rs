@@ -147,7 +147,7 @@ impl Mirror {
         loop {
             let made = tokio::select! {
                 () = stop.cancelled() => return Ok(None),
-                made = self.shared.make_checkpoint_topic() => made,
+                made = self.shared.make_checkpoint_topic(None) => made,
             };
             match made {
                 Ok(()) => return Ok(Some(())),

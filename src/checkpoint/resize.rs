@@ -15,13 +15,28 @@ use crate::topics::{Ends, Kafka, Undecided, Writer};
 /// How long markers may be on their way.
 const MARKERS: Duration = Duration::from_secs(5);
 
-/// The layout as stored, or a first one with `count` shards. Two instances that start at once cannot both make one:
+impl Layout {
+    /// Of a migration that has stored none.
+    #[must_use]
+    pub const fn first(count: u32) -> Self {
+        stable(1, count)
+    }
+
+    /// What is stored again where the topic is gone in which this one stood: the same, so that terms under it go on, and a later
+    /// one is newer than it. A resize under way is over: what it was to move is gone.
+    #[must_use]
+    pub const fn again(&self) -> Self {
+        stable(self.version, self.count)
+    }
+}
+
+/// The layout as stored, or else this `first` one. Two instances that start at once cannot both make one:
 /// opening the layout's producer fences the other, and the layout is read again behind it.
 pub fn ensure_layout(
     kafka: &Kafka,
     migration: &str,
     topic: &Topic,
-    count: u32,
+    first: Layout,
     timeout: Duration,
 ) -> Result<Layout, Error> {
     if let Some(layout) = load_layout(kafka, topic, timeout)? {
@@ -31,11 +46,10 @@ pub fn ensure_layout(
     if let Some(layout) = load_layout(kafka, topic, timeout)? {
         return Ok(layout);
     }
-    let layout = stable(1, count);
     writer.begin()?;
-    put_layout(&mut writer, topic, &layout)?;
+    put_layout(&mut writer, topic, &first)?;
     writer.commit(timeout)?;
-    Ok(layout)
+    Ok(first)
 }
 
 /// Every checkpoint of the first `partitions` shards, and where it stands.

@@ -31,7 +31,7 @@ use crate::checkpoint::{Checkpoint, Position};
 use crate::config::OnTrouble;
 use crate::entry::{Database, EntryId};
 use crate::failpoint;
-use crate::status::{GapCause, Reason, StreamCell};
+use crate::status::{GapCause, Reason};
 use crate::streams::{Inspected, Replication, StreamState};
 use crate::topics::Writer;
 
@@ -58,33 +58,32 @@ pub async fn keep_continuous(
     let mut halted = HashSet::new();
     let mut failed = Shut::new();
     for candidate in candidates.iter_mut() {
-        let Some(checkpoint) = candidate.checkpoint.clone() else {
-            continue;
-        };
         let slot = Arc::clone(&candidate.slot);
         let database = slot.stream.database;
         let Some(source) = sources.get_mut(&database) else {
             continue;
         };
-        if failed.contains_key(&database) || source.replication.replid == checkpoint.replid {
+        let replid = &source.replication.replid;
+        let others = |checkpoint: &Checkpoint| checkpoint.replid != *replid;
+        let Some(checkpoint) = candidate.checkpoint.clone().filter(others) else {
+            let board = &worker.shared.board;
+            board.stream(&slot.stream, |cell| cell.look_in(replid, true));
+            continue;
+        };
+        if failed.contains_key(&database) {
             continue;
         }
-        let found = if contains(&source.replication, &checkpoint) {
-            info!(stream = %slot.stream.name, "Redis failed over; its new history contains all that was read");
-            Found::Same(checkpoint.position())
-        } else {
-            match audit(&worker.shared, &slot, &checkpoint, source).await {
-                Err(TermEnd::Redis(error)) if error.is_of_key() => {
-                    set_aside(worker, &slot, &error);
-                    halted.insert(slot.index);
-                    continue;
-                }
-                Err(TermEnd::Redis(error)) => {
-                    failed.insert(database, error);
-                    continue;
-                }
-                found => found?,
+        let found = match audit(&worker.shared, &slot, &checkpoint, source).await {
+            Err(TermEnd::Redis(error)) if error.is_of_key() => {
+                set_aside(worker, &slot, &error);
+                halted.insert(slot.index);
+                continue;
             }
+            Err(TermEnd::Redis(error)) => {
+                failed.insert(database, error);
+                continue;
+            }
+            found => found?,
         };
         let position = match found {
             Found::Same(position) => position,
@@ -159,13 +158,19 @@ async fn audit(
         .inspect(std::slice::from_ref(&slot.stream.name))
         .await
         .map_err(TermEnd::Redis)?;
-    let Some(Inspected::Stream(state)) = looks.into_iter().next() else {
+    let look = looks.into_iter().next();
+    let there = matches!(look, Some(Inspected::Stream(_)));
+    let now = &source.replication;
+    let board = &shared.board;
+    board.stream(&slot.stream, |cell| cell.look_in(&now.replid, there));
+    if contains(now, checkpoint) {
+        info!(stream = %slot.stream.name, "Redis failed over; its new history contains all that was read");
+        return Ok(Found::Same(checkpoint.position()));
+    }
+    let Some(Inspected::Stream(state)) = look else {
         // Gone altogether: that is the reader's to judge.
         return Ok(Found::Same(checkpoint.position()));
     };
-    // Counts of a history that is lost would make this one's stream look made anew.
-    let board = &shared.board;
-    board.stream(&slot.stream, StreamCell::forget_looks);
     if awaits_start(checkpoint, &state) {
         return Ok(Found::Same(checkpoint.position()));
     }

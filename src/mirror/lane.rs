@@ -39,7 +39,7 @@ pub struct Lane {
     pub open: bool,
     /// Entries ever added, at the last look: of this term or, before the first, of whoever looked before it.
     seen_added: Option<u64>,
-    /// The stream that this generation is of was found gone before the term.
+    /// The stream that this generation is of was found gone: before the term, or beside it.
     gone: bool,
 }
 
@@ -204,6 +204,7 @@ impl Lane {
                 length: state.length,
             };
             cell.observe(seen, begun);
+            self.gone |= cell.gone(self.generation).is_some();
         });
     }
 
@@ -272,11 +273,13 @@ impl Lane {
         (at_zero && self.seen_added.unwrap_or(0) == 0) || self.mark.awaits_start()
     }
 
-    /// Before the first entry is read no id or count of the mark tells streams apart; what was seen does. `before`: entries ever
-    /// added, at the look before this one.
+    /// What was found gone does not come back, however well ids and counts of the next would go on from the mark. Before the first
+    /// entry is read none of them tells streams apart; what was seen does. `before`: entries ever added, at the look before this one.
     fn is_another(&self, state: &StreamState, mark: &Mark, before: Option<u64>) -> bool {
         let fewer = before.zip(state.entries_added);
-        mark.id == EntryId::ZERO && (self.gone || fewer.is_some_and(|(before, now)| now < before))
+        let fewer = mark.id == EntryId::ZERO && fewer.is_some_and(|(before, now)| now < before);
+        // While nothing of it was to be mirrored, nothing of it has gone.
+        fewer || (self.gone && !mark.awaits_start())
     }
 
     /// Nothing of it is to be mirrored yet.
@@ -456,4 +459,4 @@ impl Lane {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -4,9 +4,10 @@
 //! believing in a layout that is no more. So each instance looks at the stored layout every few seconds, and a term
 //! ends when it is no longer the one that it began with.
 //!
-//! The layout stands in the checkpoint topic, so this is also where it shows that the topic itself is gone. It is made again as
-//! at a start. A running term goes on and commits into it, unless Kafka fails its transaction over it; streams of which it commits
-//! nothing halt in the next term, their checkpoints lost, and none begins anew by itself.
+//! The layout stands in the checkpoint topic, so this is also where it shows that the topic itself is gone. It is made again with
+//! the layout that was last seen: a resize may have made it another than the configured one, and running terms go by it. A running
+//! term goes on and commits into it, unless Kafka fails its transaction over it; streams of which it commits nothing halt in the
+//! next term, their checkpoints lost, and none begins anew by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use super::shared::{KAFKA_TIMEOUT, Shared};
 use crate::checkpoint::{self, Layout};
 use crate::status::Reason;
 use crate::tasks::passed_on;
-use crate::topics::{self, TopicSpec};
+use crate::topics::{self, TopicSpec, TopicState};
 
 const EVERY: Duration = Duration::from_secs(3);
 
@@ -45,13 +46,15 @@ impl LayoutWatch {
             tokio::select! {
                 () = stop.cancelled() => return,
                 read = read => match passed_on(read) {
-                    Ok(layout) => {
+                    Ok(Some(layout)) => {
                         self.out.send_if_modified(|seen| {
-                            let changed = *seen != layout;
-                            *seen = layout;
+                            let changed = seen.as_ref() != Some(&layout);
+                            *seen = Some(layout);
                             changed
                         });
                     }
+                    // Whoever has made the topic again has not come to store it.
+                    Ok(None) => self.make().await,
                     Err(checkpoint::Error::Topics(topics::Error::TopicMissing { .. })) => {
                         self.make_again().await;
                     }
@@ -73,44 +76,60 @@ impl LayoutWatch {
             return;
         }
         error!(%topic, runbook = Reason::CheckpointLost.runbook(), "the checkpoint topic is gone, and with it how far each stream is mirrored");
-        if let Err(error) = self.shared.make_checkpoint_topic().await {
+        self.make().await;
+    }
+
+    async fn make(&self) {
+        let seen = self.out.borrow().clone();
+        if let Err(error) = self.shared.make_checkpoint_topic(seen).await {
+            let topic = &self.shared.checkpoints;
             warn!(%topic, %error, "the checkpoint topic cannot be made again yet");
         }
     }
 }
 
 impl Shared {
-    /// The stored layout; where there is none, the configured one is stored. Blocks.
+    /// The stored layout; where there is none, the one that was last `seen` is stored again, or the configured one for the first
+    /// time. Blocks.
     ///
     /// # Errors
     /// Kafka gave no answer, or what is stored cannot be read.
-    pub fn ensure_layout(&self) -> Result<Layout, checkpoint::Error> {
+    pub fn ensure_layout(&self, seen: Option<&Layout>) -> Result<Layout, checkpoint::Error> {
         checkpoint::ensure_layout(
             &self.kafka,
             &self.migration,
             &self.checkpoints,
-            self.shards.count,
+            self.first_layout(seen),
             KAFKA_TIMEOUT,
         )
     }
 
-    /// Makes the checkpoint topic unless it is there, and gives it its layout unless it has one.
+    fn first_layout(&self, seen: Option<&Layout>) -> Layout {
+        seen.map_or_else(|| Layout::first(self.shards.count), Layout::again)
+    }
+
+    /// Makes the checkpoint topic unless it is there, and gives it its layout unless it has one: the one last `seen`, or the
+    /// configured one. Every shard of the layout has its partition then, whoever made the topic.
     ///
     /// # Errors
     /// Kafka is out of reach, or refuses it.
-    pub async fn make_checkpoint_topic(self: &Arc<Self>) -> Result<(), topics::Error> {
+    pub async fn make_checkpoint_topic(
+        self: &Arc<Self>,
+        seen: Option<Layout>,
+    ) -> Result<(), topics::Error> {
         let topic = &self.checkpoints;
         let admin = &self.admin;
         if admin.layouts(std::slice::from_ref(topic)).await?.is_empty() {
             let replication = self.kafka.config().replication_factor;
             let brokers = admin.brokers_for_replicas(replication).await?;
-            let spec = TopicSpec::checkpoints(topic.clone(), self.shards.count)
-                .for_cluster(replication, brokers);
+            let count = self.first_layout(seen.as_ref()).count;
+            let spec =
+                TopicSpec::checkpoints(topic.clone(), count).for_cluster(replication, brokers);
             info!(%topic, partitions = spec.partitions, "making the checkpoint topic");
             admin.create(&[spec]).await?;
         }
         let shared = Arc::clone(self);
-        let layout = tokio::task::spawn_blocking(move || shared.ensure_layout());
+        let layout = tokio::task::spawn_blocking(move || shared.ensure_layout(seen.as_ref()));
         let layout = passed_on(layout.await);
         let layout = layout.map_err(|error| match error {
             checkpoint::Error::Topics(error) => error,
@@ -118,6 +137,12 @@ impl Shared {
                 cause: error.to_string(),
             },
         })?;
+        let found = admin.layouts(std::slice::from_ref(topic)).await?;
+        let partitions = found.get(topic).map(TopicState::partition_count);
+        if partitions.is_some_and(|partitions| partitions < layout.count) {
+            info!(%topic, ?partitions, shards = layout.count, "giving each shard its partition of the checkpoint topic");
+            admin.add_partitions(topic, layout.count).await?;
+        }
         if layout.count != self.shards.count {
             warn!(
                 stored = layout.count,

@@ -51,7 +51,7 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
     let shared = Arc::clone(&worker.shared);
     worker.memory.aside.begin();
     let (mut sources, shut) = source::connect(&shared, streams).await?;
-    let (writer, loaded, layout) = open_writer(&shared, worker.shard, worker.memory.doubts).await?;
+    let (writer, loaded, layout) = open_writer(worker).await?;
     if layout.state == LayoutState::Resizing {
         return Err(TermEnd::Resizing);
     }
@@ -96,14 +96,12 @@ fn await_decided(shared: &Shared, shard: Shard) -> Result<(), topics::Error> {
     ends.wait(&mut undecided, MARKERS)
 }
 
-/// Opens the shard's producer, and *then* reads the checkpoints and the layout. `doubts`: a checkpoint was missed the time
+/// Opens the shard's producer, and *then* reads the checkpoints and the layout. With `doubts` a checkpoint was missed the time
 /// before, so the checkpoints are read once more behind the layout, and behind a resize whose markers are on their way.
-async fn open_writer(
-    shared: &Arc<Shared>,
-    shard: Shard,
-    doubts: bool,
-) -> Result<(Writer, Loaded, checkpoint::Layout), TermEnd> {
-    let shared = Arc::clone(shared);
+async fn open_writer(worker: &ShardWorker) -> Result<(Writer, Loaded, Layout), TermEnd> {
+    let shared = Arc::clone(&worker.shared);
+    let (shard, doubts) = (worker.shard, worker.memory.doubts);
+    let seen = worker.seen.layout.borrow().clone();
     let opened = tokio::task::spawn_blocking(move || -> Result<_, checkpoint::Error> {
         let mut id = checkpoint::transactional_id(&shared.migration, shard);
         if failpoint::spoiled(failpoint::SPOIL_FENCE) {
@@ -115,7 +113,7 @@ async fn open_writer(
         let mut loaded = load()?;
         let layout = match &loaded.layout {
             Some(layout) if shard.0 == 0 => layout.clone(),
-            _ => shared.ensure_layout()?,
+            _ => shared.ensure_layout(seen.as_ref())?,
         };
         if doubts {
             await_decided(&shared, shard)?;

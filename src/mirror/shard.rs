@@ -89,7 +89,10 @@ impl ShardWorker {
                 // Who fences this one mirrors what it leaves.
                 TermEnd::Writer(writer::Ended::Failed(topics::Error::Fenced)) => failing = false,
                 TermEnd::Writer(_) => failing = true,
-                TermEnd::Changed | TermEnd::Lifted(_) => failing = false,
+                // Only a term that came to run has read anew what was left.
+                TermEnd::Changed | TermEnd::Lifted(_) => {
+                    failing &= !self.shared.board.shard_runs(self.shard);
+                }
                 _ => {}
             }
             match ended {
@@ -147,6 +150,7 @@ impl ShardWorker {
                     .board
                     .edge_error("kafka", error.edge_kind(), error.to_string(), false);
                 let why = error.to_string();
+                self.opens_again(why.clone());
                 if !self.memory.narrow(places, entries, &why) {
                     self.wait_as(Reason::KafkaRefused, Some(why));
                     pause(stop, backoff.next()).await;
@@ -160,9 +164,18 @@ impl ShardWorker {
                     "entry {id} can go neither to its topic nor to the dead letters: {error}"
                 );
                 tracing::error!(stream = %stream.name, database = %stream.database, %id, %error, "the dead-letter topic refuses an entry; its stream stops");
+                self.opens_again(error.to_string());
                 self.memory.refused.insert(stream, text);
             }
         }
+    }
+
+    /// The next term begins at once, but until it runs what this one had read is not committed. Its streams are not shown to wait:
+    /// for them this is a step on the way.
+    fn opens_again(&self, error: String) {
+        let (shard, reason) = (self.shard, Some(Reason::Starting));
+        let board = &self.shared.board;
+        board.shard(shard, StateName::Waiting, reason, Some(error));
     }
 
     async fn failed(
@@ -248,5 +261,62 @@ fn reason_of(error: &topics::Error) -> Reason {
         ErrorKind::Unauthorised => Reason::KafkaUnauthorised,
         ErrorKind::Quota => Reason::KafkaQuota,
         _ => Reason::KafkaRefused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::super::lane::tests::shared;
+    use super::*;
+    use crate::entry::{Database, EntryId};
+
+    fn worker() -> ShardWorker {
+        let shared = Arc::new(shared());
+        let membership = Membership::join(
+            &shared.kafka,
+            "group",
+            &shared.checkpoints,
+            Duration::from_secs(10),
+        );
+        ShardWorker {
+            shard: Shard(0),
+            membership: Arc::new(membership.unwrap()),
+            seen: Seen {
+                streams: watch::channel(None).1,
+                layout: watch::channel(None).1,
+            },
+            lifts: mpsc::channel(1).1,
+            admissions: mpsc::channel(1).1,
+            memory: Memory::default(),
+            shared,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shard_whose_transaction_was_refused_does_not_run_until_the_next_term_does() {
+        let place = (StreamRef::new(Database(0), "s"), (0, EntryId::new(9, 0)));
+        let error = || topics::Error::Quota {
+            cause: "too much".to_owned(),
+        };
+        let refused = writer::Ended::Refused {
+            error: error(),
+            places: vec![place.clone()],
+            entries: 100,
+        };
+        let letter = writer::Ended::DeadLetterRefused {
+            error: error(),
+            place,
+        };
+        let mut worker = worker();
+        let mut backoff = Backoff::new(Duration::ZERO, Duration::ZERO);
+        for ended in [refused, letter] {
+            let board = Arc::clone(&worker.shared.board);
+            board.shard(worker.shard, StateName::Running, None, None);
+            let stop = CancellationToken::new();
+            worker.writer_ended(ended, &mut backoff, &stop).await;
+            assert!(!board.shard_runs(worker.shard));
+        }
     }
 }

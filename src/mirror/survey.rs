@@ -25,8 +25,28 @@ pub struct Survey {
     shared: Arc<Shared>,
     connections: BTreeMap<Database, Connection>,
     memory: Option<(i64, u64)>,
-    /// A replica may show less than there is.
-    of_master: bool,
+    /// When each stream was looked at last, whether or not anything could be counted.
+    tried: Tried,
+}
+
+#[derive(Default)]
+struct Tried(BTreeMap<StreamRef, i64>);
+
+impl Tried {
+    /// The longest unseen first, and what shows no counts not before its turn: others would never have theirs.
+    fn choose(&mut self, mut due: Vec<Due>, now_ms: i64) -> Vec<Due> {
+        let tried = |due: &Due| self.0.get(&due.stream).copied().unwrap_or(0);
+        due.sort_by_cached_key(|due| due.seen_at_ms.max(tried(due)));
+        // Whoever is not due has been seen, or is another's now.
+        let mut still = BTreeMap::new();
+        for (at, due) in due.iter().enumerate() {
+            let at_ms = if at < ROUND { now_ms } else { tried(due) };
+            still.insert(due.stream.clone(), at_ms);
+        }
+        self.0 = still;
+        due.truncate(ROUND);
+        due
+    }
 }
 
 /// A stream that is due, and the checkpoint after which its oldest unmirrored entry stands.
@@ -50,12 +70,12 @@ impl Due {
 }
 
 impl Survey {
-    pub const fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
             connections: BTreeMap::new(),
             memory: None,
-            of_master: false,
+            tried: Tried::default(),
         }
     }
 
@@ -84,7 +104,6 @@ impl Survey {
 
     async fn round(&mut self) -> Result<(), Error> {
         let server = self.server().await?;
-        self.of_master = server.role == Role::Master;
         self.shared.board.edge_up("redis");
         let memory_seconds = self.memory_seconds(&server);
         let status = redis_status(&server);
@@ -142,7 +161,7 @@ impl Survey {
         Ok(self.connections.get_mut(&database).expect("inserted above"))
     }
 
-    fn due(&self) -> BTreeMap<Database, Vec<Due>> {
+    fn due(&mut self) -> BTreeMap<Database, Vec<Due>> {
         let now_ms = now_ms();
         let mut due: Vec<Due> = Vec::new();
         self.shared.board.streams(|stream, cell| {
@@ -160,10 +179,8 @@ impl Survey {
                 });
             }
         });
-        due.sort_by_key(|due| due.seen_at_ms);
-        due.truncate(ROUND);
         let mut by_database: BTreeMap<Database, Vec<Due>> = BTreeMap::new();
-        for one in due {
+        for one in self.tried.choose(due, now_ms) {
             by_database
                 .entry(one.stream.database)
                 .or_default()
@@ -174,17 +191,17 @@ impl Survey {
 
     async fn look(&mut self, database: Database, due: Vec<Due>) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
-        let of_master = self.of_master;
         let connection = self.connection(database).await?;
         let names: Vec<StreamName> = due.iter().map(|due| due.stream.name.clone()).collect();
         let begun = Instant::now();
-        let looks = connection.inspect_each(&names).await?;
+        let (looks, history) = connection.inspect_in_history(&names).await?;
+        // A replica may show less than there is.
+        let of_master = history.role == Role::Master;
         let at_ms = now_ms();
         for (due, look) in due.into_iter().zip(looks) {
-            let counted = look
-                .ok()
-                .as_ref()
-                .and_then(|look| counts(look, due.added_at_checkpoint));
+            let look = look.ok();
+            let there = matches!(look, Some(Inspected::Stream(_)));
+            let counted = look.and_then(|look| counts(&look, due.added_at_checkpoint));
             let Some((entries_added, length)) = counted else {
                 continue;
             };
@@ -196,6 +213,7 @@ impl Survey {
                     length,
                 };
                 if of_master {
+                    cell.look_in(&history.replid, there);
                     due.note_gone(cell, entries_added);
                 }
                 cell.observe(seen, begun);
@@ -290,6 +308,15 @@ mod tests {
     use super::*;
     use crate::placement::Shard;
 
+    fn due(name: &str, seen_at_ms: i64) -> Due {
+        Due {
+            stream: StreamRef::new(Database(0), name),
+            after: None,
+            added_at_checkpoint: Some(10),
+            seen_at_ms,
+        }
+    }
+
     #[test]
     fn a_stream_that_shows_fewer_entries_than_before_took_along_what_was_unread() {
         let seen = |entries_added| Observation {
@@ -297,12 +324,7 @@ mod tests {
             entries_added,
             length: entries_added,
         };
-        let due = Due {
-            stream: StreamRef::new(Database(0), "s"),
-            after: None,
-            added_at_checkpoint: Some(10),
-            seen_at_ms: 7,
-        };
+        let due = due("s", 7);
         let look = |before, now| {
             let mut cell = StreamCell::new("r", "t", Shard(0));
             cell.generation = 3;
@@ -322,5 +344,51 @@ mod tests {
         newer.observe(seen_since, Instant::now());
         due.note_gone(&mut newer, 10);
         assert_eq!(newer.gone(0), None, "its reader has looked since");
+    }
+
+    #[test]
+    fn a_failover_that_shows_fewer_entries_takes_no_stream_along() {
+        let seen = |entries_added| Observation {
+            at_ms: 7,
+            entries_added,
+            length: entries_added,
+        };
+        let look = |replid, there, now| {
+            let mut cell = StreamCell::new("r", "t", Shard(0));
+            cell.look_in("before", true);
+            cell.observe(seen(60), Instant::now());
+            cell.look_in(replid, there);
+            due("s", 7).note_gone(&mut cell, now);
+            cell.gone(0)
+        };
+        assert_eq!(look("behind", true, 40), None, "it has 40 of them");
+        assert_eq!(look("behind", false, 10), Some(60), "it has none");
+        assert_eq!(look("before", true, 40), Some(60), "made anew");
+
+        let mut cell = StreamCell::new("r", "t", Shard(0));
+        cell.look_in("before", true);
+        cell.note_gone(0, 60);
+        cell.look_in("before", true);
+        assert_eq!(cell.gone(0), Some(60), "of the same history");
+        cell.look_in("behind", true);
+        assert_eq!(cell.gone(0), None);
+    }
+
+    #[test]
+    fn streams_that_cannot_be_counted_do_not_keep_others_from_their_turn() {
+        let mut tried = Tried::default();
+        let all = || {
+            let uncounted = (0..ROUND + 50).map(|nth| due(&format!("u{nth}"), 0));
+            uncounted.chain([due("counted", 1)]).collect::<Vec<_>>()
+        };
+        let mut turns = BTreeSet::new();
+        for round in 1..=2 {
+            let chosen = tried.choose(all(), round * 1_000);
+            assert_eq!(chosen.len(), ROUND);
+            turns.extend(chosen.into_iter().map(|due| due.stream));
+        }
+        assert_eq!(turns.len(), ROUND + 51, "each within two rounds");
+        tried.choose(vec![due("counted", 1)], 3_000);
+        assert_eq!(tried.0.len(), 1, "of others nothing is kept");
     }
 }

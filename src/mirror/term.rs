@@ -182,7 +182,12 @@ impl ShardWorker {
         let mut look_again = tokio::time::interval(places::LOOK_EVERY);
         look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         look_again.reset();
-        self.seen.layout.mark_changed();
+        // What was seen last may be older than what the term has read; what is seen from here on is not.
+        let newer = |seen: &Layout| seen.version > layout.version;
+        let seen = self.seen.layout.borrow_and_update().clone();
+        if seen.as_ref().is_some_and(newer) {
+            return self.resized();
+        }
         // Asked once: a bar that falls while another arm runs would otherwise be forgotten.
         let bars_fall = self.memory.bars_fall_at();
         let let_in = self.memory.aside.let_in(Arc::clone(&self.shared));
@@ -208,9 +213,9 @@ impl ShardWorker {
                     if changed.is_err() {
                         return TermEnd::Stopped;
                     }
-                    if self.seen.layout.borrow_and_update().as_ref().is_some_and(|now| now.version > layout.version) {
-                        info!(shard = %self.shard, "the shards were resized");
-                        return TermEnd::Changed;
+                    let seen = self.seen.layout.borrow_and_update().clone();
+                    if seen.is_some_and(|seen| seen != *layout) {
+                        return self.resized();
                     }
                 }
                 changed = self.seen.streams.changed() => {
@@ -223,6 +228,11 @@ impl ShardWorker {
                 }
             }
         }
+    }
+
+    fn resized(&self) -> TermEnd {
+        info!(shard = %self.shard, "the shards were resized");
+        TermEnd::Changed
     }
 
     /// Of this shard: found since, or their route has been looked through since, which is to be noted.

@@ -1,7 +1,7 @@
 //! Where the parts write what they know. Every write is short and holds no lock across an await.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::carried::{Carried, Found};
@@ -71,6 +71,8 @@ pub struct StreamCell {
     pub oldest_unmirrored_ms: Option<i64>,
     pub last_error: Option<String>,
     gone: Option<Gone>,
+    /// The history of Redis that `seen` and `gone` are of.
+    history: Option<Arc<str>>,
     pub(super) state: (StateName, Option<Reason>, SystemTime),
     room: Room,
     carried: Carried,
@@ -96,6 +98,7 @@ impl StreamCell {
             oldest_unmirrored_ms: None,
             last_error: None,
             gone: None,
+            history: None,
             state: (
                 StateName::Waiting,
                 Some(Reason::Starting),
@@ -165,6 +168,24 @@ impl StreamCell {
     pub fn gone(&self, generation: u32) -> Option<u64> {
         let gone = self.gone.filter(|gone| gone.generation == generation);
         gone.map(|gone| gone.added)
+    }
+
+    /// Entries that went with the stream of the checkpoint's generation and stood behind the checkpoint.
+    pub(super) fn gone_unmirrored(&self) -> u64 {
+        let gone = self.gone(self.generation).zip(self.added_at_checkpoint);
+        gone.map_or(0, |(added, mirrored)| added.saturating_sub(mirrored))
+    }
+
+    /// A look in this history of Redis (`master_replid`), which finds the stream or does not. What another history counted says
+    /// nothing of a stream that is there, and would have it taken for one made anew; a stream that is not there took it along.
+    pub fn look_in(&mut self, replid: &str, there: bool) {
+        if self.history.as_deref() == Some(replid) {
+            return;
+        }
+        if there {
+            self.forget_looks();
+        }
+        self.history = Some(replid.into());
     }
 
     /// What was seen before says nothing of what is there now.

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use crate::harness::{eventually, kafka, redis};
-use crate::plan::{Plan, SOON, Topic, add, await_level, await_state, drain, resume};
+use crate::harness::{eventually, kafka, lockgate, redis};
+use crate::plan::{Plan, SOON, Topic, add, await_level, await_state, drain, resume, stream};
+use crate::resize::resize;
 
 #[test]
 fn a_missing_topic_halts_its_streams_until_it_is_made() {
@@ -138,6 +139,42 @@ fn a_checkpoint_topic_that_goes_under_a_running_mirror_is_made_again_and_nothing
     topic.await_count(20);
     topic.await_values("a", &a);
     topic.await_values("b", &b);
+}
+
+#[test]
+fn a_checkpoint_topic_made_again_after_a_resize_has_the_shards_of_the_resize() {
+    let plan = Plan::new("lost-resized").route("r", &["a", "b"], "");
+    kafka().create_topic(&plan.topic("r"), 1, &[]);
+    let db = plan.database;
+    add(redis(), db, "a", "x", 10);
+    add(redis(), db, "b", "y", 10);
+    let mut daemon = plan.daemon();
+    let mut topic = Topic::new(&plan.topic("r"));
+    topic.await_count(20);
+    drain(&mut daemon);
+    resize(&daemon, 3);
+    daemon.restart();
+    daemon.wait_ready();
+    await_level(&daemon, "a");
+    await_level(&daemon, "b");
+    let shown = || {
+        let file = daemon.config_file();
+        let file = file.to_str().unwrap();
+        let output = lockgate(&["shards", "show", "--config", file, "--output", "json"]);
+        let shown = serde_json::from_slice::<serde_json::Value>(&output.stdout).ok()?;
+        let layout = &shown["layout"];
+        let numbers = [&shown["partitions"], &layout["count"], &layout["version"]];
+        Some(numbers.map(|number| number.as_u64().unwrap_or(0)))
+    };
+    assert_eq!(shown(), Some([3, 3, 3]));
+    let checkpoints = format!("lockgate.{}.checkpoints", plan.name);
+    kafka().tool("TopicCommand", &["--delete", "--topic", &checkpoints]);
+    eventually(SOON, "it is made again", || {
+        daemon.log().contains("the checkpoint topic is gone") && shown() == Some([3, 3, 3])
+    });
+    for name in ["a", "b"] {
+        assert!(stream(&daemon, name).is_some(), "{name} keeps its owner");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::rig::{
 
 /// The operator's command, while daemons run.
 #[track_caller]
-fn resize(daemon: &Daemon, count: u32) {
+pub fn resize(daemon: &Daemon, count: u32) {
     let (file, number) = (daemon.config_file(), count.to_string());
     let file = file.to_str().unwrap();
     let output = lockgate(&[

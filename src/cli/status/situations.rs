@@ -241,6 +241,14 @@ fn blocked_by_gates_among_the_consumers() {
 }
 
 #[test]
+fn what_is_gone_unmirrored_is_told_in_every_phase() {
+    let mut losing = moving();
+    losing["trim"] = json!({ "headroom_seconds": null, "gone_entries": 7, "says": "at least 7 entries are gone" });
+    let losing = text(&serde_json::from_value(losing).expect("a status"), PLAIN);
+    assert!(losing.contains("TRIM      at least 7"), "{losing}");
+}
+
+#[test]
 fn moving_buckets_to_kafka() {
     let status = looks(moving(), MOVING);
     assert_eq!(verdict(&status), Exit::Done);

@@ -51,11 +51,10 @@ pub fn text(status: &Status, look: Look) -> String {
     if of.early || stores_are_ill(status) {
         page.line("STORES", &stores(status), edges_paint(status));
     }
+    let trim_is_near = |left| left < TRIM_NEAR;
     if of.early
-        || status
-            .trim
-            .headroom_seconds
-            .is_some_and(|left| left < TRIM_NEAR)
+        || status.trim.gone_entries > 0
+        || status.trim.headroom_seconds.is_some_and(trim_is_near)
     {
         page.line("TRIM", &trim(status), Paint::Plain);
     }

@@ -13,7 +13,7 @@ use crate::streams::Redis;
 use crate::topics::{Admin, Kafka};
 use std::time::Duration;
 
-fn shared() -> Shared {
+pub(in crate::mirror) fn shared() -> Shared {
     let route: config::Route = toml::from_str(
         "name='r'\nstreams=['s']\ntopic='t'\npartitions=1\nvalue={field='v'}\non_gap='record'",
     )
@@ -173,6 +173,54 @@ fn a_stream_of_which_nothing_is_mirrored_yet_goes_with_what_was_seen_of_it() {
     shared.board.stream(&stream(), |cell| cell.note_gone(0, 20));
     let verdict = lane(&shared, &checkpoint).judge(&shared, &whole(100, 30), None);
     assert_eq!(verdict, anew(GapCause::Recreated, 20));
+}
+
+#[test]
+fn a_stream_that_went_is_not_gone_on_with_where_the_next_one_has_later_ids() {
+    // Sixty were seen, ten of them mirrored; fifty of another were added, and all but ten trimmed.
+    let trimmed = Inspected::Stream(StreamState {
+        length: 10,
+        last_generated_id: id(149),
+        entries_added: Some(50),
+        max_deleted_entry_id: None,
+        first: Some(id(140)),
+        groups: 0,
+    });
+    let checkpoint = after(10, 0, 10);
+    let note_gone = |shared: &Shared| {
+        shared.board.stream(&stream(), |cell| cell.note_gone(0, 60));
+    };
+    let shared_before = shared();
+    lane(&shared_before, &checkpoint);
+    note_gone(&shared_before);
+    let mut lane_after = lane(&shared_before, &checkpoint);
+    let verdict = lane_after.judge(&shared_before, &trimmed, None);
+    assert_eq!(verdict, anew(GapCause::Recreated, 50));
+    assert_eq!(lane_after.generation, 1);
+    let verdict = lane_after.judge(&shared_before, &trimmed, None);
+    assert_eq!(verdict, Verdict::Go(None), "once");
+
+    // Found while the term's own reader did not look.
+    let shared_beside = shared();
+    let mut lane_beside = lane(&shared_beside, &checkpoint);
+    note_gone(&shared_beside);
+    let verdict = lane_beside.judge(&shared_beside, &trimmed, None);
+    assert_eq!(verdict, anew(GapCause::Recreated, 50));
+}
+
+#[test]
+fn what_goes_before_the_stream_comes_to_its_beginning_is_no_loss() {
+    let shared = shared();
+    let ahead = Position {
+        id: id(90),
+        began: id(90),
+        ..Position::default()
+    };
+    lane(&shared, &ahead);
+    shared.board.stream(&stream(), |cell| cell.note_gone(0, 60));
+    let mut lane = lane(&shared, &ahead);
+    let verdict = lane.judge(&shared, &whole(1, 5), None);
+    assert_eq!((verdict, lane.generation), (Verdict::Go(None), 0));
 }
 
 #[test]

@@ -16,7 +16,8 @@ fn where_a_transaction_is_undecided_among_the_checkpoints_no_stream_is_moved() {
     let edge = client();
     let checkpoints = topic(&edge, "resized", 2, 1 << 20);
     let migration = unique("resized");
-    checkpoint::ensure_layout(&edge, &migration, &checkpoints, 1, TIMEOUT).expect("a layout");
+    let first = Layout::first(1);
+    checkpoint::ensure_layout(&edge, &migration, &checkpoints, first, TIMEOUT).expect("a layout");
     let stream = StreamRef::new(Database(0), "s");
     let position = Position {
         id: EntryId::new(5, 0),
