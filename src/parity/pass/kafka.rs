@@ -326,6 +326,9 @@ impl<'a> Reading<'a> {
         }
         let never_had = identity.generation == scope.generation && scope.never_had(identity.id);
         let letter = self.here().letters;
+        if !never_had && !identity.repaired {
+            self.pass.streams[at].is_left(identity.id, letter, record.partition);
+        }
         // What was not drawn stands in the order of what was.
         let in_order =
             never_had || letter || self.pass.streams[at].ascends(identity, record.partition);

@@ -1,9 +1,10 @@
 //! What is taken of records that name nothing, without any store.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-
 use std::time::Duration;
 
+use super::super::Scope;
 use super::*;
 use crate::config;
 use crate::placement::KafkaBorn;
@@ -115,4 +116,47 @@ async fn what_was_counted_before_and_dead_letters_wait_for_nobody() {
     assert_eq!(before.expect("it was judged"), (0, 0, 5));
     let letter = taken(&mut pass(true), Born::NotKnown, 7);
     assert_eq!(letter.expect("no application writes there"), (1, 0, 8));
+}
+
+#[tokio::test]
+async fn the_first_record_that_is_left_in_a_partition_is_kept_where_windows_were_cut_before() {
+    let edges = edges(Born::Never, Born::Never);
+    let stream = StreamRef::new(Database(0), "s");
+    let binding = edges.routes.bind(&stream).expect("its route");
+    let through = EntryId::new(9, 0);
+    let scope = Scope {
+        through,
+        absent: true,
+        last: through,
+        ..Scope::default()
+    };
+    let left = |cuts: Vec<EntryId>, letters: bool| {
+        let mut pass = pass(letters);
+        let stream = StreamPass::new(stream.clone(), binding.clone(), scope.clone());
+        pass.streams.push(stream.cut_at(cuts));
+        let mut census = Census::default();
+        let mut reading = Reading::new(&mut pass, 0, &edges, &mut census);
+        for (partition, id, repaired) in [(0, 2, true), (0, 7, false), (1, 4, false), (0, 5, false)]
+        {
+            let record = RecordView::unnamed(Partition(partition), Offset(3), 1_000_000);
+            reading.side.identify(&record);
+            let identity = Identity {
+                stream: b"s",
+                id: EntryId::new(id, 0),
+                generation: 0,
+                repaired,
+            };
+            reading.take_known(0, &identity, &record);
+        }
+        let stream = pass.streams.remove(0);
+        let ids = |first: BTreeMap<i32, Option<EntryId>>| -> Vec<(i32, Option<u64>)> {
+            let first = first.into_iter();
+            first.map(|(at, id)| (at, id.map(|id| id.ms))).collect()
+        };
+        (ids(stream.first), ids(stream.first_letter))
+    };
+    let first = vec![(0, Some(7)), (1, Some(4))];
+    assert_eq!(left(vec![through], false), (first.clone(), Vec::new()));
+    assert_eq!(left(vec![through], true), (Vec::new(), first));
+    assert_eq!(left(Vec::new(), false), (Vec::new(), Vec::new()));
 }
