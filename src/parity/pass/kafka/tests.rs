@@ -1,4 +1,4 @@
-//! What is taken of records that name nothing, without any store.
+//! Whose a record is, and what is kept of it, without any store.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,8 @@ fn edges(known: Born, told: Born) -> Arc<Edges> {
     struct File {
         routes: Vec<config::Route>,
     }
-    let text = "[[routes]]\nname='r'\nstreams=['s']\ntopic='t'\npartitions=1\nvalue={field='v'}";
+    let text = "[[routes]]\nname='r'\nstreams=['s']\ntopic='t'\npartitions=1\nvalue={field='v'}\n\
+        [[routes]]\nname='q'\nstreams=['moved','never']\ntopic='u'\npartitions=1\nvalue={field='v'}";
     let file: File = toml::from_str(text).expect("a route");
     let kafka = Kafka::new(&config::Kafka::default()).expect("a client of Kafka");
     Arc::new(Edges {
@@ -116,6 +117,40 @@ async fn what_was_counted_before_and_dead_letters_wait_for_nobody() {
     assert_eq!(before.expect("it was judged"), (0, 0, 5));
     let letter = taken(&mut pass(true), Born::NotKnown, 7);
     assert_eq!(letter.expect("no application writes there"), (1, 0, 8));
+}
+
+#[tokio::test]
+async fn what_stood_here_before_a_stream_was_taken_elsewhere_is_nobodys_fault() {
+    use crate::checkpoint::{Checkpoint, Position};
+    let edges = edges(Born::Never, Born::Never);
+    let checkpoint = |name: &str, placement: Option<&str>| {
+        let stream = StreamRef::new(Database(0), name);
+        let binding = edges.routes.bind(&stream).expect("its route");
+        let position = Position {
+            id: EntryId::new(50, 0),
+            ..Position::default()
+        };
+        let placement = placement.map_or_else(|| binding.placement_hash(), str::to_owned);
+        let checkpoint = Checkpoint::new(&position, "", 0, &binding.route_hash(), &placement);
+        (stream, checkpoint)
+    };
+    let checkpoints = vec![checkpoint("moved", Some("to t")), checkpoint("never", None)];
+    let mut census = Census::of(&edges.routes, checkpoints);
+    let mut pass = pass(false);
+    let mut reading = Reading::new(&mut pass, 0, &edges, &mut census);
+    let mut whose = |name: &str, id: u64| {
+        let identity = Identity {
+            stream: name.as_bytes(),
+            id: EntryId::new(id, 0),
+            generation: 0,
+            repaired: false,
+        };
+        reading.whose(&identity).expect("all is known")
+    };
+    let before = Whose::Elsewhere(EntryId::new(50, 0));
+    assert_eq!((whose("moved", 7), whose("moved", 50)), (before, before));
+    assert_eq!(whose("moved", 51), Whose::Nobody(None), "misdirected");
+    assert_eq!(whose("never", 7), Whose::Nobody(None));
 }
 
 #[tokio::test]
