@@ -4,6 +4,8 @@
 //! the same records under the same seed are the same, and others are others but for a collision (digest.rs). What a side
 //! has lost since then as stores lose things (a trim, a deletion, retention) is told apart from what is other than it was.
 
+mod expired;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use self::expired::Expired;
 use super::census::Census;
 use super::class::Why;
 use super::digest::Sum;
@@ -18,11 +21,11 @@ use super::edges::Edges;
 use super::error::Error;
 use super::look::{Span, logs_now};
 use super::pace::Pace;
-use super::pass::{Pass, Scope, StreamPass, Window};
+use super::pass::{Pass, Scope, StreamPass};
 use super::unread::{self, Look};
 use super::verify::{Progress, Ran, Seldom, Step, WindowDigest, lots};
 use crate::entry::{Database, EntryId, StreamRef};
-use crate::placement::{Offset, Topic};
+use crate::placement::Topic;
 use crate::routing::Routes;
 use crate::streams::Inspected;
 
@@ -209,10 +212,10 @@ async fn looks(
 }
 
 fn compared(windows: &[WindowDigest], pass: &Pass, now: &BTreeMap<StreamRef, Look>) -> Vec<Again> {
-    let mut streams: BTreeMap<&StreamRef, (&StreamPass, usize, Beginning)> = pass
+    let mut streams: BTreeMap<&StreamRef, (&StreamPass, usize, Expired)> = pass
         .streams
         .iter()
-        .map(|stream| (&stream.stream, (stream, 0, Beginning::of(pass, stream))))
+        .map(|stream| (&stream.stream, (stream, 0, Expired::of(pass, stream))))
         .collect();
     windows
         .iter()
@@ -220,11 +223,11 @@ fn compared(windows: &[WindowDigest], pass: &Pass, now: &BTreeMap<StreamRef, Loo
             let stream = key(before);
             let look = now.get(&stream);
             let unread = look.and_then(|look| look.as_ref().err());
-            let here = (streams.get_mut(&stream)).and_then(|(stream, next, beginning)| {
+            let here = (streams.get_mut(&stream)).and_then(|(stream, next, expired)| {
                 *next += 1;
-                Some((stream.windows.get(*next - 1)?, beginning))
+                Some((stream.windows.get(*next - 1)?, &*expired))
             });
-            let Some((window, beginning)) = here else {
+            let Some((window, expired)) = here else {
                 return Again {
                     redis: Sum::default(),
                     kafka: Sum::default(),
@@ -239,7 +242,7 @@ fn compared(windows: &[WindowDigest], pass: &Pass, now: &BTreeMap<StreamRef, Loo
                 redis_lost: (window.redis.count < before.entries)
                     .then(|| redis_lost(before, look))
                     .flatten(),
-                kafka_lost: beginning
+                kafka_lost: expired
                     .explains(before, window)
                     .then_some(Why::KafkaExpired),
                 unread: unread.cloned(),
@@ -261,37 +264,6 @@ fn redis_lost(before: &WindowDigest, now: Option<&Look>) -> Option<Why> {
         (true, _) => Some(Why::RedisDeleted),
         (false, true) => Some(Why::RedisTrimmed),
         (false, false) => None,
-    }
-}
-
-/// What a stream's logs may have lost, while its windows are gone through in their order. A log loses its beginning: behind a
-/// window of which all is there nothing has expired.
-struct Beginning {
-    /// The topic no longer has its beginning, and every window so far has lost records.
-    records: bool,
-    /// The dead-letter topic no longer has its beginning.
-    letters: bool,
-}
-
-impl Beginning {
-    fn of(pass: &Pass, stream: &StreamPass) -> Self {
-        let is_lost = |name: &str| {
-            let topics = pass.topics.iter().filter(|topic| topic.topic == name);
-            let mut extents = topics.flat_map(|topic| &topic.extents);
-            extents.any(|extent| extent.low > Offset(0))
-        };
-        Self {
-            records: is_lost(&stream.topic),
-            letters: is_lost(&stream.letters),
-        }
-    }
-
-    /// Whether that is why the next window has fewer records than it had. Dead letters are few and stand in some windows only;
-    /// no more of them can be lost than there are entries of which no record can be made.
-    fn explains(&mut self, before: &WindowDigest, now: &Window) -> bool {
-        let lost = before.records.saturating_sub(now.kafka.count);
-        self.records &= lost > 0 || before.records == 0;
-        lost > 0 && (self.records || self.letters && lost <= now.letters)
     }
 }
 

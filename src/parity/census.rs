@@ -4,15 +4,17 @@
 //! of the logs were asked for, has no record of its own below those ends. Only what is new of them is read each time, and only
 //! when somebody asks for a stream that is not known yet.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::checkpoint;
-use crate::entry::{Database, StreamRef};
+use crate::checkpoint::{self, Checkpoint};
+use crate::entry::{Database, EntryId, StreamRef};
 use crate::placement::{Offset, Partition};
+use crate::routing::Routes;
 use crate::topics::{self, From, Stretch};
 
 use super::edges::{Edges, KAFKA_TIMEOUT};
@@ -22,6 +24,8 @@ use super::edges::{Edges, KAFKA_TIMEOUT};
 pub struct Census {
     known: HashSet<StreamRef>,
     databases: BTreeSet<Database>,
+    /// Of streams whose records went elsewhere once: the last that did.
+    moved: HashMap<StreamRef, EntryId>,
     next: HashMap<Partition, Offset>,
     /// Read since the ends of the logs were asked for.
     is_new: bool,
@@ -65,6 +69,22 @@ impl Census {
         Ok(databases.any(|&database| self.known.contains(&StreamRef::new(database, name))))
     }
 
+    /// Up to where the stream's records went elsewhere than its route takes them now. Blocks, as [`has`](Self::has).
+    ///
+    /// # Errors
+    /// Kafka gave no answer.
+    pub fn moved_through(
+        &mut self,
+        edges: &Arc<Edges>,
+        stream: &StreamRef,
+    ) -> Result<EntryId, topics::Error> {
+        if !self.is_new {
+            self.read(edges)?;
+            self.is_new = true;
+        }
+        Ok(self.moved.get(stream).copied().unwrap_or_default())
+    }
+
     /// Reads the checkpoints that came since. Blocks, as [`has`](Self::has).
     ///
     /// # Errors
@@ -89,16 +109,70 @@ impl Census {
         if stretches.is_empty() {
             return Ok(());
         }
+        let mut newest: HashMap<StreamRef, Checkpoint> = HashMap::new();
         let (known, databases) = (&mut self.known, &mut self.databases);
         topics::read_stretches(&edges.kafka, &topic, &stretches, KAFKA_TIMEOUT, |record| {
             if let Some(stream) = record.key.and_then(StreamRef::from_checkpoint_key) {
                 databases.insert(stream.database);
+                if let Some(checkpoint) = record.value.and_then(checkpoint::read) {
+                    keep_newest(&mut newest, stream.clone(), checkpoint);
+                }
                 known.insert(stream);
             }
             ControlFlow::Continue(())
         })?;
+        self.learn_moves(&edges.routes, newest);
         let ends = bounds.iter().map(|bounds| (bounds.partition, bounds.end));
         self.next.extend(ends);
         Ok(())
+    }
+
+    fn learn_moves(&mut self, routes: &Routes, newest: HashMap<StreamRef, Checkpoint>) {
+        for (stream, checkpoint) in newest {
+            let Some(binding) = routes.bind(&stream) else {
+                continue;
+            };
+            let (route, placement) = (binding.route_hash(), binding.placement_hash());
+            match checkpoint.remade_under(&route, &placement).place {
+                EntryId::ZERO => _ = self.moved.remove(&stream),
+                last => _ = self.moved.insert(stream, last),
+            }
+        }
+    }
+}
+
+/// A stream that was moved between shards leaves its older checkpoint behind until compaction.
+fn keep_newest(
+    newest: &mut HashMap<StreamRef, Checkpoint>,
+    stream: StreamRef,
+    checkpoint: Checkpoint,
+) {
+    let turn = |checkpoint: &Checkpoint| (checkpoint.generation, checkpoint.id);
+    match newest.entry(stream) {
+        Entry::Vacant(first) => _ = first.insert(checkpoint),
+        Entry::Occupied(mut before) => {
+            if turn(&checkpoint) >= turn(before.get()) {
+                before.insert(checkpoint);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Census {
+    /// One that has read these checkpoints, and nothing more comes.
+    pub fn of(routes: &Routes, checkpoints: Vec<(StreamRef, Checkpoint)>) -> Self {
+        let mut census = Self {
+            is_new: true,
+            ..Self::default()
+        };
+        let mut newest = HashMap::new();
+        for (stream, checkpoint) in checkpoints {
+            census.databases.insert(stream.database);
+            census.known.insert(stream.clone());
+            keep_newest(&mut newest, stream, checkpoint);
+        }
+        census.learn_moves(routes, newest);
+        census
     }
 }

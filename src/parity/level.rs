@@ -310,6 +310,16 @@ mod tests {
     }
 
     #[test]
+    fn the_status_leaves_nothing_of_a_difference_out() {
+        let mut many = difference(Class::Duplicate);
+        (many.more, many.letters) = (1_000, 2);
+        for one in [difference(Class::Extra), many] {
+            let whole = serde_json::to_value(&one).expect("plain");
+            assert_eq!(serde_json::to_value(named(&one)).expect("plain"), whole);
+        }
+    }
+
+    #[test]
     fn level_is_as_old_as_the_youngest_shard_and_verified_as_far_as_the_last_stream() {
         let cell = told(
             &[cursor(10_000, false), cursor(20_000, false)],

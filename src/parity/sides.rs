@@ -7,7 +7,7 @@ use std::fmt::{Display, Write as _};
 use std::str::FromStr;
 
 use crate::entry::{Entry, EntryId, StreamRef};
-use crate::placement::Offset;
+use crate::placement::{Offset, Partition};
 use crate::routing::{Binding, Encoded, dead_letter};
 use crate::topics::RecordView;
 
@@ -41,16 +41,16 @@ impl RedisSide {
         self.digester.lot(stream, id)
     }
 
-    /// The hash of the record, or of the dead letter, that the entry should have become; and whether it is a letter.
+    /// The hash of the record, or of the dead letter, that the entry should have become; and the partition of the record.
     pub(super) fn hash(
         &mut self,
         stream: &StreamRef,
         binding: &Binding,
         entry: &Entry,
-    ) -> (u128, bool) {
+    ) -> (u128, Option<Partition>) {
         if !self.encode(stream, binding, entry) {
             self.write_fields(entry);
-            return (self.digester.letter(entry.id, &self.fields), true);
+            return (self.digester.letter(entry.id, &self.fields), None);
         }
         let encoded = &self.encoded;
         let hash = self.digester.record(
@@ -59,7 +59,7 @@ impl RedisSide {
             encoded.key(),
             Some(&encoded.value),
         );
-        (hash, false)
+        (hash, Some(encoded.partition))
     }
 
     /// The same by its parts.

@@ -163,9 +163,19 @@ pub struct OpenDifference {
     pub topic: String,
     pub expected_partition: Option<Partition>,
     pub records: Vec<RecordPlace>,
+    /// Records that it has beyond those.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub more: u64,
+    /// Dead letters that it has beside its records.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub letters: u64,
     /// Found so in so many of so many looks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looks: Option<(u32, u32)>,
+}
+
+const fn is_none(amount: &u64) -> bool {
+    *amount == 0
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

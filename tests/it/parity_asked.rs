@@ -9,6 +9,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 
 use crate::harness::{Daemon, Process, Scratch, eventually, kafka, lockgate, log_file, redis};
+use crate::parity::gone::delete_records;
 use crate::plan::{Plan, SOON, Topic, add, await_level, drain, header};
 
 /// Two streams, level in Kafka, and the daemon that mirrored them.
@@ -256,6 +257,17 @@ fn a_report_is_checked_against_the_stores_and_against_itself() {
     assert_eq!(
         (&window["stream"], &window["changed"][0]),
         (&"a".into(), &"kafka".into())
+    );
+
+    // What the log has lost since is not changed; where that is all of it, nothing was checked.
+    let topic = mirrored.plan.topic("r");
+    let ends: Vec<_> = kafka().end_offsets(&topic).into_iter().collect();
+    delete_records(&topic, &ends);
+    let expired = mirrored.json(6, &["verify", "--against", &json]);
+    assert_eq!(
+        (&expired["changed"], &expired["unverifiable"]),
+        (&0.into(), &2.into()),
+        "{expired}"
     );
 }
 

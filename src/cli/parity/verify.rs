@@ -27,8 +27,8 @@ use crate::parity::Sample;
     lockgate parity verify --route chat --from 2h --state verify.state\n  \
     lockgate parity verify --sample 3000 --output json\n  \
     lockgate parity verify --against report.json\n\n\
-    Exit codes: 0 level, 5 apart, 6 could not tell (less than half of what Redis holds, or of the report's stretches, \
-    compared, a stream unread, a store out of reach, interrupted), 2 usage, 1 failed."
+    Exit codes: 0 level, 5 apart, 6 could not tell (less than half of what Redis holds, or of the entries of \
+    the report, compared, a stream unread, a store out of reach, interrupted), 2 usage, 1 failed."
 )]
 pub struct Args {
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use super::page::{Page, Paint};
 use super::words::{age, brief, hms};
-use crate::cli::output::grouped;
+use crate::cli::output::{counted, grouped};
 use crate::status::parity::FAULTS;
 use crate::status::{OpenDifference, ParityState, ParityStatus, Status};
 
@@ -138,6 +138,11 @@ fn place(difference: &OpenDifference) -> String {
     let mut what = match (parts_of_it.is_empty(), &difference.why) {
         (false, _) => format!("{} ({parts_of_it})", difference.class),
         (true, Some(why)) => format!("{} ({why})", difference.class),
+        // They are too many to be kept with their places.
+        (true, None) if difference.more > 0 => {
+            let records = difference.records.len() as u64 + difference.more;
+            format!("{} ({})", difference.class, counted(records, "record"))
+        }
         (true, None) => difference.class.clone(),
     };
     if let Some((found, of)) = difference.looks {
@@ -169,6 +174,20 @@ fn percent(ratio: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_records_it_is_said_how_many() {
+        let difference = |more: u64| {
+            let shown = serde_json::json!({
+                "class": "duplicate", "route": "r", "database": 0, "stream": "s", "id": "5-0", "topic": "t",
+                "expected_partition": 3, "more": more,
+                "records": vec![serde_json::json!({"partition": 3, "offset": 1, "generation": 0}); 10],
+            });
+            place(&serde_json::from_value(shown).unwrap())
+        };
+        assert_eq!(difference(0), "t/3  s  5-0  duplicate");
+        assert_eq!(difference(1_000), "t/3  s  5-0  duplicate (1,010 records)");
+    }
 
     #[test]
     fn a_bound_is_never_shown_higher_than_it_is() {

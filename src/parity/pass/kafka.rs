@@ -125,6 +125,8 @@ struct Reading<'a> {
 enum Whose {
     /// Of a stream that another pass compares, that came after this one began, or that no route takes any more.
     Another,
+    /// Of a stream that a route takes elsewhere, where its records went here, if they did, up to this one.
+    Elsewhere(EntryId),
     /// Of no stream that there ever was; in the database where a route would look for it.
     Nobody(Option<Database>),
 }
@@ -221,7 +223,7 @@ impl<'a> Reading<'a> {
         }
         let of = identity.and_then(|identity| self.stream_of(identity.stream));
         let whose = match &identity {
-            Some(identity) if of.is_none() && self.counts(record) => self.whose(identity.stream)?,
+            Some(identity) if of.is_none() && self.counts(record) => self.whose(identity)?,
             _ => Whose::Another,
         };
         if let Some(extent) = self.extent(record.partition) {
@@ -242,7 +244,9 @@ impl<'a> Reading<'a> {
                 }
             }
             (None, ..) if self.counts(record) => self.stray(record, Why::NoIdentity, None, 0),
-            (None, ..) | (_, None, Whose::Another) => self.pass.passed_over += 1,
+            (None, ..) | (_, None, Whose::Another | Whose::Elsewhere(_)) => {
+                self.pass.passed_over += 1;
+            }
         }
         Ok(())
     }
@@ -326,6 +330,9 @@ impl<'a> Reading<'a> {
         }
         let never_had = identity.generation == scope.generation && scope.never_had(identity.id);
         let letter = self.here().letters;
+        if !never_had && !identity.repaired {
+            self.pass.streams[at].is_left(identity.id, letter, record.partition);
+        }
         // What was not drawn stands in the order of what was.
         let in_order =
             never_had || letter || self.pass.streams[at].ascends(identity, record.partition);
@@ -366,15 +373,19 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn whose(&mut self, name: &[u8]) -> Result<Whose, Error> {
-        if let Some(&known) = self.others.get(name) {
-            return Ok(known);
-        }
-        let whose = self.found_whose(name)?;
-        if self.others.len() < NAMES {
+    fn whose(&mut self, identity: &Identity<'_>) -> Result<Whose, Error> {
+        let name = identity.stream;
+        let whose = match self.others.get(name) {
+            Some(&known) => known,
+            None => self.found_whose(name)?,
+        };
+        if self.others.len() < NAMES && !self.others.contains_key(name) {
             self.others.insert(Box::from(name), whose);
         }
-        Ok(whose)
+        Ok(match whose {
+            Whose::Elsewhere(moved) if identity.id > moved => Whose::Nobody(None),
+            Whose::Elsewhere(_) | Whose::Another | Whose::Nobody(_) => whose,
+        })
     }
 
     /// The streams of this name that some route brings here may be in several databases.
@@ -392,18 +403,7 @@ impl<'a> Reading<'a> {
         });
         let brought: Vec<StreamRef> = brought.collect();
         let Some(first) = brought.first() else {
-            // What was mirrored before its route was taken away or narrowed is nobody's fault. A stream that a route takes
-            // elsewhere has nothing here.
-            let is_taken = (self.edges.routes.iter()).any(|route| {
-                let stream = StreamRef::new(route.database(), name);
-                self.edges.routes.bind(&stream).is_some()
-            });
-            return Ok(
-                match !is_taken && self.census.has_named(self.edges, name)? {
-                    true => Whose::Another,
-                    false => Whose::Nobody(None),
-                },
-            );
+            return self.found_elsewhere(name);
         };
         if !self.pass.covers_all {
             return Ok(Whose::Another);
@@ -414,6 +414,27 @@ impl<'a> Reading<'a> {
             }
         }
         Ok(Whose::Nobody(Some(first.database)))
+    }
+
+    /// What was mirrored before its route was taken away or narrowed, or before its topic was changed, is nobody's fault. A stream
+    /// that a route takes elsewhere has nothing else here.
+    fn found_elsewhere(&mut self, name: &[u8]) -> Result<Whose, Error> {
+        let routes = self.edges.routes.iter();
+        let mut taken: Vec<StreamRef> = routes
+            .map(|route| StreamRef::new(route.database(), name))
+            .collect();
+        taken.retain(|stream| self.edges.routes.bind(stream).is_some());
+        if taken.is_empty() {
+            return Ok(match self.census.has_named(self.edges, name)? {
+                true => Whose::Another,
+                false => Whose::Nobody(None),
+            });
+        }
+        let mut moved = EntryId::ZERO;
+        for stream in &taken {
+            moved = moved.max(self.census.moved_through(self.edges, stream)?);
+        }
+        Ok(Whose::Elsewhere(moved))
     }
 
     fn stray(

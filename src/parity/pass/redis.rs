@@ -80,9 +80,12 @@ impl StreamPass {
         window.through = window.through.max(entry.id);
         if lots == u64::MAX || side.lot(self.stream.name.as_bytes(), entry.id) <= lots {
             let binding = self.binding.as_ref().expect("bound before it is read");
-            let (hash, letter) = side.hash(&self.stream, binding, entry);
+            let (hash, partition) = side.hash(&self.stream, binding, entry);
             window.redis.add(hash);
-            window.letters += u64::from(letter);
+            window.letters += u64::from(partition.is_none());
+            if let Some(partition) = partition.filter(|_| !self.cuts.is_empty()) {
+                self.first.entry(partition.0).or_default();
+            }
         } else {
             self.passed_over += 1;
         }

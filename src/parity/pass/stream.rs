@@ -9,6 +9,7 @@ use super::super::class::{Class, Counts, Difference, Location, Why};
 use super::scope::{Beside, Later, Scope, Window};
 use super::strays::stray;
 use crate::entry::{EntryId, StreamRef};
+use crate::placement::Partition;
 use crate::routing::Binding;
 
 /// One stream's part of a pass.
@@ -50,6 +51,13 @@ pub struct StreamPass {
     /// Where windows end that were cut before; none: they are cut as they are read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) cuts: Vec<EntryId>,
+    /// The id of the first record of the stream that each partition has left, where windows were cut before; `None`: entries that
+    /// Redis has belong there, and no record is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub first: BTreeMap<i32, Option<EntryId>>,
+    /// The same of its dead letters, as far as there are any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub first_letter: BTreeMap<i32, Option<EntryId>>,
     #[serde(skip)]
     pub(super) binding: Option<Binding>,
 }
@@ -76,6 +84,8 @@ impl StreamPass {
             later: Vec::new(),
             unkept: 0,
             cuts: Vec::new(),
+            first: BTreeMap::new(),
+            first_letter: BTreeMap::new(),
             binding: Some(binding),
             stream,
             scope,
@@ -191,6 +201,18 @@ impl StreamPass {
         self.windows
             .iter()
             .any(|window| window.older && window.is_level() && window.redis.count > 0)
+    }
+
+    /// What a log still has of the stream, drawn or not, says what it may have lost.
+    pub(super) fn is_left(&mut self, id: EntryId, letter: bool, partition: Partition) {
+        if self.cuts.is_empty() {
+            return;
+        }
+        let first = match letter {
+            true => &mut self.first_letter,
+            false => &mut self.first,
+        };
+        first.entry(partition.0).or_default().get_or_insert(id);
     }
 
     pub(super) fn is_read(&self) -> bool {

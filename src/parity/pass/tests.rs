@@ -46,6 +46,8 @@ fn stream_pass(scope: Scope) -> StreamPass {
         later: Vec::new(),
         unkept: 0,
         cuts: Vec::new(),
+        first: BTreeMap::new(),
+        first_letter: BTreeMap::new(),
         binding: None,
         scope,
     }

@@ -1,9 +1,10 @@
-//! What is taken of records that name nothing, without any store.
+//! Whose a record is, and what is kept of it, without any store.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-
 use std::time::Duration;
 
+use super::super::Scope;
 use super::*;
 use crate::config;
 use crate::placement::KafkaBorn;
@@ -24,7 +25,8 @@ fn edges(known: Born, told: Born) -> Arc<Edges> {
     struct File {
         routes: Vec<config::Route>,
     }
-    let text = "[[routes]]\nname='r'\nstreams=['s']\ntopic='t'\npartitions=1\nvalue={field='v'}";
+    let text = "[[routes]]\nname='r'\nstreams=['s']\ntopic='t'\npartitions=1\nvalue={field='v'}\n\
+        [[routes]]\nname='q'\nstreams=['moved','never']\ntopic='u'\npartitions=1\nvalue={field='v'}";
     let file: File = toml::from_str(text).expect("a route");
     let kafka = Kafka::new(&config::Kafka::default()).expect("a client of Kafka");
     Arc::new(Edges {
@@ -115,4 +117,81 @@ async fn what_was_counted_before_and_dead_letters_wait_for_nobody() {
     assert_eq!(before.expect("it was judged"), (0, 0, 5));
     let letter = taken(&mut pass(true), Born::NotKnown, 7);
     assert_eq!(letter.expect("no application writes there"), (1, 0, 8));
+}
+
+#[tokio::test]
+async fn what_stood_here_before_a_stream_was_taken_elsewhere_is_nobodys_fault() {
+    use crate::checkpoint::{Checkpoint, Position};
+    let edges = edges(Born::Never, Born::Never);
+    let checkpoint = |name: &str, placement: Option<&str>| {
+        let stream = StreamRef::new(Database(0), name);
+        let binding = edges.routes.bind(&stream).expect("its route");
+        let position = Position {
+            id: EntryId::new(50, 0),
+            ..Position::default()
+        };
+        let placement = placement.map_or_else(|| binding.placement_hash(), str::to_owned);
+        let checkpoint = Checkpoint::new(&position, "", 0, &binding.route_hash(), &placement);
+        (stream, checkpoint)
+    };
+    let checkpoints = vec![checkpoint("moved", Some("to t")), checkpoint("never", None)];
+    let mut census = Census::of(&edges.routes, checkpoints);
+    let mut pass = pass(false);
+    let mut reading = Reading::new(&mut pass, 0, &edges, &mut census);
+    let mut whose = |name: &str, id: u64| {
+        let identity = Identity {
+            stream: name.as_bytes(),
+            id: EntryId::new(id, 0),
+            generation: 0,
+            repaired: false,
+        };
+        reading.whose(&identity).expect("all is known")
+    };
+    let before = Whose::Elsewhere(EntryId::new(50, 0));
+    assert_eq!((whose("moved", 7), whose("moved", 50)), (before, before));
+    assert_eq!(whose("moved", 51), Whose::Nobody(None), "misdirected");
+    assert_eq!(whose("never", 7), Whose::Nobody(None));
+}
+
+#[tokio::test]
+async fn the_first_record_that_is_left_in_a_partition_is_kept_where_windows_were_cut_before() {
+    let edges = edges(Born::Never, Born::Never);
+    let stream = StreamRef::new(Database(0), "s");
+    let binding = edges.routes.bind(&stream).expect("its route");
+    let through = EntryId::new(9, 0);
+    let scope = Scope {
+        through,
+        absent: true,
+        last: through,
+        ..Scope::default()
+    };
+    let left = |cuts: Vec<EntryId>, letters: bool| {
+        let mut pass = pass(letters);
+        let stream = StreamPass::new(stream.clone(), binding.clone(), scope.clone());
+        pass.streams.push(stream.cut_at(cuts));
+        let mut census = Census::default();
+        let mut reading = Reading::new(&mut pass, 0, &edges, &mut census);
+        for (partition, id, repaired) in [(0, 2, true), (0, 7, false), (1, 4, false), (0, 5, false)]
+        {
+            let record = RecordView::unnamed(Partition(partition), Offset(3), 1_000_000);
+            reading.side.identify(&record);
+            let identity = Identity {
+                stream: b"s",
+                id: EntryId::new(id, 0),
+                generation: 0,
+                repaired,
+            };
+            reading.take_known(0, &identity, &record);
+        }
+        let stream = pass.streams.remove(0);
+        let ids = |first: BTreeMap<i32, Option<EntryId>>| -> Vec<(i32, Option<u64>)> {
+            let first = first.into_iter();
+            first.map(|(at, id)| (at, id.map(|id| id.ms))).collect()
+        };
+        (ids(stream.first), ids(stream.first_letter))
+    };
+    let first = vec![(0, Some(7)), (1, Some(4))];
+    assert_eq!(left(vec![through], false), (first.clone(), Vec::new()));
+    assert_eq!(left(vec![through], true), (Vec::new(), first));
+    assert_eq!(left(Vec::new(), false), (Vec::new(), Vec::new()));
 }
