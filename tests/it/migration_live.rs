@@ -126,6 +126,56 @@ fn killed_at_each_thing_it_journals_and_tells_it_resumes_or_undoes() {
 }
 
 #[test]
+fn killed_while_buckets_are_held_it_resumes_or_undoes_and_leaves_none_held() {
+    let mut live = Live::start("livehold");
+    live.only_from(512);
+    live.promote().expect("it lives");
+    live.reach("consumers:100").expect("it lives");
+    let mut before = Before::default();
+    let mut deaths = 0;
+    for point in failpoint::DRIVER_POINTS {
+        // A step of ingress journals seven times and tells twice, behind what is told at the start.
+        let journals = point.ends_with("journal");
+        let passages: Vec<u32> = match (soak(), journals) {
+            (true, true) => (1..=7).collect(),
+            (true, false) => (1..=3).collect(),
+            (false, true) => vec![4],
+            (false, false) => vec![2],
+        };
+        for passage in passages {
+            live.restart(Some(format!("{point}=abort@{passage}")));
+            let there = live.promote().and_then(|()| live.reach("ingress:50"));
+            println!("{point} {passage}: {there:?}");
+            deaths += u32::from(there.is_none());
+            live.restart(None);
+            before = whole(&mut live, &before);
+            let fields = live.fields();
+            let at = live.api.steady();
+            let buckets = match at.as_deref() {
+                Some("consumers:100") => "0",
+                Some("ingress:50") => "512",
+                at => panic!("in between: {at:?}"),
+            };
+            let told = (
+                fields["kafka_buckets"].as_str(),
+                fields["held_buckets"].as_str(),
+            );
+            assert_eq!(told, (buckets, buckets));
+            if buckets == "512" {
+                eventually(LONG, "it rolls back", || {
+                    let (status, answer) = live.api.rollback().ok_or("no answer")?;
+                    (status == 202)
+                        .then_some(())
+                        .ok_or(answer["detail"].to_string())
+                });
+            }
+            live.reach("consumers:100").expect("it lives");
+        }
+    }
+    assert!(deaths >= if soak() { 18 } else { 4 }, "{deaths} deaths");
+}
+
+#[test]
 fn killed_at_random_it_is_never_in_between() {
     let rounds = if soak() { 60 } else { 4 };
     let mut random = Random::new();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lockgate::config::HeldWrites;
-use lockgate::entry::{Database, StreamName, StreamRef};
+use lockgate::entry::{Database, StreamRef};
 use lockgate::flags::file;
 use lockgate::migration::driver::now_ms;
 use lockgate::migration::gate::Answer;
@@ -349,10 +349,7 @@ fn held_buckets_wait_for_a_look_that_was_begun_after_applications_followed() {
         let running = site.start("one");
         running.at(Step::SHADOW, Name::Steady).await;
         running.climb(&site, Step::consumers(100)).await;
-        let stream = StreamRef {
-            database: Database(0),
-            name: StreamName::from("msg:a"),
-        };
+        let stream = StreamRef::new(Database(0), "msg:a");
         let board = &running.board;
         board.own_stream(&stream, "r", &site.topic, Shard(0));
         let look = |added: u64, mirrored: u64| {
@@ -395,10 +392,7 @@ fn who_writes_what_is_held_keeps_a_step_waiting_unless_that_is_only_recorded() {
             let running = site.start("one");
             running.at(Step::SHADOW, Name::Steady).await;
             running.climb(&site, Step::consumers(100)).await;
-            let stream = StreamRef {
-                database: Database(0),
-                name: StreamName::from("msg:a"),
-            };
+            let stream = StreamRef::new(Database(0), "msg:a");
             running
                 .board
                 .own_stream(&stream, "r", &site.topic, Shard(0));
