@@ -12,7 +12,7 @@
 //!   moving ──arrived──▶ held
 //!   moving ──failed──▶ steady               frozen ──resume──▶ steady
 //!   moving ──failed──▶ held                 frozen ──resume──▶ rolling_back
-//!   moving ──failed──▶ rolling_back
+//!   moving ──failed──▶ rolling_back         frozen ──resume──▶ held
 //!   moving ──deadline──▶ steady             rolling_back ──deadline──▶ steady
 //!   moving ──deadline──▶ held               rolling_back ──deadline──▶ held
 //!   moving ──deadline──▶ rolling_back

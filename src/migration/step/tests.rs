@@ -830,7 +830,7 @@ fn documented() -> BTreeSet<(String, String, String)> {
         .collect()
 }
 
-/// A tripwire that fires before anybody was told: back at once. Chance comes upon it once in some ten thousand sequences.
+/// A tripwire that fires before anybody was told, and takes it back at once; and a freeze that is lifted from a hold. Chance comes upon it once in some ten thousand sequences.
 fn rare() -> BTreeSet<(Name, &'static str, Name)> {
     let mut transitions = BTreeSet::new();
     for held in [false, true] {
@@ -844,6 +844,18 @@ fn rare() -> BTreeSet<(Name, &'static str, Name)> {
         world.check();
         transitions.append(&mut world.transitions);
     }
+    // A hold stands while a freeze beside it is lifted.
+    let mut world = calm(Step::consumers(100));
+    let (hold, resume) = stop(WHY);
+    world.ask(0, hold, "hold").expect("answered").expect("held");
+    world.observe(0, Weather::Bad(Measure::Inconsistency));
+    world.finish(0);
+    assert_eq!(world.state().name(), Name::Frozen);
+    let lifted = world.ask(0, resume, "resume").expect("answered");
+    lifted.expect("lifted");
+    assert_eq!(world.state().name(), Name::Held);
+    world.check();
+    transitions.append(&mut world.transitions);
     transitions
 }
 
