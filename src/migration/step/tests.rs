@@ -830,7 +830,8 @@ fn documented() -> BTreeSet<(String, String, String)> {
         .collect()
 }
 
-/// A tripwire that fires before anybody was told, and takes it back at once; and a freeze that is lifted from a hold. Chance comes upon it once in some ten thousand sequences.
+/// A tripwire that fires before anybody was told, and takes it back at once; and a freeze that is lifted from a hold. Chance
+/// comes upon either once in some ten thousand sequences, or seldomer.
 fn rare() -> BTreeSet<(Name, &'static str, Name)> {
     let mut transitions = BTreeSet::new();
     for held in [false, true] {
