@@ -168,6 +168,8 @@ pub struct Machine {
     next_plan: u64,
     /// The action that was given out and has not been answered.
     acting: Option<(u64, usize)>,
+    /// The action that was given out last, and when first by this process.
+    given: Option<((u64, usize), i64)>,
     waiting: Option<String>,
     trouble: Option<Trouble>,
     samples: BTreeMap<Measure, Sample>,
@@ -208,6 +210,7 @@ impl Machine {
             plans: Vec::new(),
             next_plan: 0,
             acting: None,
+            given: None,
             waiting: None,
             trouble: None,
             samples: BTreeMap::new(),
@@ -268,7 +271,7 @@ impl Machine {
         self.compared_saved = self.compared.clone();
         self.keep();
         out.append(&mut self.deferred);
-        self.act(out);
+        self.act(now_ms, out);
     }
 
     /// Nothing that was meant to follow has been handed out, so the state is again what is stored.
@@ -368,12 +371,12 @@ impl Machine {
         self.mind_deadline(now_ms);
         // Where the deadline has changed the course, the save that follows hands the next action out.
         if self.records.is_empty() {
-            self.act(out);
+            self.act(now_ms, out);
         }
     }
 
     /// Hands out the action that the stored state is at, unless it is being done.
-    fn act(&mut self, out: &mut Vec<Command>) {
+    fn act(&mut self, now_ms: i64, out: &mut Vec<Command>) {
         let Some(saved) = &self.saved else { return };
         let Some(motion) = &saved.motion else { return };
         let here = (saved.epoch, motion.at);
@@ -382,6 +385,9 @@ impl Machine {
         }
         if let Some(action) = motion.action() {
             self.acting = Some(here);
+            if self.given.is_none_or(|(given, _)| given != here) {
+                self.given = Some((here, now_ms));
+            }
             out.push(Command::Act {
                 epoch: here.0,
                 at: here.1,

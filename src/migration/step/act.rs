@@ -219,6 +219,7 @@ impl Machine {
 
     pub(super) fn mind_deadline(&mut self, now_ms: i64) {
         let (freshness, budget) = (self.freshness_ms(), millis(self.config.attempt_budget));
+        let (given, epoch) = (self.given, self.state.epoch);
         let Some(motion) = &mut self.state.motion else {
             return;
         };
@@ -236,6 +237,12 @@ impl Machine {
             return;
         }
         if now_ms < motion.deadline_ms {
+            return;
+        }
+        // While no driver was up nobody could say that he has followed: a way back asks for a whole budget.
+        let given = given.filter(|(given, _)| *given == (epoch, motion.at));
+        let asked_ms = given.map_or(0, |(_, since_ms)| now_ms.saturating_sub(since_ms));
+        if motion.direction == Direction::Back && (0..budget).contains(&asked_ms) {
             return;
         }
         let waited = self

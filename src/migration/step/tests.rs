@@ -253,6 +253,35 @@ fn readers_leave_kafka_only_once_nobody_is_known_to_write_there() {
 }
 
 #[test]
+fn who_could_not_answer_while_no_driver_was_up_is_asked_for_a_whole_budget() {
+    let mut world = calm(Step::ingress(50));
+    world
+        .ask(0, back(Some(Step::SHADOW)), "rollback")
+        .expect("answered")
+        .expect("accepted");
+    let told = |world: &World| world.flags.expect("told").share.consumers;
+    world.act(0, Acted::Done, false);
+    world.act(0, Acted::NotYet("billing".to_owned()), false);
+    world.pass(600_000);
+    let number = world.start();
+    world.give(number, Event::Tick, "deadline");
+    world.act(number, Acted::NotYet("billing".to_owned()), false);
+    world.pass(29_000);
+    world.give(number, Event::Tick, "deadline");
+    assert!(matches!(
+        world.state().motion.as_ref().and_then(Motion::action),
+        Some(Action::Converge { .. })
+    ));
+    assert_eq!(told(&world), 100);
+    // Nor is anybody waited for without an end.
+    world.act(number, Acted::NotYet("billing".to_owned()), false);
+    world.pass(2_000);
+    world.give(number, Event::Tick, "deadline");
+    world.act(number, Acted::Done, false);
+    assert_eq!(told(&world), 0);
+}
+
+#[test]
 fn inconsistency_after_ingress_leaves_readers_where_alone_they_find_all() {
     let mut world = calm(Step::ingress(50));
     world.observe(0, Weather::Bad(Measure::Inconsistency));
