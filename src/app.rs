@@ -24,9 +24,12 @@ use crate::routing::Routes;
 use crate::status::Board;
 use crate::streams::Redis;
 use crate::tasks::Tasks;
-use crate::topics::{Admin, Kafka};
+use crate::topics::{self, Admin, Kafka};
 
 /// How a run ended.
+/// How long a process that has drained waits for its clients to close.
+const CLIENTS: Duration = Duration::from_secs(1);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// Asked to stop; all that was taken is committed.
@@ -190,6 +193,10 @@ pub async fn run(
     http_stop.cancel();
     // Connections that stay open do not hold the process.
     let _ = tokio::time::timeout(Duration::from_secs(1), serving).await;
+    if matches!(ended, Ok(Ended::Drained)) {
+        // What is under way behind a grace time that is over, or a second signal, is not waited for.
+        let _ = tokio::task::spawn_blocking(|| topics::await_closed(CLIENTS)).await;
+    }
     ended
 }
 

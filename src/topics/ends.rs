@@ -10,9 +10,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 
+use super::closing::Closing;
 use super::error::Error;
 use super::kafka::{Consumer, Kafka};
-use super::reader::Closing;
 use crate::placement::{Offset, Partition, Topic};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -31,7 +31,7 @@ pub struct Undecided {
 /// Asks for the ends of partitions. Blocking.
 pub struct Ends {
     kafka: Kafka,
-    stable: Closing,
+    stable: Closing<Consumer>,
     timeout: Duration,
 }
 
@@ -98,7 +98,7 @@ impl Ends {
     }
 }
 
-fn client(kafka: &Kafka, config: &ClientConfig) -> Result<Closing, Error> {
+fn client(kafka: &Kafka, config: &ClientConfig) -> Result<Closing<Consumer>, Error> {
     config
         .create_with_context(kafka.context())
         .map(Closing::new)

@@ -14,10 +14,11 @@ use std::time::Duration;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 
+use super::closing::Closing;
 use super::ends;
 use super::error::Error;
-use super::kafka::Kafka;
-use super::reader::{Closing, From, Stretch, read_stretches};
+use super::kafka::{Consumer, Kafka};
+use super::reader::{From, Stretch, read_stretches};
 use crate::placement::{Offset, Partition, Topic};
 
 /// Up to so many offsets are read to be counted.
@@ -34,7 +35,7 @@ type Place = (Topic, Partition);
 pub struct Group {
     kafka: Kafka,
     name: String,
-    consumer: Closing,
+    consumer: Closing<Consumer>,
     timeout: Duration,
     /// What was read at the last look.
     known: HashMap<Place, Span>,

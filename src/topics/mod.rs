@@ -5,6 +5,7 @@
 //! their own.
 
 mod admin;
+mod closing;
 mod delivery;
 mod ends;
 mod error;
@@ -20,6 +21,7 @@ mod spec;
 mod writer;
 
 pub use admin::{Admin, Broker, Cluster, PartitionState, Setting, TopicState};
+pub use closing::await_closed;
 pub use delivery::{LatencyObserver, WriterStatistics};
 pub use ends::{Ends, Undecided};
 pub use error::{Error, ErrorKind, Refusal};

@@ -8,7 +8,6 @@
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
@@ -17,6 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message};
 use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 
+use super::closing::Closing;
 use super::error::Error;
 use super::kafka::{Consumer, Kafka};
 use crate::placement::{Offset, Partition, Topic};
@@ -254,34 +254,8 @@ impl Span {
     }
 }
 
-/// Closing a consumer takes the client library 100 ms of waiting, which nobody has to wait for.
-pub(super) struct Closing(Option<Consumer>);
-
-impl Closing {
-    pub(super) const fn new(consumer: Consumer) -> Self {
-        Self(Some(consumer))
-    }
-}
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        let consumer = self.0.take();
-        let closing = thread::Builder::new().name("reader-close".to_owned());
-        // Without a thread the closure, and the consumer in it, is dropped here.
-        let _ = closing.spawn(move || drop(consumer));
-    }
-}
-
-impl std::ops::Deref for Closing {
-    type Target = Consumer;
-
-    fn deref(&self) -> &Consumer {
-        self.0.as_ref().expect("taken by drop alone")
-    }
-}
-
 struct Reading<'a> {
-    consumer: Closing,
+    consumer: Closing<Consumer>,
     topic: &'a Topic,
     timeout: Duration,
 }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 
+use super::closing::Closing;
 use super::delivery::{Deliveries, LatencyObserver, WriterStatistics};
 use super::error::{Error, Refusal, is_fenced};
 use super::kafka::Kafka;
@@ -47,7 +48,8 @@ const _: () = assert!(
 /// The one writer of a transactional id. Its calls block: it belongs on a thread of its own. An idle writer wants
 /// [`check_whole`](Writer::check_whole) once in a while.
 pub struct Writer {
-    producer: BaseProducer<Deliveries>,
+    /// An open transaction is left to the next writer of the id, or to the broker's time limit.
+    producer: Closing<BaseProducer<Deliveries>>,
     /// Records handed to the client since the writer was opened.
     sent: u64,
     /// Records of the present transaction.
@@ -72,7 +74,7 @@ impl Writer {
             .create_with_context(Deliveries::new(kafka.context()))
             .map_err(|error| Error::of("create a producer", error))?;
         let mut writer = Self {
-            producer,
+            producer: Closing::new(producer),
             sent: 0,
             records: 0,
             unpolled: 0,
@@ -419,22 +421,6 @@ impl Writer {
             _ => Error::CommitUnknown {
                 cause: error.to_string(),
             },
-        }
-    }
-}
-
-impl Drop for Writer {
-    /// An open transaction is left to the next writer of the id, or to the broker's time limit.
-    fn drop(&mut self) {
-        if self.outstanding() == 0 {
-            return;
-        }
-        // The producer's own drop would wait for these in steps of 100 ms.
-        self.producer
-            .purge(PurgeConfig::default().queue().inflight());
-        let deadline = Instant::now() + Duration::from_millis(100);
-        while self.outstanding() > 0 && Instant::now() < deadline {
-            self.wait_for_answers(Duration::from_micros(200));
         }
     }
 }
