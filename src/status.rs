@@ -110,6 +110,9 @@ pub struct RouteStatus {
     pub gaps: BTreeMap<String, u64>,
     /// Entries that Kafka has and Redis lost in a failover.
     pub orphans: u64,
+    /// Entries that applications wrote to Redis against the flags, by whose their bucket was: `kafka` (strays), `held`.
+    #[serde(default)]
+    pub against_flags: BTreeMap<String, u64>,
     /// By topic, the partitions that the route places nothing on, as `on_partition_change = "record"` lets it.
     #[serde(default)]
     pub surplus_partitions: BTreeMap<String, u32>,

@@ -172,6 +172,10 @@ fn routes(status: &Status) -> Vec<Family> {
         "lockgate_mirror_orphan_entries_total",
         "Entries that Kafka has and Redis lost in a failover",
     );
+    let mut against = counter(
+        "lockgate_mirror_entries_against_flags_total",
+        "Entries that applications wrote to Redis while their bucket was Kafka's (strays) or held; they are mirrored",
+    );
     let mut surplus = gauge(
         "lockgate_mirror_surplus_partitions",
         "Partitions that topics of the route's streams here have and it places nothing on, by on_partition_change = \"record\"",
@@ -202,6 +206,9 @@ fn routes(status: &Status) -> Vec<Family> {
             letters.add(&[("route", name), ("reason", reason)], float(*count));
         }
         orphans.add(&[("route", name)], float(route.orphans));
+        for (bucket, count) in &route.against_flags {
+            against.add(&[("route", name), ("bucket", bucket)], float(*count));
+        }
         let partitions = route.surplus_partitions.values().copied();
         surplus.add(&[("route", name)], float(partitions.map(u64::from).sum()));
         held.add_known(&[("route", name)], route.stream_entries.map(float));
@@ -213,7 +220,7 @@ fn routes(status: &Status) -> Vec<Family> {
         }
     }
     vec![
-        entries, bytes, headroom, gaps, letters, orphans, surplus, streams, held,
+        entries, bytes, headroom, gaps, letters, orphans, against, surplus, streams, held,
     ]
 }
 

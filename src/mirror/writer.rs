@@ -114,8 +114,9 @@ struct Touched {
     dead_letters: BTreeMap<DeadLetterReason, u64>,
     /// Versions of the flags and buckets of entries that went against them.
     strays: Vec<(u64, u16)>,
-    /// The same of the last entry whose bucket is held.
+    /// The same of the last entry whose bucket is held, and how many there were.
     held: Option<(u64, u16)>,
+    held_writes: u64,
 }
 
 pub struct Pipeline {
@@ -423,6 +424,7 @@ impl Open {
             gaps: Vec::new(),
             dead_letters: BTreeMap::new(),
             strays: Vec::new(),
+            held_writes: 0,
             held: None,
         })
     }

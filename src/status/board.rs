@@ -26,6 +26,9 @@ pub struct RouteCell {
     pub mirrored_entries: u64,
     pub mirrored_bytes: u64,
     pub orphans: u64,
+    /// Entries of buckets that were Kafka's, and that were held.
+    pub strays: u64,
+    pub held_writes: u64,
     pub(super) gaps: BTreeMap<GapCause, u64>,
     pub(super) dead_letters: BTreeMap<DeadLetterReason, u64>,
 }

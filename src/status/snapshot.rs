@@ -1,5 +1,6 @@
 //! The views: what the board holds, as one numbered [`Status`].
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::board::{Board, EdgeCell, Inner, RouteCell, ShardCell, StreamCell};
@@ -274,6 +275,10 @@ fn route_status(
             })
             .collect(),
         orphans: cell.orphans,
+        against_flags: BTreeMap::from([
+            ("kafka".to_owned(), cell.strays),
+            ("held".to_owned(), cell.held_writes),
+        ]),
         surplus_partitions: of_route()
             .filter(|stream| stream.surplus_partitions > 0)
             .map(|stream| (stream.topic.clone(), stream.surplus_partitions))

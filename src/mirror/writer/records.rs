@@ -48,7 +48,10 @@ impl Pipeline {
             let touched = self.open.touch(slot);
             match against {
                 Against::Kafkas(bucket) => touched.strays.push((told.version, bucket.number())),
-                Against::Held(bucket) => touched.held = Some((told.version, bucket.number())),
+                Against::Held(bucket) => {
+                    touched.held_writes += 1;
+                    touched.held = Some((told.version, bucket.number()));
+                }
             }
         }
         let headers = record_headers(slot, entry.id, generation, &self.scratch);

@@ -89,6 +89,8 @@ impl Shared {
         self.board.route(slot.binding.route().name(), |route| {
             route.mirrored_entries += touched.entries - letters;
             route.mirrored_bytes += touched.bytes;
+            route.strays += touched.strays.len() as u64;
+            route.held_writes += touched.held_writes;
             touched
                 .gaps
                 .iter()
