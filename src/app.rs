@@ -26,10 +26,10 @@ use crate::streams::Redis;
 use crate::tasks::Tasks;
 use crate::topics::{self, Admin, Kafka};
 
-/// How a run ended.
 /// How long a process that has drained waits for its clients to close.
-const CLIENTS: Duration = Duration::from_secs(1);
+const CLIENTS: Duration = Duration::from_millis(250);
 
+/// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// Asked to stop; all that was taken is committed.

@@ -18,13 +18,14 @@ mod amendment;
 mod resize;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::entry::{EntryId, StreamRef};
 use crate::placement::{Partition, Remade, Shard, Topic};
-use crate::topics::{self, From, Headers, Kafka, Record, Writer};
+use crate::topics::{self, Committed, From, Headers, Kafka, Record, Writer};
 
 pub use amendment::{Admission, Amendment};
 pub use resize::{Resized, ensure_layout, read_all, resize};
@@ -34,6 +35,7 @@ const TAG: u64 = u64::MAX - 1;
 
 /// The key of the layout's record, in partition 0. No stream's key has this form: those begin with a number.
 pub const LAYOUT_KEY: &[u8] = b"@layout";
+const LAYOUT_SHARD: Shard = Shard(0);
 
 /// How far one stream is mirrored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,24 +194,33 @@ pub fn load(
     shard: Shard,
     timeout: Duration,
 ) -> Result<Loaded, Error> {
-    let partition = partition_of(shard);
+    read_shards(&Committed::new(kafka, timeout)?, topic, &[shard])
+}
+
+/// The same, with the layout whatever the shard.
+pub fn load_with_layout(reader: &Committed, topic: &Topic, shard: Shard) -> Result<Loaded, Error> {
+    let first = (shard != LAYOUT_SHARD).then_some(LAYOUT_SHARD);
+    let shards: Vec<Shard> = first.into_iter().chain([shard]).collect();
+    read_shards(reader, topic, &shards)
+}
+
+/// Of the last of the shards all, of the others the layout.
+fn read_shards(reader: &Committed, topic: &Topic, shards: &[Shard]) -> Result<Loaded, Error> {
+    let partitions: Vec<Partition> = shards.iter().copied().map(partition_of).collect();
+    let starts: Vec<_> = partitions.iter().map(|&at| (at, From::Beginning)).collect();
     let mut loaded = Loaded::default();
     let mut unreadable = None;
-    topics::read_partition(
-        kafka,
-        topic,
-        partition,
-        From::Beginning,
-        timeout,
-        |record| {
-            let Some(key) = record.key else { return };
-            if let Err(cause) = loaded.take(key, record.value, record.timestamp_ms) {
-                unreadable.get_or_insert(cause);
-            }
-        },
-    )?;
+    reader.read(topic, &starts, |record| {
+        let own = partitions.last() == Some(&record.partition);
+        if let Some(key) = record.key.filter(|key| own || *key == LAYOUT_KEY)
+            && let Err(cause) = loaded.take(key, record.value, record.timestamp_ms)
+        {
+            unreadable.get_or_insert((record.partition, cause));
+        }
+        ControlFlow::Continue(())
+    })?;
     match unreadable {
-        Some(cause) => Err(Error::Unreadable {
+        Some((partition, cause)) => Err(Error::Unreadable {
             topic: topic.clone(),
             partition,
             cause,
@@ -224,7 +235,7 @@ pub fn load_layout(
     topic: &Topic,
     timeout: Duration,
 ) -> Result<Option<Layout>, Error> {
-    Ok(load(kafka, topic, Shard(0), timeout)?.layout)
+    Ok(load(kafka, topic, LAYOUT_SHARD, timeout)?.layout)
 }
 
 impl Loaded {

@@ -66,13 +66,14 @@ type ByTopic = HashMap<Topic, HashMap<Vec<u8>, StreamRef>>;
 pub async fn mend(
     worker: &ShardWorker,
     writer: Writer,
+    ends: Ends,
     owned: &BTreeSet<StreamRef>,
     candidates: &[Candidate],
     loaded: &Loaded,
 ) -> Result<Option<Writer>, TermEnd> {
     let mending = Mending::new(worker, owned, candidates, loaded).await;
     let mending = mending.map_err(|error| TermEnd::Checkpoint(error.into()))?;
-    let mended = tokio::task::spawn_blocking(move || mending.run(writer));
+    let mended = tokio::task::spawn_blocking(move || mending.run(writer, &ends));
     passed_on(mended.await).map_err(|error| TermEnd::Checkpoint(error.into()))
 }
 
@@ -162,9 +163,8 @@ impl Mending {
         ends.undecided(&self.places)
     }
 
-    fn run(mut self, mut writer: Writer) -> Result<Option<Writer>, topics::Error> {
-        let ends = Ends::new(&self.shared.kafka, KAFKA_TIMEOUT)?;
-        let mut undecided = self.undecided(&ends)?;
+    fn run(mut self, mut writer: Writer, ends: &Ends) -> Result<Option<Writer>, topics::Error> {
+        let mut undecided = self.undecided(ends)?;
         ends.wait(&mut undecided, SOON)?;
         if undecided.is_empty() {
             return Ok(Some(writer));

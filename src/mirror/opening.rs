@@ -51,7 +51,7 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
     let shared = Arc::clone(&worker.shared);
     worker.memory.aside.begin();
     let (mut sources, shut) = source::connect(&shared, streams).await?;
-    let (writer, loaded, layout) = open_writer(worker).await?;
+    let (writer, ends, loaded, layout) = open_writer(worker).await?;
     if layout.state == LayoutState::Resizing {
         return Err(TermEnd::Resizing);
     }
@@ -62,7 +62,7 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
         .collect();
     shared.board.keep_streams(worker.shard, &owned);
     places::keep_placeable(worker, &mut candidates).await?;
-    let Some(writer) = mend(worker, writer, &owned, &candidates, &loaded).await? else {
+    let Some(writer) = mend(worker, writer, ends, &owned, &candidates, &loaded).await? else {
         return Err(TermEnd::Changed);
     };
     source::keep_reachable(worker, &mut candidates, &shut);
@@ -89,8 +89,7 @@ pub async fn open(worker: &mut ShardWorker, streams: &Streams) -> Result<Opened,
 
 /// Waits a while until nothing is undecided in the shard's partition: a resize writes the layout and the checkpoints in one
 /// transaction, whose end shows in one partition before it shows in another. What hangs for longer is `mend`'s.
-fn await_decided(shared: &Shared, shard: Shard) -> Result<(), topics::Error> {
-    let ends = Ends::new(&shared.kafka, KAFKA_TIMEOUT)?;
+fn await_decided(ends: &Ends, shared: &Shared, shard: Shard) -> Result<(), topics::Error> {
     let own = (shared.checkpoints.clone(), checkpoint::partition_of(shard));
     let mut undecided = ends.undecided(&[own])?;
     ends.wait(&mut undecided, MARKERS)
@@ -98,7 +97,7 @@ fn await_decided(shared: &Shared, shard: Shard) -> Result<(), topics::Error> {
 
 /// Opens the shard's producer, and *then* reads the checkpoints and the layout. With `doubts` a checkpoint was missed the time
 /// before, so the checkpoints are read once more behind the layout, and behind a resize whose markers are on their way.
-async fn open_writer(worker: &ShardWorker) -> Result<(Writer, Loaded, Layout), TermEnd> {
+async fn open_writer(worker: &ShardWorker) -> Result<(Writer, Ends, Loaded, Layout), TermEnd> {
     let shared = Arc::clone(&worker.shared);
     let (shard, doubts) = (worker.shard, worker.memory.doubts);
     let seen = worker.seen.layout.borrow().clone();
@@ -107,21 +106,23 @@ async fn open_writer(worker: &ShardWorker) -> Result<(Writer, Loaded, Layout), T
         if failpoint::spoiled(failpoint::SPOIL_FENCE) {
             id = format!("{id}.{}.{}", std::process::id(), now_ms());
         }
+        // They connect while the producer is opened.
+        let ends = Ends::new(&shared.kafka, KAFKA_TIMEOUT)?;
         let writer = Writer::open(&shared.kafka, &id, KAFKA_TIMEOUT)?;
         failpoint::hit(failpoint::AFTER_OPEN);
-        let load = || checkpoint::load(&shared.kafka, &shared.checkpoints, shard, KAFKA_TIMEOUT);
+        let load = || checkpoint::load_with_layout(ends.committed(), &shared.checkpoints, shard);
         let mut loaded = load()?;
         let layout = match &loaded.layout {
-            Some(layout) if shard.0 == 0 => layout.clone(),
-            _ => shared.ensure_layout(seen.as_ref())?,
+            Some(layout) => layout.clone(),
+            None => shared.ensure_layout(seen.as_ref())?,
         };
         if doubts {
-            await_decided(&shared, shard)?;
+            await_decided(&ends, &shared, shard)?;
             loaded = load()?;
         }
         failpoint::hit(failpoint::AFTER_LOAD);
         shared.board.edge_up("kafka");
-        Ok((writer, loaded, layout))
+        Ok((writer, ends, loaded, layout))
     });
     passed_on(opened.await).map_err(TermEnd::Checkpoint)
 }

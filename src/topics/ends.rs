@@ -6,13 +6,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 
 use super::closing::Closing;
 use super::error::Error;
 use super::kafka::{Consumer, Kafka};
+use super::reader::{Committed, client};
 use crate::placement::{Offset, Partition, Topic};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -30,9 +30,8 @@ pub struct Undecided {
 
 /// Asks for the ends of partitions. Blocking.
 pub struct Ends {
-    kafka: Kafka,
-    stable: Closing<Consumer>,
-    timeout: Duration,
+    committed: Committed,
+    all: Closing<Consumer>,
 }
 
 impl Ends {
@@ -40,10 +39,15 @@ impl Ends {
     /// A client cannot be made.
     pub fn new(kafka: &Kafka, timeout: Duration) -> Result<Self, Error> {
         Ok(Self {
-            stable: client(kafka, &kafka.consumer())?,
-            kafka: kafka.clone(),
-            timeout,
+            committed: Committed::new(kafka, timeout)?,
+            all: client(kafka, &kafka.consumer_of_all())?,
         })
+    }
+
+    /// The client of the two that sees what was committed.
+    #[must_use]
+    pub const fn committed(&self) -> &Committed {
+        &self.committed
     }
 
     /// Those of the partitions that hold something undecided.
@@ -51,10 +55,9 @@ impl Ends {
     /// # Errors
     /// A partition without a leader fails the whole: what it holds cannot be told.
     pub fn undecided(&self, places: &[(Topic, Partition)]) -> Result<Vec<Undecided>, Error> {
-        let all = client(&self.kafka, &self.kafka.consumer_of_all())?;
         // The end first: what is decided meanwhile is then not taken for undecided.
-        let ends = ask(&all, places, self.timeout)?;
-        let stable = ask(&self.stable, places, self.timeout)?;
+        let ends = ask(&self.all, places, self.committed.timeout)?;
+        let stable = self.stable(places)?;
         let both = places.iter().zip(stable).zip(ends);
         Ok(both
             .filter(|((_, stable), end)| stable < end)
@@ -89,20 +92,17 @@ impl Ends {
             .iter()
             .map(|stretch| (stretch.topic.clone(), stretch.partition))
             .collect();
-        let stable = ask(&self.stable, &places, self.timeout)?;
+        let stable = self.stable(&places)?;
         for (stretch, stable) in stretches.iter_mut().zip(stable) {
             stretch.from = stable;
         }
         stretches.retain(|stretch| stretch.from < stretch.end);
         Ok(())
     }
-}
 
-fn client(kafka: &Kafka, config: &ClientConfig) -> Result<Closing<Consumer>, Error> {
-    config
-        .create_with_context(kafka.context())
-        .map(Closing::new)
-        .map_err(|error| Error::of("create a consumer", error))
+    fn stable(&self, places: &[(Topic, Partition)]) -> Result<Vec<Offset>, Error> {
+        ask(&self.committed.consumer, places, self.committed.timeout)
+    }
 }
 
 /// The end of each partition as this consumer's isolation shows it, in one request to each leader.

@@ -218,7 +218,7 @@ impl Kafka {
                 "session.timeout.ms",
                 session_timeout.as_millis().to_string(),
             )
-            .set("heartbeat.interval.ms", "250")
+            .set("heartbeat.interval.ms", "100")
             // Being alive is told by the heartbeat; how long a shard's work takes says nothing about it.
             .set("max.poll.interval.ms", "86400000")
             .set("enable.auto.commit", "false")

@@ -194,6 +194,9 @@ fn poll(consumer: &BaseConsumer<Member>) {
                 .client
                 .remember(error.rdkafka_error_code(), &error.to_string());
         }
+        // Asked anything, the client's own thread looks at its clock. Left alone it does so every half second or second, and the
+        // heartbeat, which brings the news of another's leaving, waits for it.
+        let _ = consumer.subscription();
     }
 }
 

@@ -30,8 +30,8 @@ pub use kafka::{Complaint, Kafka, LARGEST_RECORD_BYTES};
 pub use membership::{Assignment, Membership};
 pub use plan::{Difference, plan};
 pub use reader::{
-    Bounds, From, RecordView, Stretch, bounds, offsets_at, read_partition, read_partitions,
-    read_stretches, read_undecided,
+    Bounds, Committed, From, RecordView, Stretch, bounds, offsets_at, read_partition,
+    read_partitions, read_stretches, read_undecided,
 };
 pub use record::{Headers, Record};
 pub use spec::TopicSpec;

@@ -164,8 +164,8 @@ pub fn read_undecided(
     timeout: Duration,
     each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<(Partition, Offset)>, Error> {
-    let reading = Reading::with(&kafka.consumer_of_all(), kafka, topic, timeout)?;
-    reading.all(&to_the_end(starts), each)
+    let consumer = client(kafka, &kafka.consumer_of_all())?;
+    Reading::new(&consumer, topic, timeout).all(&to_the_end(starts), each)
 }
 
 fn to_the_end(starts: &[(Partition, From)]) -> Vec<Stretch> {
@@ -187,7 +187,8 @@ pub fn bounds(
     partitions: &[Partition],
     timeout: Duration,
 ) -> Result<Vec<Bounds>, Error> {
-    let reading = Reading::new(kafka, topic, timeout)?;
+    let consumer = client(kafka, &kafka.consumer())?;
+    let reading = Reading::new(&consumer, topic, timeout);
     reading.check(partitions.iter().copied())?;
     partitions
         .iter()
@@ -214,7 +215,8 @@ pub fn offsets_at(
     time_ms: i64,
     timeout: Duration,
 ) -> Result<Vec<(Partition, Option<Offset>)>, Error> {
-    let reading = Reading::new(kafka, topic, timeout)?;
+    let consumer = client(kafka, &kafka.consumer())?;
+    let reading = Reading::new(&consumer, topic, timeout);
     reading.check(partitions.iter().copied())?;
     partitions
         .iter()
@@ -238,7 +240,52 @@ pub fn read_stretches(
     timeout: Duration,
     each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<(Partition, Offset)>, Error> {
-    Reading::new(kafka, topic, timeout)?.all(stretches, each)
+    let consumer = client(kafka, &kafka.consumer())?;
+    Reading::new(&consumer, topic, timeout).all(stretches, each)
+}
+
+/// A client that sees what was committed, for one reading after another.
+pub struct Committed {
+    pub(super) consumer: Closing<Consumer>,
+    pub(super) timeout: Duration,
+}
+
+impl Committed {
+    /// `timeout` is the longest wait without progress.
+    ///
+    /// # Errors
+    /// A client cannot be made.
+    pub fn new(kafka: &Kafka, timeout: Duration) -> Result<Self, Error> {
+        Ok(Self {
+            consumer: client(kafka, &kafka.consumer())?,
+            timeout,
+        })
+    }
+
+    /// As [`read_partitions`].
+    ///
+    /// # Errors
+    /// As [`read_partition`].
+    pub fn read(
+        &self,
+        topic: &Topic,
+        starts: &[(Partition, From)],
+        each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
+    ) -> Result<Vec<(Partition, Offset)>, Error> {
+        let reading = Reading::new(&self.consumer, topic, self.timeout);
+        let read = reading.all(&to_the_end(starts), each);
+        // Or it goes on fetching. Where that fails, the next assignment takes its place.
+        let _ = self.consumer.unassign();
+        read
+    }
+}
+
+/// A consumer for as long as it is needed; nobody waits for its end.
+pub(super) fn client(kafka: &Kafka, config: &ClientConfig) -> Result<Closing<Consumer>, Error> {
+    config
+        .create_with_context(kafka.context())
+        .map(Closing::new)
+        .map_err(|error| Error::of("create a consumer", error))
 }
 
 /// What is left to read of a partition.
@@ -255,30 +302,18 @@ impl Span {
 }
 
 struct Reading<'a> {
-    consumer: Closing<Consumer>,
+    consumer: &'a Consumer,
     topic: &'a Topic,
     timeout: Duration,
 }
 
 impl<'a> Reading<'a> {
-    fn new(kafka: &Kafka, topic: &'a Topic, timeout: Duration) -> Result<Self, Error> {
-        Self::with(&kafka.consumer(), kafka, topic, timeout)
-    }
-
-    fn with(
-        client: &ClientConfig,
-        kafka: &Kafka,
-        topic: &'a Topic,
-        timeout: Duration,
-    ) -> Result<Self, Error> {
-        let consumer: Consumer = client
-            .create_with_context(kafka.context())
-            .map_err(|error| Error::of("create a consumer", error))?;
-        Ok(Self {
-            consumer: Closing::new(consumer),
+    const fn new(consumer: &'a Consumer, topic: &'a Topic, timeout: Duration) -> Self {
+        Self {
+            consumer,
             topic,
             timeout,
-        })
+        }
     }
 
     fn all(

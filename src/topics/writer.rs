@@ -37,6 +37,12 @@ const RECORDS_PER_POLL: u32 = 512;
 /// How long a failed transaction's other records are waited for, so that the one at fault is told from the rest.
 const FAILED_DRAIN: Duration = Duration::from_secs(1);
 
+/// Kafka's own topic of transactions. What is in it is of no interest.
+const COORDINATORS: &str = "__transaction_state";
+
+/// What is left of an opening's time at least, when the brokers are known.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// How long an abort may take.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -83,7 +89,15 @@ impl Writer {
             places: Places::default(),
             isolations: 0,
         };
-        match writer.producer.init_transactions(timeout) {
+        // A client asks who coordinates by whatever connection stands. That of a bootstrap server ends when the brokers are
+        // known, the question with it, and it is asked again half a second later. So the brokers are made known first, and one
+        // of them is connected.
+        let begun = Instant::now();
+        let left = || timeout.saturating_sub(begun.elapsed()).max(LEAST);
+        let client = writer.producer.client();
+        let known = client.fetch_metadata(Some(COORDINATORS), left());
+        let _ = known.and_then(|_| client.fetch_metadata(Some(COORDINATORS), left()));
+        match writer.producer.init_transactions(left()) {
             Ok(()) => {
                 writer.serve();
                 writer.isolations = writer.producer.context().client().isolations();
