@@ -39,7 +39,7 @@ fn main() {
         .and_then(|n| n.parse().ok())
         .unwrap_or(1_000_000);
     let redis = RedisServer::start(RedisOptions::default());
-    let kafka = KafkaCluster::start(1);
+    let kafka = KafkaCluster::start_options(KafkaOptions::lasting());
     let stores = Stores {
         redis: &redis,
         kafka: &kafka,

@@ -50,7 +50,7 @@ fn main() {
         .and_then(|n| n.parse().ok())
         .unwrap_or(2_000_000);
     let redis = RedisServer::start(RedisOptions::default());
-    let kafka = KafkaCluster::start(1);
+    let kafka = KafkaCluster::start_options(KafkaOptions::lasting());
     let stores = Stores {
         redis: &redis,
         kafka: &kafka,

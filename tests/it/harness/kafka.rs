@@ -16,6 +16,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::cut::Cut;
+use super::kafka_classes;
 use super::logs;
 use super::ports::free_port;
 use super::process::{Process, Scratch};
@@ -33,8 +34,12 @@ pub struct KafkaOptions {
     pub cut: bool,
     /// A listener with SASL/PLAIN for `user` (password `user-secret`), to whom only ACLs permit anything: `sasl_client`.
     pub sasl: bool,
+    /// For much work; others are compiled quickly rather than well.
+    pub lasting: bool,
     /// More lines of server.properties.
     pub properties: Vec<(String, String)>,
+    /// Where its classes are to be kept when it ends.
+    pub classes_to: Option<PathBuf>,
 }
 
 impl Default for KafkaOptions {
@@ -43,7 +48,19 @@ impl Default for KafkaOptions {
             nodes: 1,
             cut: false,
             sasl: false,
+            lasting: false,
             properties: Vec::new(),
+            classes_to: None,
+        }
+    }
+}
+
+impl KafkaOptions {
+    /// One node for much work.
+    pub fn lasting() -> Self {
+        Self {
+            lasting: true,
+            ..Self::default()
         }
     }
 }
@@ -72,7 +89,7 @@ pub(super) struct Node {
 pub fn kafka() -> &'static KafkaCluster {
     static SHARED: OnceLock<KafkaCluster> = OnceLock::new();
     SHARED.get_or_init(|| {
-        KafkaCluster::start_with(KafkaOptions::default(), |_| logs::shared_log_file("kafka"))
+        KafkaCluster::start_with(KafkaOptions::lasting(), |_| logs::shared_log_file("kafka"))
     })
 }
 
@@ -87,6 +104,9 @@ pub fn libs() -> PathBuf {
     libs
 }
 
+/// To compile a broker's code well takes six seconds of a processor, before it does anything.
+const COMPILED_QUICKLY: &str = "-XX:TieredStopAtLevel=1";
+
 /// `java` with Kafka's jars on its path.
 pub fn java(heap: &str) -> Command {
     let mut command = Command::new("java");
@@ -97,6 +117,7 @@ pub fn java(heap: &str) -> Command {
         .arg("-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS")
         .arg("-cp")
         .arg(format!("{}/*", libs().display()));
+    kafka_classes::share(&mut command);
     command
 }
 
@@ -104,7 +125,7 @@ pub fn java(heap: &str) -> Command {
 pub fn java_tool() -> Command {
     let mut command = java("128m");
     command
-        .arg("-XX:TieredStopAtLevel=1")
+        .arg(COMPILED_QUICKLY)
         .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=error");
     command
 }
@@ -123,6 +144,14 @@ impl KafkaCluster {
     }
 
     fn start_with(options: KafkaOptions, log: impl Fn(usize) -> PathBuf) -> Self {
+        kafka_classes::keep();
+        let cluster = Self::launch_with(options, log);
+        cluster.wait_until_all_are_in();
+        cluster
+    }
+
+    /// Starts a cluster without waiting for it.
+    pub(super) fn launch_with(options: KafkaOptions, log: impl Fn(usize) -> PathBuf) -> Self {
         let nodes = (0..options.nodes)
             .map(|node| Node::new(node, &options, log(node)))
             .collect();
@@ -136,7 +165,6 @@ impl KafkaCluster {
         for node in 0..cluster.nodes.len() {
             cluster.launch(node);
         }
-        cluster.wait_until_all_are_in();
         cluster
     }
 
@@ -277,6 +305,12 @@ impl KafkaCluster {
             "256m"
         };
         let mut command = java(heap);
+        if !self.options.lasting {
+            command.arg(COMPILED_QUICKLY);
+        }
+        if let Some(file) = &self.options.classes_to {
+            command.arg(format!("-XX:ArchiveClassesAtExit={}", file.display()));
+        }
         command
             .arg("kafka.Kafka")
             .arg(self.properties_file(node))

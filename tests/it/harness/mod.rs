@@ -15,6 +15,7 @@ mod certificates;
 mod cut;
 mod daemon;
 mod kafka;
+mod kafka_classes;
 mod kafka_storage;
 mod kafka_tools;
 mod ledger;
