@@ -59,6 +59,24 @@ fn every_runbook_has_the_same_headings_in_the_same_order() {
 }
 
 #[test]
+fn every_phase_and_every_way_back_says_how_long_recovery_takes() {
+    for name in [
+        "shadow",
+        "consumers",
+        "ingress",
+        "cleanup",
+        "done",
+        "rollback-consumer-lag",
+        "rollback-inconsistency",
+        "rollback-ingress-failure",
+    ] {
+        let book = Book::find(name);
+        let said = book.sections[0].text.contains("**Expected recovery time: ");
+        assert!(said, "{name}: no expected recovery time under its title");
+    }
+}
+
+#[test]
 fn every_command_is_one_that_a_shell_can_read_and_those_by_hand_are_counted() {
     let mut by_hand = 0;
     for book in Book::all() {
