@@ -326,7 +326,6 @@ pub fn epoch_backwards(book: &str) {
     walk.until("First minute");
     daemon.kill9();
     redis().command::<()>(plan.database, &format!("DEL {}", key(&plan)));
-    redis().command::<()>(plan.database, &format!("DEL lockgate:{}:flags", plan.name));
     daemon.restart();
     daemon.wait_ready();
     walk.until("Verify");
