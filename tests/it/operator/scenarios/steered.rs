@@ -326,8 +326,15 @@ pub fn epoch_backwards(book: &str) {
     walk.until("First minute");
     daemon.kill9();
     redis().command::<()>(plan.database, &format!("DEL {}", key(&plan)));
+    // What was told last is of a later version than the state that is kept.
+    let flags = format!("lockgate:{}:flags", plan.name);
+    let later: u64 = redis().command(plan.database, &format!("HINCRBY {flags} version 5"));
     daemon.restart();
     daemon.wait_ready();
     walk.until("Verify");
     walk.finish();
+    eventually(SOON, "the versions go on above it", || {
+        let version: u64 = redis().command(plan.database, &format!("HGET {flags} version"));
+        version > later && told(&daemon) == version
+    });
 }
