@@ -92,6 +92,9 @@ pub fn edge_down(book: &str) {
     prometheus.await_firing(book, "critical");
     let mut walk = Walk::new(book, &plan, &daemon, "a");
     walk.through("First minute");
+    // What Decide leads to needs no Kafka.
+    walk.prepare("lockgate rollback --to consumers:100 --reason \"Kafka is away\"");
+    await_step(&daemon, "consumers:100", "waiting");
     walk.through("Repair");
     cluster.restart(0);
     walk.until("Verify");
