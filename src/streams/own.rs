@@ -1,5 +1,5 @@
-//! Which streams were started: a set under a key of Lockgate's own. It and the driver's keys (driver.rs) are all that is
-//! ever written to Redis.
+//! Which streams were started: a set under a key of Lockgate's own. It, the driver's keys (driver.rs) and the one on
+//! which `lockgate check` tries the driver's rights (rights.rs) are all that is ever written to Redis.
 //!
 //! A call that is dropped or breaks off may still be carried out; adding and taking out again what is already so is
 //! harmless.

@@ -1,5 +1,5 @@
 //! `lockgate check`: would it work? Configuration and routes; then, online, both stores, real entries of each stream and
-//! the records that they would become. Reads only.
+//! the records that they would become. It only reads, but for one key of Lockgate's own on which the driver's rights are tried.
 
 mod driver;
 mod finding;
@@ -22,7 +22,8 @@ const MOST_STREAMS: usize = 256;
 
 /// Check the configuration, both stores, and what real entries would become
 ///
-/// Reads only, in both stores. It samples the newest entries of at most 256 streams, shows the record that each would
+/// It only reads, in both stores; only where `[migration]` is configured are the driver's rights tried, on the key
+/// `lockgate:<name>:check` at Redis, which is gone again when it ends. It samples the newest entries of at most 256 streams, shows the record that each would
 /// become, says which hash settings explain the placement it finds, and names what will go wrong later: streams that can
 /// be evicted, backlogs older than the topic keeps, topics that are missing or differ, commands that the user may not use.
 #[derive(Debug, clap::Args)]

@@ -16,11 +16,7 @@ pub fn lines(page: &mut Page, status: &Status) {
     }
     let Some(state) = &driver.state else { return };
     match state.name.as_str() {
-        "waiting" => {
-            let text = "nothing to do here; it goes on by itself where it stopped";
-            page.line("NEXT", text, Paint::Plain);
-            see(page, "LockgateEdgeDown");
-        }
+        "waiting" => waiting(page, driver.phase.as_deref(), state),
         "frozen" => frozen(page, state),
         "held" => {
             let by = state.by.as_deref().unwrap_or("?");
@@ -40,6 +36,31 @@ pub fn lines(page: &mut Page, status: &Status) {
             None => {}
         },
     }
+}
+
+/// Redis holds what the mirror lacks, but not what applications write to Kafka or read there.
+fn waiting(page: &mut Page, phase: Option<&str>, state: &SteeringState) {
+    match (state.waiting_for.as_deref(), phase) {
+        (Some("kafka"), Some("ingress" | "cleanup")) => {
+            let text = "producers write to Kafka: take them back, now";
+            page.line("NEXT", text, Paint::Bad);
+            let text = "do: lockgate rollback --to consumers:100 --reason TEXT";
+            page.line("", text, Paint::Plain);
+        }
+        (Some("kafka"), Some("consumers")) => {
+            let text = "readers of Kafka get nothing new: if it lasts, take them back";
+            page.line("NEXT", text, Paint::Warn);
+        }
+        (Some("kafka"), Some("done")) => {
+            let text = "bring Kafka back: everything is Kafka's";
+            page.line("NEXT", text, Paint::Bad);
+        }
+        _ => {
+            let text = "nothing to do here; it goes on by itself where it stopped";
+            page.line("NEXT", text, Paint::Plain);
+        }
+    }
+    see(page, "LockgateEdgeDown");
 }
 
 fn see(page: &mut Page, runbook: &str) {

@@ -265,6 +265,37 @@ fn waiting_for_kafka_and_going_on_by_itself() {
 }
 
 #[test]
+fn what_to_do_while_kafka_is_away_is_a_matter_of_the_phase() {
+    let next = |store: &str, step: &str| {
+        let mut json = waiting();
+        json["phase"] = step.split(':').next().into();
+        json["step"] = json!({ "set": step, "actual": step, "since": "2026-03-05T12:04:00.000Z", "by": "a-1" });
+        json["state"]["waiting_for"] = store.into();
+        let text = text(&serde_json::from_value(json).expect("a status"), PLAIN);
+        let from = text.find("NEXT").expect("a line of what comes next");
+        text[from..].to_owned()
+    };
+    for step in ["ingress:10", "cleanup"] {
+        assert!(next("kafka", step).starts_with(PRODUCERS), "{step}");
+    }
+    for (store, step, says) in [
+        ("kafka", "consumers:25", "readers of Kafka get nothing new"),
+        ("kafka", "done", "bring Kafka back"),
+        ("redis", "ingress:10", "nothing to do here"),
+    ] {
+        let next = next(store, step);
+        assert!(next.contains(says), "{store}, {step}: {next}");
+        assert!(next.contains("runbook LockgateEdgeDown"), "{next}");
+    }
+}
+
+const PRODUCERS: &str = "\
+NEXT      producers write to Kafka: take them back, now
+          do: lockgate rollback --to consumers:100 --reason TEXT
+          see: lockgate runbook LockgateEdgeDown
+";
+
+#[test]
 fn frozen_by_an_inconsistency_and_back_at_redis() {
     let status = looks(frozen(), FROZEN);
     assert_eq!(verdict(&status), Exit::Troubled);

@@ -122,6 +122,18 @@ fn the_starting_point_shows_the_defaults_as_they_are() {
 }
 
 #[test]
+fn the_flags_file_lies_where_the_unit_keeps_it_and_others_may_read_it() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let read = |name: &str| std::fs::read_to_string(config.join(name)).expect("reads");
+    let unit = read("systemd/lockgate.service");
+    let says = |setting: &str| unit.lines().any(|line| line == setting);
+    assert!(says("StateDirectory=lockgate") && says("StateDirectoryMode=0755"));
+    // The directories of a dynamic user lie in one that is its own.
+    assert!(says("User=lockgate") && !unit.contains("\nDynamicUser="));
+    assert!(read("lockgate.toml").contains("\n# file = \"/var/lib/lockgate/"));
+}
+
+#[test]
 fn later_sources_win_and_are_named() {
     let folder = Folder::new();
     let env = [

@@ -30,7 +30,7 @@ const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/prometheus/aler
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rules {
     AsTheyAre,
-    /// Each `for` is two seconds.
+    /// Each `for` is two seconds, and what was seen last is known to the second.
     Hurried,
 }
 
@@ -226,7 +226,7 @@ impl Prometheus {
     }
 }
 
-/// The same rules with every `for` at two seconds.
+/// The same rules with every `for` at two seconds, and what was last in a day to the minute looked for in ten minutes to the second.
 fn hurried(rules: &str) -> String {
     let lines = rules.lines().map(|line| {
         let begin = line.trim_start();
@@ -234,7 +234,7 @@ fn hurried(rules: &str) -> String {
             let indent = &line[..line.len() - begin.len()];
             format!("{indent}for: 2s\n")
         } else {
-            format!("{line}\n")
+            format!("{}\n", line.replace("[1d:1m]", "[10m:1s]"))
         }
     });
     lines.collect()
@@ -254,9 +254,9 @@ fn encoded(text: &str) -> String {
 
 #[test]
 fn hurried_rules_differ_in_their_waiting_alone() {
-    let rules = "  - alert: A\n    for: 10m\n    expr: a_total[5m] > 0\n";
+    let rules = "  - alert: A\n    for: 10m\n    expr: a_total[5m] > max(b)[1d:1m]\n";
     assert_eq!(
         hurried(rules),
-        "  - alert: A\n    for: 2s\n    expr: a_total[5m] > 0\n"
+        "  - alert: A\n    for: 2s\n    expr: a_total[5m] > max(b)[10m:1s]\n"
     );
 }

@@ -1,14 +1,11 @@
 //! Trouble with Kafka: it takes no records, takes them slowly, is away, refuses, or lost what was its part.
 
-use crate::harness::{
-    KafkaCluster, KafkaOptions, Prometheus, RedisOptions, RedisServer, Rules, eventually, kafka,
-    redis,
-};
+use crate::harness::{KafkaCluster, KafkaOptions, Prometheus, Rules, eventually, kafka, redis};
 use crate::operator::walk::Walk;
 use crate::plan::{Plan, SOON, Topic, add, await_level, await_state, drain, ids};
 
 use super::one_route;
-use super::steered::{await_step, put_at};
+use super::steered::{await_step, daemon_at, put_at};
 
 /// A value that no topic with `max.message.bytes` of 1500 takes.
 fn large() -> String {
@@ -82,37 +79,22 @@ pub fn produce_latency(book: &str) {
     walk.finish();
 }
 
-/// Either store goes and comes back.
+/// Kafka goes while producers write to it, and comes back.
 pub fn edge_down(book: &str) {
     let cluster = KafkaCluster::start(1);
-    let server = RedisServer::start(RedisOptions {
-        aof: true,
-        ..RedisOptions::default()
-    });
-    let plan = Plan::on("book-edge", &server, 0, &cluster).route("r", &["a"], "");
+    let plan =
+        Plan::on("book-edge", redis(), redis().own_database(), &cluster).route("r", &["a"], "");
     cluster.create_topic(&plan.topic("r"), 1, &[]);
-    add(&server, 0, "a", "x", 10);
-    let daemon = plan.daemon();
-    await_level(&daemon, "a");
-    let down = |edge: &str| {
-        eventually(SOON, &format!("{edge} is seen down"), || {
-            daemon.metric("lockgate_edge_up", &[("edge", edge)]) == Some(0.0)
-        });
-    };
-
-    server.kill();
-    down("redis");
-    let mut walk = Walk::new(book, &plan, &daemon, "a");
-    walk.through("First minute");
-    walk.through("Repair");
-    server.restart();
-    walk.until("Verify");
-    walk.finish();
-
+    let daemon = daemon_at(&plan, redis(), "ingress:10");
+    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
+    prometheus.await_scrape();
     cluster.kill(0);
-    down("kafka");
+    prometheus.await_firing(book, "critical");
     let mut walk = Walk::new(book, &plan, &daemon, "a");
     walk.through("First minute");
+    // What Decide leads to needs no Kafka.
+    walk.prepare("lockgate rollback --to consumers:100 --reason \"Kafka is away\"");
+    await_step(&daemon, "consumers:100", "waiting");
     walk.through("Repair");
     cluster.restart(0);
     walk.until("Verify");

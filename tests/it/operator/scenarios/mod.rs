@@ -30,6 +30,7 @@ scenarios! { EVERY_DAY:
     lockgate_trim_near "LockgateTrimNear" => streams::trim_near;
     lockgate_redis_evicting "LockgateRedisEvicting" => redis::evicting;
     lockgate_produce_errors_high "LockgateProduceErrorsHigh" => kafka::produce_errors;
+    lockgate_edge_down "LockgateEdgeDown" => kafka::edge_down;
     lockgate_absent "LockgateAbsent" => procedures::absent;
     lockgate_stores_apart "LockgateStoresApart" => parity::apart;
     lockgate_group_lag_explosion "LockgateGroupLagExplosion" => groups::explosion;
@@ -39,11 +40,12 @@ scenarios! { EVERY_DAY:
     lockgate_frozen "LockgateFrozen" => steered::frozen;
     lockgate_rollback_stuck "LockgateRollbackStuck" => steered::rollback_stuck;
     lockgate_rollback_not_ready "LockgateRollbackNotReady" => steered::not_ready;
+    lockgate_no_driver "LockgateNoDriver" => steered::no_driver;
 }
 
 scenarios! { IN_SOAK:
     #[ignore = "long: make soak"]
-    lockgate_edge_down "LockgateEdgeDown" => kafka::edge_down;
+    lockgate_edge_down_redis "LockgateEdgeDown" => redis::edge_down;
     #[ignore = "long: make soak"]
     lockgate_mirror_stalled "LockgateMirrorStalled" => streams::mirror_stalled;
     #[ignore = "long: make soak"]
@@ -91,8 +93,6 @@ scenarios! { IN_SOAK:
     #[ignore = "long: make soak"]
     upgrade "upgrade" => procedures::upgrade;
     #[ignore = "long: make soak"]
-    lockgate_no_driver "LockgateNoDriver" => steered::no_driver;
-    #[ignore = "long: make soak"]
     lockgate_group_lag_high "LockgateGroupLagHigh" => groups::high;
     #[ignore = "long: make soak"]
     lockgate_group_not_committing "LockgateGroupNotCommitting" => groups::not_committing;
@@ -103,7 +103,7 @@ scenarios! { IN_SOAK:
     #[ignore = "long: make soak"]
     lockgate_kafka_disk_high "LockgateKafkaDiskHigh" => groups::disk_high;
     #[ignore = "long: make soak"]
-    lost_driver "lost-driver" => steered::no_driver;
+    lost_driver "lost-driver" => steered::lost_driver;
     #[ignore = "long: make soak"]
     lockgate_flags_not_obeyed "LockgateFlagsNotObeyed" => steered::not_obeyed;
     #[ignore = "long: make soak"]

@@ -16,6 +16,27 @@ fn on(server: &RedisServer, what: &str) -> Plan {
     plan
 }
 
+/// Redis goes and comes back.
+pub fn edge_down(book: &str) {
+    let server = RedisServer::start(RedisOptions {
+        aof: true,
+        ..RedisOptions::default()
+    });
+    let plan = on(&server, "book-edge");
+    add(&server, 0, "a", "x", 10);
+    let daemon = plan.daemon();
+    await_level(&daemon, "a");
+    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
+    server.kill();
+    prometheus.await_firing(book, "warning");
+    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    walk.through("First minute");
+    walk.through("Repair");
+    server.restart();
+    walk.until("Verify");
+    walk.finish();
+}
+
 /// Large keys fill a Redis that makes room by taking any key.
 pub fn evicting(book: &str) {
     let server = RedisServer::start(RedisOptions {

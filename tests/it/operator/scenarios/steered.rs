@@ -93,7 +93,7 @@ pub fn told(daemon: &Daemon) -> u64 {
 }
 
 /// A daemon whose migration stands at a step, level.
-fn daemon_at(plan: &Plan, server: &RedisServer, step: &str) -> Daemon {
+pub fn daemon_at(plan: &Plan, server: &RedisServer, step: &str) -> Daemon {
     daemon_with(plan, server, step, |_| {})
 }
 
@@ -246,19 +246,27 @@ pub fn not_ready(book: &str) {
     walk.finish();
 }
 
-/// A lease that nobody holds and that does not end; by hand it is removed.
+/// Producers write to Kafka, and nobody steers.
 pub fn no_driver(book: &str) {
+    driverless(book, "ingress:10", "critical");
+}
+
+pub fn lost_driver(book: &str) {
+    driverless(book, "consumers:25", "warning");
+}
+
+/// A lease that nobody holds and that does not end; by hand it is removed. The phase was seen while somebody steered.
+fn driverless(book: &str, step: &str, severity: &str) {
     let plan = plan("book-driver", HASTY);
-    add(redis(), plan.database, "a", "x", 10);
-    let mut daemon = plan.daemon();
-    await_step(&daemon, "shadow", "steady");
+    let mut daemon = daemon_at(&plan, redis(), step);
+    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
+    prometheus.await_scrape();
     drain(&mut daemon);
     let lease = format!("lockgate:{}:driver-lease", plan.name);
     redis().command::<()>(plan.database, &format!("SET {lease} ghost"));
     daemon.restart();
     daemon.wait_ready();
-    let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
-    prometheus.await_firing("LockgateNoDriver", "warning");
+    prometheus.await_firing("LockgateNoDriver", severity);
     let mut walk = Walk::new(book, &plan, &daemon, "a");
     walk.until("First minute");
     redis().command::<()>(plan.database, &format!("DEL {lease}"));
@@ -318,9 +326,15 @@ pub fn epoch_backwards(book: &str) {
     walk.until("First minute");
     daemon.kill9();
     redis().command::<()>(plan.database, &format!("DEL {}", key(&plan)));
-    redis().command::<()>(plan.database, &format!("DEL lockgate:{}:flags", plan.name));
+    // What was told last is of a later version than the state that is kept.
+    let flags = format!("lockgate:{}:flags", plan.name);
+    let later: u64 = redis().command(plan.database, &format!("HINCRBY {flags} version 5"));
     daemon.restart();
     daemon.wait_ready();
     walk.until("Verify");
     walk.finish();
+    eventually(SOON, "the versions go on above it", || {
+        let version: u64 = redis().command(plan.database, &format!("HGET {flags} version"));
+        version > later && told(&daemon) == version
+    });
 }
