@@ -73,6 +73,10 @@ async fn mirror(
     worker
         .memory
         .keep_careful(|stream| lanes.iter().any(|lane| lane.slot.stream == *stream));
+    worker.memory.forget_passed(|stream| {
+        let lane = lanes.iter().find(|lane| lane.slot.stream == *stream)?;
+        Some((lane.generation, lane.mark.id))
+    });
     let (out, mut input) = mpsc::channel::<Input>(QUEUED_BATCHES);
     let reading = CancellationToken::new();
     let mut desk = Desk::new(&lanes, out.clone());
