@@ -178,6 +178,7 @@ fn a_broker_that_stays_away_is_waited_for() {
     });
     let resident = daemon.process().resident_bytes();
     println!("resident after catching up: {} MB", resident >> 20);
+    assert!(resident > 0 && resident < MEMORY, "{resident} bytes");
     assert_level_in_the_end(&rig, load);
 }
 
