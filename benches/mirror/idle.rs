@@ -17,15 +17,16 @@ pub struct Idle {
     pub core_share: f64,
 }
 
-pub fn run(stores: &Stores<'_>) -> Idle {
+/// `configured` has the last word on the configuration.
+pub fn run(configured: fn(&str) -> String, stores: &Stores<'_>) -> Idle {
     Idle {
-        resident_bytes: resident(stores),
-        core_share: core_share(stores),
+        resident_bytes: resident(configured, stores),
+        core_share: core_share(configured, stores),
     }
 }
 
-fn resident(stores: &Stores<'_>) -> u64 {
-    let daemon = start(stores, 16, 4);
+fn resident(configured: fn(&str) -> String, stores: &Stores<'_>) -> u64 {
+    let daemon = start(configured, stores, 16, 4);
     let since = Instant::now();
     eventually(Duration::from_secs(60), "ten quiet seconds", || {
         since.elapsed() > Duration::from_secs(10)
@@ -33,8 +34,8 @@ fn resident(stores: &Stores<'_>) -> u64 {
     daemon.process().resident_bytes()
 }
 
-fn core_share(stores: &Stores<'_>) -> f64 {
-    let daemon = start(stores, STREAMS, 4);
+fn core_share(configured: fn(&str) -> String, stores: &Stores<'_>) -> f64 {
+    let daemon = start(configured, stores, STREAMS, 4);
     let mut redis = stores.redis.connection(DATABASE);
     let (begun, processor) = (Instant::now(), processor_time(pid(&daemon)));
     let mut added = 0;
@@ -56,7 +57,7 @@ fn core_share(stores: &Stores<'_>) -> f64 {
     (processor_time(pid(&daemon)) - processor).as_secs_f64() / begun.elapsed().as_secs_f64()
 }
 
-fn start(stores: &Stores<'_>, streams: u64, shards: u32) -> Daemon {
+fn start(configured: fn(&str) -> String, stores: &Stores<'_>, streams: u64, shards: u32) -> Daemon {
     let topic = unique("bench-idle");
     stores.kafka.create_topic(&topic, PARTITIONS, &[]);
     let config = config(
@@ -69,7 +70,7 @@ fn start(stores: &Stores<'_>, streams: u64, shards: u32) -> Daemon {
     );
     // Plain entries: the value is one field.
     let (head, _) = config.split_once("key =").unwrap();
-    let daemon = Daemon::ready(&format!("{head}value = {{ all = true }}\n"));
+    let daemon = Daemon::ready(&configured(&format!("{head}value = {{ all = true }}\n")));
     eventually(Duration::from_secs(60), "all streams run", || {
         daemon.status().is_some_and(|status| {
             status["routes"][0]["streams_by_state"]["running"].as_u64() == Some(streams)

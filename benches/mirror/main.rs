@@ -50,7 +50,10 @@ fn main() {
     for part in parts.split(',') {
         match part {
             "throughput" => throughput(&stores, entries, &mut report),
-            "idle" => report.idle(&idle::run(&stores)),
+            "idle" => report.idle(
+                &idle::run(str::to_owned, &stores),
+                &idle::run(mirror::as_shipped, &stores),
+            ),
             "latency" => latency(&stores, &mut report),
             other => panic!("BENCH_PARTS names `{other}`; there are throughput, idle, latency"),
         }
@@ -73,7 +76,8 @@ fn throughput(stores: &Stores<'_>, entries: u64, report: &mut Report) {
     let one = one.better(mirror::drain(stores, 1, 1, 1, entries));
     let spread = mirror::drain(stores, 2, 16, 4, entries);
     let spread = spread.better(mirror::drain(stores, 2, 16, 4, entries));
-    report.throughput(&produce, &read, &one, &spread);
+    let shipped = mirror::drain_as(mirror::as_shipped, stores, 2, 16, 4, entries);
+    report.throughput(&produce, &read, &one, &spread, &shipped);
 }
 
 fn latency(stores: &Stores<'_>, report: &mut Report) {

@@ -10,6 +10,11 @@ use crate::measured::{Measured, Stores, peak_resident_bytes, processor_time};
 /// Switches the auditor off: what is measured is the mirror. `benches/parity` measures the auditor.
 pub const NO_AUDIT: &str = "[parity]\nenabled = false\n";
 
+/// The same configuration with the auditor on, as a daemon has it unless told otherwise.
+pub fn as_shipped(config: &str) -> String {
+    config.replace(NO_AUDIT, "")
+}
+
 /// A configuration for these streams, with headers and the JSON value of seed 003.
 pub fn config(
     stores: &Stores<'_>,
@@ -53,9 +58,21 @@ pub fn pid(daemon: &Daemon) -> u32 {
     daemon.process().pid().as_raw().unsigned_abs()
 }
 
-/// Mirrors the whole backlog of a database. The clock runs from the first entry mirrored to the last, so that starting and
-/// joining the group are not counted; the entries before the first look are left out on both sides of the ratio.
+/// Mirrors the whole backlog of a database without the auditor.
 pub fn drain(
+    stores: &Stores<'_>,
+    database: u32,
+    streams: u64,
+    shards: u32,
+    entries: u64,
+) -> Measured {
+    drain_as(str::to_owned, stores, database, streams, shards, entries)
+}
+
+/// `configured` has the last word on the configuration. The clock runs from the first entry mirrored to the last, so that starting and
+/// joining the group are not counted; the entries before the first look are left out on both sides of the ratio.
+pub fn drain_as(
+    configured: fn(&str) -> String,
     stores: &Stores<'_>,
     database: u32,
     streams: u64,
@@ -72,7 +89,7 @@ pub fn drain(
         format!("bench:{database}:{{0..{}}}", streams - 1)
     };
     let config = config(stores, &unique("bench"), &topic, database, &streams, shards);
-    let daemon = Daemon::ready(&config);
+    let daemon = Daemon::ready(&configured(&config));
     let pid = pid(&daemon);
     let mirrored = || {
         let status = daemon.status()?;

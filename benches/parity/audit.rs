@@ -25,7 +25,7 @@ pub fn mirror(config: &str, entries: u64) -> Measured {
 
 /// The same daemon again, with the auditor, which finds all of it unaudited and nothing to do for the mirror.
 pub fn backlog(config: &str, entries: u64, shards: u32) -> Measured {
-    let daemon = Daemon::ready(&config.replace(mirror::NO_AUDIT, ""));
+    let daemon = Daemon::ready(&mirror::as_shipped(config));
     // Starting and joining the group are not counted, as they are not for the mirror.
     eventually(Duration::from_secs(60), "the shards are owned", || {
         let status = daemon.status()?;

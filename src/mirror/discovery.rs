@@ -7,6 +7,9 @@
 //! was there before, and what a later one finds came since. Until then its neighbours are told without it; and those that
 //! the route names itself, where it begins with the earliest entry, so that nothing hangs on which came first.
 //!
+//! Each round asks, too, whether Redis still holds the marks of the routes (started.rs). Where some are gone, the shards of that
+//! database are told, and the openings of their next terms note all again.
+//!
 //! The board is told when the last scan of everything was begun: what came into being after that may be unknown. While buckets are
 //! held, which waits for what is known, scans follow each other quickly.
 
@@ -16,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::shared::Shared;
 use super::started::{route_mark, waiting};
@@ -40,6 +43,8 @@ pub struct Found {
     pub while_running: bool,
     /// Its route's streams have been looked for to the end.
     pub looked_for: bool,
+    /// How often marks of its database were found gone.
+    pub marks_lost: u64,
 }
 
 pub type Streams = Arc<BTreeMap<StreamRef, Found>>;
@@ -60,14 +65,18 @@ impl Discovery {
     pub async fn run(self, stop: CancellationToken) {
         let mut known: BTreeMap<StreamRef, Found> = self.named();
         let mut scanned = BTreeSet::new();
+        let mut marks = Marks::default();
         loop {
-            self.tell(&known, &scanned);
+            self.tell(&known, &scanned, &marks);
             let begun = Instant::now();
             let failed = tokio::select! {
                 () = stop.cancelled() => return,
-                failed = self.scan_all(&mut known, &mut scanned) => failed,
+                failed = async {
+                    self.look_at_marks(&mut marks).await;
+                    self.scan_all(&mut known, &mut scanned).await
+                } => failed,
             };
-            self.tell(&known, &scanned);
+            self.tell(&known, &scanned, &marks);
             match failed {
                 Some(error) => {
                     self.shared.board.search_failed(error.to_string());
@@ -83,7 +92,7 @@ impl Discovery {
     }
 
     /// What a scan found before it broke off counts, once its route has been scanned to the end.
-    fn tell(&self, known: &BTreeMap<StreamRef, Found>, scanned: &BTreeSet<Pattern>) {
+    fn tell(&self, known: &BTreeMap<StreamRef, Found>, scanned: &BTreeSet<Pattern>, marks: &Marks) {
         let complete = self.complete(scanned);
         let counts = |found: &Found| {
             let route = found.binding.route();
@@ -96,15 +105,17 @@ impl Discovery {
                 let looked_for = complete.contains(found.binding.route().name());
                 let found = Found {
                     looked_for,
+                    marks_lost: marks.lost(stream.database),
                     ..found.clone()
                 };
                 (stream.clone(), found)
             })
             .collect();
-        // Both only grow.
+        // All of it only grows.
         let size = |streams: &BTreeMap<StreamRef, Found>| {
             let looked_for = streams.values().filter(|found| found.looked_for);
-            (streams.len(), looked_for.count())
+            let lost: u64 = streams.values().map(|found| found.marks_lost).sum();
+            (streams.len(), looked_for.count(), lost)
         };
         let told = self.out.borrow().as_ref().map(|streams| size(streams));
         let first = !(complete.is_empty() && now.is_empty());
@@ -149,6 +160,7 @@ impl Discovery {
                             named: true,
                             while_running: false,
                             looked_for: false,
+                            marks_lost: 0,
                         },
                     );
                 }
@@ -214,6 +226,7 @@ impl Discovery {
                         named: false,
                         while_running,
                         looked_for: false,
+                        marks_lost: 0,
                     },
                 );
             }
@@ -255,9 +268,49 @@ impl Discovery {
             .collect())
     }
 
+    /// A database that does not answer has shown nothing. Its readers tell of it.
+    async fn look_at_marks(&self, marks: &mut Marks) {
+        let routes = self.shared.routes.iter();
+        let databases: BTreeSet<Database> = routes.map(|route| route.database()).collect();
+        for database in databases {
+            let Ok(mut connection) = self.shared.redis.connect(database).await else {
+                continue;
+            };
+            let Ok(begun) = self.begun(&mut connection, database).await else {
+                continue;
+            };
+            let gone = marks.see(database, begun);
+            if !gone.is_empty() {
+                warn!(
+                    %database, key = %String::from_utf8_lossy(&self.shared.started_key()), routes = ?gone,
+                    "Redis no longer holds which mirrors have begun; it is written again"
+                );
+            }
+        }
+    }
+
     fn patterns(&self) -> BTreeSet<Pattern> {
         let routes = self.shared.routes.iter();
         routes.flat_map(|route| patterns_of(route)).collect()
+    }
+}
+
+/// The marks of routes that Redis has shown, and how often some that it had shown were gone.
+#[derive(Default)]
+struct Marks(BTreeMap<Database, (BTreeSet<String>, u64)>);
+
+impl Marks {
+    /// Takes in what Redis shows now, and gives what it no longer shows.
+    fn see(&mut self, database: Database, begun: BTreeSet<String>) -> BTreeSet<String> {
+        let (seen, lost) = self.0.entry(database).or_default();
+        let gone: BTreeSet<String> = seen.difference(&begun).cloned().collect();
+        *lost += u64::from(!gone.is_empty());
+        *seen = begun;
+        gone
+    }
+
+    fn lost(&self, database: Database) -> u64 {
+        self.0.get(&database).map_or(0, |(_, lost)| *lost)
     }
 }
 
@@ -268,4 +321,30 @@ fn patterns_of(route: &Route) -> impl Iterator<Item = Pattern> {
     let database = route.database();
     let globs = route.globs().into_iter();
     globs.map(move |glob| (database, glob.scan_pattern().to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_lost_once_each_time_they_go_and_never_before_they_were_there() {
+        let routes = |names: &[&str]| -> BTreeSet<String> {
+            names.iter().map(|name| (*name).to_owned()).collect()
+        };
+        let mut marks = Marks::default();
+        for (shown, gone, lost) in [
+            (&[][..], &[][..], 0),
+            (&["a"], &[], 0),
+            (&["a", "b"], &[], 0),
+            (&[], &["a", "b"], 1),
+            (&[], &[], 1),
+            (&["a"], &[], 1),
+            (&["b"], &["a"], 2),
+        ] {
+            assert_eq!(marks.see(Database(1), routes(shown)), routes(gone));
+            assert_eq!(marks.lost(Database(1)), lost, "{shown:?}");
+        }
+        assert_eq!(marks.lost(Database(0)), 0);
+    }
 }

@@ -109,6 +109,12 @@ impl Memory {
             .filter(|careful| !careful.until.is_empty());
     }
 
+    /// Forgets entries that the streams of a term are past: no term reads them again.
+    pub fn forget_passed(&mut self, position: impl Fn(&StreamRef) -> Option<writer::At>) {
+        self.poison
+            .retain(|(stream, at), _| position(stream).is_none_or(|passed| *at > passed));
+    }
+
     /// A halt that was lifted stays so for a stream that the term leaves out.
     pub fn keep_lifted_aside(&mut self) {
         let aside = &self.aside;
@@ -155,6 +161,25 @@ mod tests {
         let mut left: Vec<_> = memory.lifted.into_keys().collect();
         left.sort();
         assert_eq!(left, [full, refused, shut]);
+    }
+
+    #[test]
+    fn an_entry_that_was_refused_is_remembered_until_its_stream_is_past_it() {
+        let stream = |name: &str| StreamRef::new(Database(0), name);
+        let at = |ms| (0, EntryId::new(ms, 0));
+        let mut memory = Memory::default();
+        for place in [
+            (stream("s"), at(8)),
+            (stream("s"), at(9)),
+            (stream("s"), at(10)),
+            (stream("halted"), at(1)),
+        ] {
+            assert!(memory.narrow(vec![place], 1, "too large"));
+        }
+        memory.forget_passed(|of| (*of == stream("s")).then_some(at(9)));
+        let mut left: Vec<_> = memory.poison.into_keys().collect();
+        left.sort();
+        assert_eq!(left, [(stream("halted"), at(1)), (stream("s"), at(10))]);
     }
 
     #[test]

@@ -22,6 +22,9 @@
 //! the transaction may have been committed as well, but nobody has seen any of it: it is mirrored again from the old checkpoint,
 //! which is in Redis still or a gap that is seen.
 //!
+//! A topic that cannot be read now may hold the very record that tells. The others do not wait for it, unless a checkpoint of its
+//! own streams hangs: that transaction may have records there.
+//!
 //! What remains: between the abort and the second writing (milliseconds, or as long as another shard's records hang in the
 //! same partition) a crash forgets what was to be written again. It takes a broker that dies while it writes the markers of
 //! one transaction, and this process to die within that time.
@@ -101,6 +104,8 @@ struct Mending {
     streams: ByTopic,
     /// Topics that this term writes to.
     needed: HashSet<Topic>,
+    /// Streams of topics that cannot be looked into now, and may be later.
+    out_of_sight: HashSet<StreamRef>,
     known: HashMap<StreamRef, Known>,
 }
 
@@ -122,14 +127,19 @@ impl Mending {
             shared.checkpoints.clone(),
             checkpoint::partition_of(worker.shard),
         )];
+        let mut out_of_sight = HashSet::new();
         // What is not there, or is shown to nobody, holds nothing back.
-        streams.retain(|topic, _| {
-            let Some(Place::Partitions(count)) = found.get(topic) else {
-                return false;
-            };
-            let count = i32::try_from(*count).unwrap_or(i32::MAX);
-            places.extend((0..count).map(|partition| (topic.clone(), Partition(partition))));
-            true
+        streams.retain(|topic, of_topic| match found.get(topic) {
+            Some(Place::Partitions(count)) => {
+                let count = i32::try_from(*count).unwrap_or(i32::MAX);
+                places.extend((0..count).map(|partition| (topic.clone(), Partition(partition))));
+                true
+            }
+            Some(Place::Refused(reason, _)) if !reason.halts() => {
+                out_of_sight.extend(of_topic.values().cloned());
+                false
+            }
+            _ => false,
         });
         let known = loaded.checkpoints.iter().map(|(stream, at)| {
             let checkpoint = Some((at.generation, at.id));
@@ -142,6 +152,7 @@ impl Mending {
         Ok(Self {
             places,
             needed: needed.cloned().collect(),
+            out_of_sight,
             shard: worker.shard,
             known: known.collect(),
             shared,
@@ -158,7 +169,9 @@ impl Mending {
         let (needed, own) = (&self.needed, &self.shared.checkpoints);
         self.places
             .retain(|(topic, _)| topic == own || needed.contains(topic));
-        self.streams.retain(|topic, _| needed.contains(topic));
+        let left_out = self.streams.extract_if(|topic, _| !needed.contains(topic));
+        self.out_of_sight
+            .extend(left_out.flat_map(|(_, of_topic)| of_topic.into_values()));
         warn!(shard = %self.shard, %error, "whether Kafka left anything undecided is asked of the streams alone that are mirrored now");
         ends.undecided(&self.places)
     }
@@ -173,6 +186,15 @@ impl Mending {
         undecided.retain(|stretch| hanging.iter().any(|record| record.is_in(stretch)));
         if undecided.is_empty() {
             return Ok(Some(writer));
+        }
+        if let Some(record) = decide::judged_by_what_is_out_of_sight(&hanging, &self.out_of_sight) {
+            return Err(topics::Error::Timeout {
+                what: "look into a topic",
+                cause: format!(
+                    "whether the last checkpoint of {} was committed is told by its topic, which cannot be read now",
+                    record.stream.name
+                ),
+            });
         }
         warn!(
             shard = %self.shard, records = hanging.len(), partitions = undecided.len(), first = %place(&undecided[0]),

@@ -17,7 +17,7 @@ use crate::config::OnTrouble;
 use crate::placement::Topic;
 use crate::routing::Route;
 use crate::status::Reason;
-use crate::topics::{self, ErrorKind, TopicSpec};
+use crate::topics::{self, ErrorKind, TopicSpec, TopicState};
 
 /// How often a term looks at its topics again.
 pub const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub enum Place {
     Missing,
     Partitions(u32),
-    /// Kafka does not show it: by what its streams halt or wait, and Kafka's words.
+    /// Kafka does not show it, or nobody leads a part of it: by what its streams halt or wait, and why.
     Refused(Reason, String),
 }
 
@@ -234,13 +234,13 @@ async fn make(shared: &Shared, spec: TopicSpec) -> Result<(), topics::Error> {
 
 /// All topics at once; one by one where Kafka refuses some, so that these do not hide the others.
 pub async fn look(shared: &Shared, names: &[Topic]) -> Result<Places, topics::Error> {
-    match partition_counts(shared, names).await {
+    match ask(shared, names).await {
         Err(error) if !is_out_of_reach(&error) => {}
         other => return other,
     }
     let mut places = Places::new();
     for name in names {
-        match partition_counts(shared, std::slice::from_ref(name)).await {
+        match ask(shared, std::slice::from_ref(name)).await {
             Ok(found) => places.extend(found),
             Err(error) if is_out_of_reach(&error) => return Err(error),
             Err(error) => {
@@ -266,24 +266,57 @@ const fn is_out_of_reach(error: &topics::Error) -> bool {
     matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout)
 }
 
-/// The partition counts of these topics.
-pub async fn partition_counts(shared: &Shared, names: &[Topic]) -> Result<Places, topics::Error> {
+async fn ask(shared: &Shared, names: &[Topic]) -> Result<Places, topics::Error> {
     let found = shared.admin.layouts(names).await?;
-    let place = |topic: &Topic| {
-        let state = found.get(topic);
-        state.map_or(Place::Missing, |state| {
-            Place::Partitions(state.partition_count())
-        })
-    };
     Ok(names
         .iter()
-        .map(|topic| (topic.clone(), place(topic)))
+        .map(|topic| (topic.clone(), place(topic, found.get(topic))))
         .collect())
+}
+
+/// Without one of its leaders a topic holds back its own streams alone: in a transaction its records would hold up all others.
+fn place(topic: &Topic, state: Option<&TopicState>) -> Place {
+    let Some(state) = state else {
+        return Place::Missing;
+    };
+    let leaderless = state.partitions.iter().position(|one| one.leader.is_none());
+    match leaderless {
+        Some(partition) => Place::Refused(
+            Reason::KafkaUnreachable,
+            format!("partition {partition} of topic {topic} has no leader"),
+        ),
+        None => Place::Partitions(state.partition_count()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topics::PartitionState;
+
+    #[test]
+    fn a_topic_without_one_of_its_leaders_is_waited_for() {
+        let topic = Topic::from("t");
+        let led_by = |leaders: &[Option<i32>]| TopicState {
+            partitions: leaders
+                .iter()
+                .map(|&leader| PartitionState {
+                    leader,
+                    replicas: vec![1],
+                    in_sync: vec![1],
+                })
+                .collect(),
+            ..TopicState::default()
+        };
+        assert_eq!(place(&topic, None), Place::Missing);
+        let led = led_by(&[Some(1), Some(2)]);
+        assert_eq!(place(&topic, Some(&led)), Place::Partitions(2));
+        let Place::Refused(reason, why) = place(&topic, Some(&led_by(&[Some(1), None]))) else {
+            panic!("nobody leads partition 1");
+        };
+        assert!(!reason.halts());
+        assert_eq!(why, "partition 1 of topic t has no leader");
+    }
 
     #[test]
     fn what_may_pass_is_waited_for_and_what_is_not_permitted_halts() {

@@ -8,6 +8,9 @@
 //!
 //! The last are noted before the mark of their route, so whoever reads that one reads them; and a route is marked only behind a
 //! whole look. So where a stream begins hangs neither on which shard or instance was first, nor on a stop in between.
+//!
+//! An opening notes what is missing. Where the marks of routes go while terms run, discovery has these opened again: they go
+//! together, with the key.
 
 use std::collections::BTreeSet;
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::amendment::Desk;
-use super::discovery::Streams;
+use super::discovery::{Found, Streams};
 use super::lane::Lane;
 use super::opening::{self, Opened};
 use super::places;
@@ -73,6 +73,10 @@ async fn mirror(
     worker
         .memory
         .keep_careful(|stream| lanes.iter().any(|lane| lane.slot.stream == *stream));
+    worker.memory.forget_passed(|stream| {
+        let lane = lanes.iter().find(|lane| lane.slot.stream == *stream)?;
+        Some((lane.generation, lane.mark.id))
+    });
     let (out, mut input) = mpsc::channel::<Input>(QUEUED_BATCHES);
     let reading = CancellationToken::new();
     let mut desk = Desk::new(&lanes, out.clone());
@@ -235,7 +239,7 @@ impl ShardWorker {
         TermEnd::Changed
     }
 
-    /// Of this shard: found since, or their route has been looked through since, which is to be noted.
+    /// Of this shard: found since, or their route has been looked through since, which is to be noted, or what was noted is gone.
     fn new_streams(&mut self, before: &Streams, layout_count: u32) -> bool {
         let now = self.seen.streams.borrow_and_update();
         let Some(now) = now.as_ref() else {
@@ -243,7 +247,8 @@ impl ShardWorker {
         };
         let own = now.iter().any(|(stream, found)| {
             let known = before.get(stream);
-            known.is_none_or(|known| known.looked_for != found.looked_for)
+            let told = |found: &Found| (found.looked_for, found.marks_lost);
+            known.is_none_or(|known| told(known) != told(found))
                 && routing::shard_of(stream, layout_count) == self.shard
         });
         if !own {

@@ -1,5 +1,5 @@
 //! What must not be between two routes: a stream that both could match, a topic with two partition counts or two ways to be
-//! kept, records of two streams that could not be told apart, a dead-letter topic that records are written to.
+//! kept, records or dead letters of two streams that could not be told apart, a dead-letter topic that records are written to.
 
 use std::collections::HashSet;
 
@@ -40,6 +40,18 @@ fn compare_two(earlier: &Outline<'_>, later: &Outline<'_>, at: &str, problems: &
         problems.push(Problem::new(
             format!("{at}.streams"),
             format!("{shared} could be matched here and in route `{other}`; a stream belongs to one route, so make the patterns exclude each other"),
+        ));
+    }
+    if let Some(shared) = &shared
+        && earlier.database != later.database
+        && earlier.dead_letters == later.dead_letters
+    {
+        problems.push(Problem::new(
+            format!("{at}.dead_letters"),
+            format!(
+                "{shared} could be in database {} for route `{other}` and in database {} here, and their dead letters could not be told apart in `{}`; choose different topics",
+                earlier.database, later.database, later.dead_letters
+            ),
         ));
     }
     let (Some(earlier_topic), Some(later_topic)) = (&earlier.topic, &later.topic) else {

@@ -170,6 +170,13 @@ fn routes_are_held_against_each_other() {
         };
         assert_eq!(keys, expected, "{other}");
     }
+    let letters = |database: u32, streams: &str| {
+        let more = format!("database = {database}\ndead_letters = 'd'");
+        one(streams, &format!("t{database}"), 2, &more)
+    };
+    let of_two = problem_keys(&two(&letters(0, "'s:*'"), &letters(1, "'s:9'")));
+    assert_eq!(of_two, ["routes[1].dead_letters"]);
+    compile(&two(&letters(0, "'s:*'"), &letters(1, "'o'")));
     let kept = problems(&two(&plain, &one("'o'", "t", 2, "retention = '7d'")));
     assert!(
         kept[0]

@@ -13,6 +13,7 @@ mod check;
 mod compose;
 mod connections;
 mod dead_letters;
+mod demo;
 mod exactly_once;
 mod exactly_once_kills;
 mod exactly_once_strength;

@@ -1,5 +1,7 @@
 //! Where records go is not as configured, or what says how far they went is lost: a named halt, neighbours go on.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use crate::harness::{eventually, kafka, lockgate, redis};
@@ -139,6 +141,45 @@ fn a_checkpoint_topic_that_goes_under_a_running_mirror_is_made_again_and_nothing
     topic.await_count(20);
     topic.await_values("a", &a);
     topic.await_values("b", &b);
+}
+
+#[test]
+fn marks_of_what_has_begun_that_go_under_a_running_mirror_are_written_again() {
+    let mut plan = Plan::new("marks")
+        .route("globbed", &["g:*"], "start = \"latest\"\n")
+        .route("named", &["n"], "");
+    plan.redis_more = "discovery_interval = \"200ms\"".to_owned();
+    for route in ["globbed", "named"] {
+        kafka().create_topic(&plan.topic(route), 1, &[]);
+    }
+    let db = plan.database;
+    add(redis(), db, "g:old", "old", 3);
+    add(redis(), db, "n", "x", 3);
+    let mut daemon = plan.daemon();
+    await_level(&daemon, "g:old");
+    drain(&mut daemon);
+    // A look at the marks comes before anything that a glob matches is known.
+    daemon.restart();
+    await_level(&daemon, "g:old");
+    let key = format!("lockgate:{}:started", plan.name);
+    let marks = || redis().command::<BTreeSet<String>>(db, &format!("SMEMBERS {key}"));
+    let all = marks();
+    assert!(
+        all.contains("n") && all.contains("@route:globbed"),
+        "{all:?}"
+    );
+
+    redis().command::<()>(db, &format!("DEL {key}"));
+    eventually(SOON, "all are noted again", || {
+        let now = marks();
+        (now == all)
+            .then_some(())
+            .ok_or(format!("{now:?} of {all:?}"))
+    });
+    drain(&mut daemon);
+    let new = add(redis(), db, "g:new", "new", 3);
+    daemon.restart();
+    Topic::new(&plan.topic("globbed")).await_values("g:new", &new);
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn stood_still(witness: &Witness, streams: &BTreeSet<String>, begin: Instant) ->
         .duration_since(begin)
 }
 
-/// `busy`: what a busy machine is held to.
+/// `promised`: what `make soak` holds to. `busy`: what a busy machine is held to.
 #[track_caller]
 fn one_is_within(promised: Duration, busy: Duration, mut attempt: impl FnMut() -> Duration) {
     let bound = if soak() { promised } else { busy };
@@ -67,7 +67,7 @@ fn after_a_planned_stop_the_other_goes_on_without_waiting_for_the_session() {
 }
 
 #[test]
-fn after_a_kill_the_other_goes_on_within_eight_seconds() {
+fn after_a_kill_the_other_goes_on() {
     let rig = six_seconds("killed");
     let load = rig.load(1_000);
     let witness = rig.witness();
@@ -86,7 +86,7 @@ fn after_a_kill_the_other_goes_on_within_eight_seconds() {
 }
 
 #[test]
-fn a_single_instance_killed_and_started_again_goes_on_within_eight_seconds() {
+fn a_single_instance_killed_and_started_again_goes_on() {
     let rig = six_seconds("alone");
     let load = rig.load(1_000);
     let witness = rig.witness();

@@ -16,7 +16,6 @@ use crate::checkpoint;
 use crate::entry::{Entry, EntryId, StreamRef};
 use crate::mirror::dead_letter::DeadLetter;
 use crate::mirror::pace::Pace;
-use crate::mirror::places::{Place, partition_counts};
 use crate::mirror::shard::TermEnd;
 use crate::mirror::shared::{KAFKA_TIMEOUT, Shared, now_ms};
 use crate::mirror::slot::Slot;
@@ -26,7 +25,7 @@ use crate::placement::{Offset, Partition, Topic};
 use crate::routing::{Encoded, dead_letter};
 use crate::streams::Error;
 use crate::tasks::passed_on;
-use crate::topics::{self, From, RecordView, Stretch};
+use crate::topics::{self, From, RecordView, Stretch, TopicState};
 
 /// Entries of the first window; each further one is eight times as long, as far as there is room.
 pub const FIRST_WINDOW: usize = 1_000;
@@ -147,11 +146,12 @@ pub async fn mirrored(
     }
     let topic = slot.binding.topic().clone();
     let letters = slot.binding.route().dead_letters().clone();
-    let counts = partition_counts(shared, &[topic.clone(), letters.clone()]).await;
-    let counts = counts.map_err(|error| TermEnd::Checkpoint(checkpoint::Error::Topics(error)))?;
-    let count = move |topic: &Topic| match counts.get(topic) {
-        Some(Place::Partitions(count)) => i32::try_from(*count).unwrap_or(i32::MAX),
-        _ => 0,
+    let topics = [topic.clone(), letters.clone()];
+    let found = shared.admin.layouts(&topics).await;
+    let found = found.map_err(|error| TermEnd::Checkpoint(checkpoint::Error::Topics(error)))?;
+    let count = move |topic: &Topic| {
+        let count = found.get(topic).map_or(0, TopicState::partition_count);
+        i32::try_from(count).unwrap_or(i32::MAX)
     };
     let mut kafka = Kafka {
         shared: Arc::clone(shared),

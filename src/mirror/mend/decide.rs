@@ -96,6 +96,17 @@ impl Rewrite {
     }
 }
 
+/// A checkpoint that hangs, of a stream whose records cannot be read now: they may be all that is visible of its transaction.
+/// Records that hang without their checkpoint are told by the one that is visible.
+pub fn judged_by_what_is_out_of_sight<'a>(
+    hanging: &'a [Hanging],
+    out_of_sight: &HashSet<StreamRef>,
+) -> Option<&'a Hanging> {
+    hanging
+        .iter()
+        .find(|record| record.is_checkpoint && out_of_sight.contains(&record.stream))
+}
+
 /// From which time on it matters what readers see. `None`: nothing that hung can have been committed. `longest_ms`: no
 /// transaction takes longer.
 ///
@@ -313,6 +324,20 @@ mod tests {
         assert_eq!(visible.hanging[&stream("a")].len(), 1);
         visible.add(&stream("a"), at(11));
         assert!(visible.has_any_behind() && visible.has(&stream("a"), at(11)));
+    }
+
+    #[test]
+    fn only_a_checkpoint_that_hangs_waits_for_a_topic_that_cannot_be_read() {
+        let away = HashSet::from([stream("away")]);
+        let waits_for = |hanging: &[Hanging]| {
+            let found = judged_by_what_is_out_of_sight(hanging, &away);
+            found.map(|record| record.stream.clone())
+        };
+        let plain = [record("a", 11, 0, 5), checkpoint("a", 12)];
+        assert_eq!(waits_for(&plain), None);
+        assert_eq!(waits_for(&[record("away", 3, 0, 5)]), None);
+        let both = [checkpoint("a", 12), checkpoint("away", 3)];
+        assert_eq!(waits_for(&both), Some(stream("away")));
     }
 
     #[test]

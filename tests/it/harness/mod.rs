@@ -35,7 +35,7 @@ pub use self::redis::{RedisOptions, RedisServer, redis};
 pub use certificates::make as make_certificates;
 pub use cut::{Cut, Fault, Way};
 pub use daemon::{Daemon, DaemonOptions, lockgate, lockgate_beside, lockgate_with};
-pub use kafka::{KafkaCluster, KafkaOptions, kafka};
+pub use kafka::{KafkaCluster, KafkaOptions, kafka, libs};
 pub use ledger::{
     Class, Entry, Expected, KafkaReader, Ledger, Record, Report, compare, messages, murmur3_x86_32,
 };
