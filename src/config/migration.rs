@@ -208,7 +208,7 @@ pub struct Tripwires {
     pub produce_errors: Share,
     /// `ingress`: more than 5 % of writes take longer than this.
     pub write_latency: Length,
-    /// Missing, extra or repeated entries beyond this many.
+    /// Missing, extra or repeated entries beyond this many; in `shadow` there is nothing to take back, and it only freezes.
     pub inconsistency: Count,
     /// Routed partitions that lack a replica, beyond this many.
     pub under_replicated: Count,

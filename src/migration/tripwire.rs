@@ -102,7 +102,8 @@ pub fn tripwires(config: &Tripwires) -> Vec<Tripwire> {
             most,
             count(config.inconsistency.beyond),
             config.inconsistency.action,
-            Phase::Consumers,
+            // In shadow it only freezes: there is nothing to take back.
+            Phase::Shadow,
         ),
         at(
             Measure::UnderReplicated,
@@ -159,6 +160,12 @@ impl Tripwire {
             Action::RedisOnly => Step::SHADOW,
         };
         to.max(least)
+    }
+
+    /// Whether it leads back from `to` and did not from `from`: then it fires anew there while it is beyond its threshold.
+    #[must_use]
+    pub fn gains(&self, course: &Course, from: Step, to: Step) -> bool {
+        self.leads_to(course, from, false) == from && self.leads_to(course, to, false) < to
     }
 
     /// Whether it stands where it may not lead back from: then it stops all promotion, which is what is left to do.

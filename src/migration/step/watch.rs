@@ -13,6 +13,14 @@ use crate::migration::gate::{
 use crate::migration::phase::Step;
 use crate::migration::tripwire::{Tripwire, tripwires};
 
+/// What is done about all that fired at one look.
+struct Reacted {
+    /// Where it leads; no further back than it stands: nothing is moved.
+    to: Step,
+    freezes: bool,
+    reason: String,
+}
+
 /// What was measured, and how long the slow parts of a move are likely to take (`None`: not known).
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
@@ -130,33 +138,40 @@ impl Machine {
                 self.touched = true;
             }
         }
+        if fired.is_empty() {
+            return;
+        }
+        let (wires, reads): (Vec<Tripwire>, Vec<String>) = fired.into_iter().unzip();
+        let reaction = self.reaction(&wires, step);
         let unread = self.state.may_hold_unread();
-        for (wire, read) in &fired {
+        for (wire, read) in wires.iter().zip(reads) {
             let own = self.own();
             let what = wire.crossed();
             let does = if self.is_kept(wire, watched) {
                 KEPT
             } else {
-                reaction(wire.action)
+                does(wire.action)
             };
+            let moves = reaction.to < step && wire.action != Reaction::Alarm;
             self.note(
                 &own,
                 Verb::Tripwire,
                 wire.leads_to(&self.course, watched, unread),
                 &what,
-                Outcome::Begun,
+                // Where nothing is moved nothing follows that could end it.
+                if moves { Outcome::Begun } else { Outcome::Done },
                 &format!("{does}; it was {read}"),
                 now_ms,
             );
+            if let Some(record) = self.records.last_mut().filter(|_| !moves) {
+                record.to = record.from;
+            }
         }
-        if !fired.is_empty() {
-            let fired: Vec<Tripwire> = fired.into_iter().map(|(wire, _)| wire).collect();
-            self.react(&fired, step, now_ms);
-        }
+        self.react(reaction, step, now_ms);
     }
 
     /// Several at once do what the strongest asks for.
-    fn react(&mut self, fired: &[Tripwire], step: Step, now_ms: i64) {
+    fn reaction(&self, fired: &[Tripwire], step: Step) -> Reacted {
         let names: Vec<&str> = fired.iter().map(|wire| wire.measure.as_str()).collect();
         let mut reason = names.join(", ");
         let kept = fired.iter().any(|wire| self.is_kept(wire, step));
@@ -173,14 +188,6 @@ impl Machine {
             .map(|wire| wire.leads_to(&self.course, step, unread))
             .min()
             .unwrap_or(step);
-        let own = self.own();
-        if freezes && self.state.frozen.is_none() {
-            self.state.frozen = Some(Stop {
-                at_ms: now_ms,
-                by: own.name.clone(),
-                reason: reason.clone(),
-            });
-        }
         let to = match &self.state.motion {
             // A frozen driver does not go on; where it came from is the least that it goes back to.
             Some(motion) if motion.direction == Direction::Forward && freezes => {
@@ -189,6 +196,27 @@ impl Machine {
             Some(motion) if motion.direction == Direction::Back && to >= motion.to => step,
             _ => to,
         };
+        Reacted {
+            to,
+            freezes,
+            reason,
+        }
+    }
+
+    fn react(&mut self, reaction: Reacted, step: Step, now_ms: i64) {
+        let Reacted {
+            to,
+            freezes,
+            reason,
+        } = reaction;
+        let own = self.own();
+        if freezes && self.state.frozen.is_none() {
+            self.state.frozen = Some(Stop {
+                at_ms: now_ms,
+                by: own.name.clone(),
+                reason: reason.clone(),
+            });
+        }
         if to < step {
             let wanted = Wanted {
                 verb: Verb::Tripwire,
@@ -199,6 +227,15 @@ impl Machine {
             self.go_back(&wanted, now_ms);
         } else if freezes {
             self.turn(now_ms);
+        }
+    }
+
+    /// What fired where there was nothing to take back is not forgotten where there is: the next look acts on it.
+    pub(super) fn arm_anew(&mut self, from: Step, to: Step) {
+        for wire in tripwires(&self.config.tripwires) {
+            if wire.gains(&self.course, from, to) {
+                self.state.trips.remove(&wire.measure);
+            }
         }
     }
 
@@ -393,7 +430,7 @@ fn unmeasured(measure: Measure) -> String {
 const KEPT: &str = "freeze; readers stay at Kafka, which may hold what applications wrote there, nobody has read and Redis does \
                     not have";
 
-const fn reaction(action: Reaction) -> &'static str {
+const fn does(action: Reaction) -> &'static str {
     match action {
         Reaction::Alarm => "alarm: nothing is moved",
         Reaction::Freeze => "freeze",
