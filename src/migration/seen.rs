@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::driver::View;
 use super::gate::{Answer, GateName, Level, Verdict};
-use super::phase::{Phase, Step};
+use super::phase::Phase;
 use super::step::{Outcome, Record, Said, State, Verb};
 use super::view::{Shown, time, way_back};
 use crate::flags::{Context, Flag, Following};
@@ -297,6 +297,7 @@ pub fn brokers(view: &View) -> BrokersSaid {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::migration::phase::Step;
     use crate::migration::step::Name;
     use crate::status::driver;
 
