@@ -81,6 +81,13 @@ pub fn tripwires(config: &Tripwires) -> Vec<Tripwire> {
             Phase::Consumers,
         ),
         at(
+            Measure::ErrorRate,
+            most,
+            share(config.dead_letters.beyond),
+            config.dead_letters.action,
+            Phase::Consumers,
+        ),
+        at(
             Measure::ProduceErrors,
             most,
             share(config.produce_errors.beyond),
@@ -127,6 +134,17 @@ pub fn tripwires(config: &Tripwires) -> Vec<Tripwire> {
             Phase::Shadow,
         ),
     ]
+}
+
+/// Under which key of `migration.tripwires` that of a measure is configured.
+#[must_use]
+pub fn setting(measure: Measure) -> String {
+    let own = match measure {
+        // To who waits for a message it is one thing who put it aside.
+        Measure::ErrorRate => Measure::DeadLetters,
+        other => other,
+    };
+    own.as_str().replace('-', "_")
 }
 
 impl Tripwire {

@@ -258,9 +258,25 @@ impl Machine {
             .iter()
             .map(|gate| {
                 let freshness = self.freshness_of(gate.name);
-                gate.judge(&self.evidence(state, gate, now_ms), freshness, now_ms)
+                let verdict = gate.judge(&self.evidence(state, gate, now_ms), freshness, now_ms);
+                match (gate.name, self.told_errors(state, gate, now_ms)) {
+                    (GateName::DeadLetters, Some(told)) => verdict.or_worse(told),
+                    _ => verdict,
+                }
             })
             .collect()
+    }
+
+    /// The same of what the application's consumers could not do. Who has told it once tells it on: silence opens nothing.
+    fn told_errors(&self, state: &State, gate: &Gate, now_ms: i64) -> Option<Verdict> {
+        let measure = Measure::ErrorRate;
+        self.sample(measure, now_ms)?;
+        let told = self.measured(state, gate, measure, now_ms);
+        let verdict = gate.judge(&told, self.freshness_ms(), now_ms);
+        Some(Verdict {
+            reason: format!("{measure}: {}", verdict.reason),
+            ..verdict
+        })
     }
 
     /// An archive is read once, and stays as it was found for longer than what changes by the second.
@@ -280,31 +296,32 @@ impl Machine {
             GateName::DeadLetters if self.partial.is_some() => {
                 Evidence::unknown(self.partial.clone().unwrap_or_default())
             }
-            name => {
-                let Some(measure) = name.measure() else {
-                    return Evidence::unknown("it is not measured");
-                };
-                let Some(sample) = self.sample(measure, now_ms) else {
-                    return Evidence::unknown(unmeasured(measure));
-                };
-                let mut reading = relative(state, sample);
-                if let Reading::Counted { since_ms, .. } = reading
-                    && (gate.kind == Kind::Share || name == GateName::Archive)
-                    && since_ms < state.since_ms
-                {
-                    reading =
-                        Reading::Unknown("it was counted from before this step on".to_owned());
-                }
-                Evidence {
-                    reading,
-                    at_ms: sample.at_ms,
-                    held: state.holding.get(&name).cloned(),
-                    parts: match name {
-                        GateName::Parity => self.parity_parts(),
-                        _ => Vec::new(),
-                    },
-                }
-            }
+            name => match name.measure() {
+                Some(measure) => self.measured(state, gate, measure, now_ms),
+                None => Evidence::unknown("it is not measured"),
+            },
+        }
+    }
+
+    fn measured(&self, state: &State, gate: &Gate, measure: Measure, now_ms: i64) -> Evidence {
+        let Some(sample) = self.sample(measure, now_ms) else {
+            return Evidence::unknown(unmeasured(measure));
+        };
+        let mut reading = relative(state, sample);
+        if let Reading::Counted { since_ms, .. } = reading
+            && (gate.kind == Kind::Share || gate.name == GateName::Archive)
+            && since_ms < state.since_ms
+        {
+            reading = Reading::Unknown("it was counted from before this step on".to_owned());
+        }
+        Evidence {
+            reading,
+            at_ms: sample.at_ms,
+            held: state.holding.get(&gate.name).cloned(),
+            parts: match gate.name {
+                GateName::Parity => self.parity_parts(),
+                _ => Vec::new(),
+            },
         }
     }
 

@@ -3,6 +3,7 @@
 use super::super::*;
 use super::world::{self, WHY, Weather, World, redis_only};
 use super::{calm, stop};
+use crate::migration::gate::{Answer as Answered, GateName, Reading};
 use crate::migration::phase::Step;
 
 const APART: Weather = Weather::Bad(Measure::Inconsistency);
@@ -128,4 +129,72 @@ fn what_the_gates_refused_is_journaled_with_the_gates_as_they_stood() {
     );
     assert!(!verdicts.is_empty());
     assert_eq!(record.evidence, verdicts);
+}
+
+/// Of so many, those that the application's consumers could not do.
+fn told(world: &World, faults: u64, total: u64) -> Sample {
+    Sample {
+        measure: Measure::ErrorRate,
+        reading: Reading::Counted {
+            faults,
+            total,
+            since_ms: world.state().since_ms,
+        },
+        at_ms: world.now_ms,
+    }
+}
+
+#[test]
+fn what_the_applications_consumers_cannot_do_takes_them_back() {
+    for (faults, to) in [(9, Step::consumers(5)), (90, Step::SHADOW)] {
+        let mut world = calm(Step::consumers(5));
+        let sample = told(&world, faults, 1_000);
+        let asked = world.ask(0, Ask::Evidence(sample), "evidence");
+        asked.expect("answered").expect("taken");
+        world.give(0, Event::Observed(Observation::default()), "tripwire");
+        world.finish(0);
+        assert_eq!(world.state().step, to, "{faults}");
+    }
+}
+
+#[test]
+fn the_applications_errors_count_at_the_gate_from_when_they_are_told() {
+    let mut world = calm(Step::consumers(5));
+    let mirrored = |world: &World| Sample {
+        measure: Measure::DeadLetters,
+        ..told(world, 0, 100_000)
+    };
+    let judged = |world: &mut World, samples: Vec<Sample>| {
+        let observation = Observation {
+            samples,
+            ..Observation::default()
+        };
+        world.give(0, Event::Observed(observation), "observed");
+        let verdicts = world.drivers[0].machine.verdicts(world.now_ms);
+        let mut gates = verdicts.into_iter();
+        let gate = gates.find(|gate| gate.name == GateName::DeadLetters);
+        let gate = gate.expect("a gate");
+        (gate.verdict, gate.reason)
+    };
+    let sample = mirrored(&world);
+    let alone = judged(&mut world, vec![sample]);
+    assert_eq!(alone, (Answered::Pass, String::new()), "nobody told it");
+    for (faults, total, verdict) in [
+        (0, 100_000, Answered::Pass),
+        (0, 100, Answered::Inconclusive),
+        (9, 1_000, Answered::Fail),
+    ] {
+        let samples = vec![mirrored(&world), told(&world, faults, total)];
+        let (said, reason) = judged(&mut world, samples);
+        assert_eq!(said, verdict, "{faults} of {total}: {reason}");
+        assert!(said == Answered::Pass || reason.starts_with("error-rate: "));
+    }
+    // Once told, silence is no evidence.
+    let samples = vec![told(&world, 0, 100_000)];
+    judged(&mut world, samples);
+    world.pass(16_000);
+    let sample = mirrored(&world);
+    let (said, reason) = judged(&mut world, vec![sample]);
+    assert_eq!(said, Answered::Inconclusive, "{reason}");
+    assert!(reason.contains("too old"), "{reason}");
 }
