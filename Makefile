@@ -47,8 +47,8 @@ check: $(PACKAGES) $(DENY) ## Format, lints, unit tests, documentation, dependen
 bench: $(PACKAGES) $(KAFKA) ## Mirror and parity against what producing and reading alone reach, how long a takeover takes, and how fast a tripwire is
 	cargo bench --bench mirror --bench parity --bench takeover --bench tripwire
 
-soak: $(PACKAGES) $(KAFKA) $(OPENFEATURE) ## The long tests: crashes and faults by the hundred
-	LOCKGATE_SOAK=1 cargo test --features failpoints --test it -- --include-ignored
+soak: $(PACKAGES) $(KAFKA) $(OPENFEATURE) ## The long tests: crashes and faults by the hundred, the driver in 100 000 sequences
+	LOCKGATE_SOAK=1 cargo test --features failpoints --lib --test it -- --include-ignored
 
 $(PACKAGES): .ci/packages
 	@mkdir -p $(@D)

@@ -58,7 +58,7 @@ pub struct Query {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub value: Option<String>,
-    /// An expression that counts what is at fault, such as `sum(increase(errors_total[5m]))`: for produce-errors.
+    /// An expression that counts what is at fault, such as `sum(increase(errors_total[5m]))`: for error-rate and produce-errors.
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub faults: Option<String>,
@@ -90,6 +90,8 @@ pub enum Asked {
     DuplicateHits,
     /// Entries a second that all readers process, at Redis and at Kafka together.
     Throughput,
+    /// Entries that consumers worked on, and those that they could not do, held against `dead_letters` of gates and tripwires.
+    ErrorRate,
     /// After how long records are acknowledged, held against `migration.gates.produce_latency`.
     ProduceLatency,
     /// Records, and those that producers could not write.
@@ -116,7 +118,7 @@ impl Asked {
     /// Whether it is judged by counts, of what is at fault and of all, and not by a number.
     #[must_use]
     pub const fn is_counted(self) -> bool {
-        self.is_latency() || matches!(self, Self::ProduceErrors)
+        self.is_latency() || matches!(self, Self::ErrorRate | Self::ProduceErrors)
     }
 
     /// The word that names it everywhere.
@@ -127,6 +129,7 @@ impl Asked {
             Self::Duplicates => "duplicates",
             Self::DuplicateHits => "duplicate-hits",
             Self::Throughput => "throughput",
+            Self::ErrorRate => "error-rate",
             Self::ProduceLatency => "produce-latency",
             Self::ProduceErrors => "produce-errors",
             Self::WriteLatency => "write-latency",

@@ -144,7 +144,8 @@ pub struct Gates {
     /// `consumers`: the least share of the baseline's throughput, by all readers at both stores together.
     #[schemars(range(min = 1, max = 1_000_000), extend("x-unit" = "ppm"))]
     pub throughput: u32,
-    /// `consumers`: the share of dead letters is below this, at 95 % confidence.
+    /// `consumers`: the share of dead letters is below this, at 95 % confidence: of the mirror's, and of the application's own as soon
+    /// as it is told them (`error-rate`).
     #[schemars(range(min = 1, max = 999_999), extend("x-unit" = "ppm"))]
     pub dead_letters: u32,
     /// `ingress`: 95 % of records are acknowledged by Kafka in less than this.
@@ -202,13 +203,13 @@ pub struct Tripwires {
     pub group_lag: Count,
     /// `consumers` and later: the throughput of all readers, at both stores together, below this share of the baseline's.
     pub throughput: Share,
-    /// `consumers` and later: the share of dead letters above this.
+    /// `consumers` and later: the share of dead letters above this: of the mirror's, or of the application's own (`error-rate`).
     pub dead_letters: Share,
     /// `ingress`: the share of records that producers could not write above this.
     pub produce_errors: Share,
     /// `ingress`: more than 5 % of writes take longer than this.
     pub write_latency: Length,
-    /// Missing, extra or repeated entries beyond this many.
+    /// Missing, extra or repeated entries beyond this many; in `shadow` there is nothing to take back, and it only freezes.
     pub inconsistency: Count,
     /// Routed partitions that lack a replica, beyond this many.
     pub under_replicated: Count,

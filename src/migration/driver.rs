@@ -421,14 +421,12 @@ impl Driver {
                 .followers
                 .following(state.told.version, now_ms())
         });
-        let back = machine
+        self.now.back = machine
             .zip(state)
             .and_then(|(machine, state)| machine.way_back_from(state.watched()))
             .map(|(to, _)| to);
-        let steers = self.steers();
-        let status = self
-            .seen
-            .status(&self.now, following.as_ref(), steers, back);
+        self.now.steers = self.steers();
+        let status = self.seen.status(&self.now, following.as_ref());
         self.parts.board.driver(status);
         self.parts.board.brokers_said(seen::brokers(&self.now));
     }

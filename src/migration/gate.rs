@@ -130,6 +130,16 @@ impl Verdict {
     pub fn opens(&self) -> bool {
         self.verdict == Answer::Pass
     }
+
+    /// The one of two that is further from opening; the first where neither is.
+    #[must_use]
+    pub fn or_worse(self, other: Self) -> Self {
+        if rank(other.verdict) > rank(self.verdict) {
+            other
+        } else {
+            self
+        }
+    }
 }
 
 impl Gate {

@@ -38,6 +38,7 @@ pub const fn is_pushed(measure: Measure) -> bool {
             | Measure::Duplicates
             | Measure::DuplicateHits
             | Measure::Throughput
+            | Measure::ErrorRate
             | Measure::ProduceLatency
             | Measure::ProduceErrors
             | Measure::WriteLatency

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use super::driver::View;
 use super::gate::{Answer, GateName, Level, Verdict};
-use super::phase::{Phase, Step};
+use super::phase::Phase;
 use super::step::{Outcome, Record, Said, State, Verb};
-use super::view::{Shown, time};
+use super::view::{Shown, time, way_back};
 use crate::flags::{Context, Flag, Following};
 use crate::status::driver::{
     BlockerStatus, BrokersSaid, ClientsStatus, CopyStatus, DriverStatus, EventStatus, FlagStatus,
@@ -39,14 +39,7 @@ struct Event {
 }
 
 impl Seen {
-    /// `steers`: this instance does. `back`: where rolling back leads from here.
-    pub fn status(
-        &mut self,
-        view: &View,
-        following: Option<&Following>,
-        steers: bool,
-        back: Option<Step>,
-    ) -> DriverStatus {
+    pub fn status(&mut self, view: &View, following: Option<&Following>) -> DriverStatus {
         self.count(&view.journal);
         let shown = Shown::of(view);
         let blockers = blockers(view, &shown);
@@ -68,7 +61,7 @@ impl Seen {
                 to: next.to.to_string(),
                 allowed: next.allowed,
             }),
-            rollback: state.map(|state| rollback(state, view, steers, back)),
+            rollback: state.map(|state| rollback(state, view)),
             flags: state.map(|state| self.flags(state)).unwrap_or_default(),
             level: state.map(|_| Level::KEPT.as_str().to_owned()),
             clients: following.map(|following| ClientsStatus {
@@ -82,7 +75,7 @@ impl Seen {
             throughput_ratio: view.pace,
             events: self.events(),
             journal: view.journal.iter().map(record).collect(),
-            steers: steers && view.trouble.is_none(),
+            steers: view.steers && view.trouble.is_none(),
             steered_by: shown.steered_by,
             trouble: shown.trouble,
             store_error: shown.error,
@@ -174,6 +167,7 @@ fn taken_back<'a>(state: &State, view: &'a View) -> Option<&'a Record> {
         record.verb == Verb::Tripwire
             && record.outcome == Outcome::Done
             && record.to == state.step
+            && record.to < record.from
             && record.at_ms >= frozen.at_ms
     })
 }
@@ -242,31 +236,22 @@ fn blockers(view: &View, shown: &Shown) -> Vec<BlockerStatus> {
     shown.blockers.iter().map(of).collect()
 }
 
-fn rollback(state: &State, view: &View, steers: bool, back: Option<Step>) -> RollbackStatus {
-    let nothing = state.furthest() == Step::SHADOW;
-    // In shadow it is the way back from the next step that is tried.
-    let from = if nothing { view.next } else { Some(state.step) };
-    let proof = from
-        .and_then(|from| state.rehearsed.get(&from))
-        .filter(|proof| proof.settings_number == state.settings_number);
+fn rollback(state: &State, view: &View) -> RollbackStatus {
+    let back = way_back(state, view);
     #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
     let seconds = |ms: i64| ms as f64 / 1_000.0;
     // Readers alone are moved, and what they have not read is in both stores, but for what applications wrote to Kafka.
     let readers_only = state.told.share.ingress == 0 && state.told.hold_ingress_to.is_none();
-    let leaves = back.and_then(|to| state.leaves(to));
+    let leaves = back.to.and_then(|to| state.leaves(to));
     RollbackStatus {
-        to: back.filter(|_| !nothing).map(|to| to.to_string()),
-        ready: !nothing
-            && steers
-            && view.trouble.is_none()
-            && view.error.is_none()
-            && back.is_some(),
-        estimate_seconds: view.way_back_ms.filter(|_| !nothing).map(seconds),
+        to: back.to.map(|to| to.to_string()),
+        ready: back.ready,
+        estimate_seconds: back.estimate_seconds,
         holds_seconds: readers_only.then_some(0.0),
         loses_entries: (readers_only && leaves.is_none()).then_some(0),
         leaves: leaves.map(str::to_owned),
-        rehearsed_at: proof.map(|proof| time(proof.at_ms)),
-        rehearsal_passed: proof.map(|proof| proof.passed),
+        rehearsed_at: back.tried.map(|tried| time(tried.at_ms)),
+        rehearsal_passed: back.tried.map(|tried| tried.passed),
         took_seconds: taken_back(state, view)
             .zip(state.frozen.as_ref())
             .map(|(record, frozen)| seconds(record.at_ms.saturating_sub(frozen.at_ms))),
@@ -312,6 +297,7 @@ pub fn brokers(view: &View) -> BrokersSaid {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::migration::phase::Step;
     use crate::migration::step::Name;
     use crate::status::driver;
 
@@ -319,6 +305,7 @@ mod tests {
         View {
             state: Some(State::first(1_000, "a")),
             next: Some(Step::consumers(5)),
+            steers: true,
             ..View::default()
         }
     }
@@ -384,7 +371,7 @@ mod tests {
             record(4, Verb::Rehearse, Outcome::Done),
         ];
         for _ in 0..3 {
-            let status = seen.status(&view, None, true, None);
+            let status = seen.status(&view, None);
             let promote = &status.events["promote"];
             assert_eq!((promote.counts["done"], promote.counts["refused"]), (0, 1));
             assert_eq!(status.events["hold"].counts["done"], 1);
@@ -396,21 +383,67 @@ mod tests {
     fn in_shadow_there_is_nothing_to_take_back_and_later_a_driver_in_trouble_is_not_ready() {
         let mut seen = Seen::default();
         let mut view = view();
-        let status = seen.status(&view, None, true, None);
+        let status = seen.status(&view, None);
         let rollback = status.rollback.expect("shown");
         assert_eq!((rollback.to, rollback.ready), (None, false));
         let state = view.state.as_mut().expect("a state");
         state.step = Step::consumers(5);
-        let ready = |seen: &mut Seen, view: &View, steers| {
-            let status = seen.status(view, None, steers, Some(Step::SHADOW));
-            let rollback = status.rollback.expect("shown");
+        view.back = Some(Step::SHADOW);
+        let mut ready = |view: &View| {
+            let rollback = seen.status(view, None).rollback.expect("shown");
             assert_eq!(rollback.to.as_deref(), Some("shadow"));
+            let shown = Shown::of(view).rollback.expect("shown");
+            assert_eq!(rollback.ready, shown.ready, "two pages of one thing");
             rollback.ready
         };
-        assert!(ready(&mut seen, &view, true));
-        assert!(!ready(&mut seen, &view, false));
+        assert!(ready(&view));
+        view.steers = false;
+        assert!(!ready(&view));
+        view.steers = true;
         view.error = Some("Redis is out of reach".to_owned());
-        assert!(!ready(&mut seen, &view, true));
+        assert!(!ready(&view));
+    }
+
+    #[test]
+    fn the_proof_of_the_way_back_is_one_on_every_page() {
+        let mut view = view();
+        view.way_back_ms = Some(2_000);
+        let state = view.state.as_mut().expect("a state");
+        let tried = crate::migration::step::Rehearsal {
+            at_ms: 5_000,
+            passed: true,
+            note: String::new(),
+            took_ms: 1,
+            settings_number: state.settings_number,
+        };
+        state.rehearsed.insert(Step::consumers(5), tried);
+        for step in [Step::SHADOW, Step::consumers(5), Step::consumers(25)] {
+            view.state.as_mut().expect("a state").step = step;
+            let status = Seen::default().status(&view, None).rollback;
+            let status = status.expect("shown");
+            let shown = Shown::of(&view).rollback.expect("shown");
+            assert_eq!(status.rehearsed_at, shown.rehearsed_at, "{step}");
+            assert_eq!(status.rehearsed_at.is_some(), step != Step::consumers(25));
+            assert_eq!(status.estimate_seconds, shown.estimate_seconds, "{step}");
+        }
+    }
+
+    #[test]
+    fn what_a_tripwire_did_where_it_stood_took_nothing_back() {
+        let mut view = view();
+        let state = view.state.as_mut().expect("a state");
+        state.frozen = Some(crate::migration::step::Stop {
+            at_ms: 4_000,
+            by: "lockgate".to_owned(),
+            reason: "inconsistency".to_owned(),
+        });
+        let mut froze = record(4, Verb::Tripwire, Outcome::Done);
+        froze.to = Step::SHADOW;
+        view.journal = vec![froze];
+        let status = Seen::default().status(&view, None);
+        assert_eq!(status.state.and_then(|state| state.from), None);
+        assert_eq!(status.rollback.and_then(|back| back.took_seconds), None);
+        assert_eq!(status.events["tripwire"].counts["done"], 1);
     }
 
     #[test]
@@ -426,7 +459,7 @@ mod tests {
         let mut back = record(4, Verb::Tripwire, Outcome::Done);
         (back.from, back.to) = (Step::consumers(50), Step::SHADOW);
         view.journal = vec![record(3, Verb::Tripwire, Outcome::Begun), back];
-        let status = seen.status(&view, None, true, None);
+        let status = seen.status(&view, None);
         let state = status.state.expect("shown");
         assert_eq!(state.from.as_deref(), Some("consumers:50"));
         assert_eq!(
@@ -442,7 +475,11 @@ mod tests {
         state.step = Step::consumers(100);
         state.told.share = Step::consumers(100).share();
         let lost = |view: &View, to: Step| {
-            let status = Seen::default().status(view, None, true, Some(to));
+            let view = View {
+                back: Some(to),
+                ..view.clone()
+            };
+            let status = Seen::default().status(&view, None);
             let back = status.rollback.expect("shown");
             (back.loses_entries, back.leaves.is_some())
         };
@@ -460,7 +497,7 @@ mod tests {
     fn a_copy_that_cannot_be_written_is_shown_and_blocks() {
         let mut view = view();
         view.copied.last = Some((3, 7));
-        let status = Seen::default().status(&view, None, true, None);
+        let status = Seen::default().status(&view, None);
         let copy = status.copy.expect("shown");
         assert_eq!(
             (copy.epoch, copy.version, copy.error),
@@ -468,7 +505,7 @@ mod tests {
         );
         assert_eq!(status.blockers, []);
         view.copied.error = Some("TRANSACTIONAL_ID_AUTHORIZATION_FAILED".to_owned());
-        let status = Seen::default().status(&view, None, true, None);
+        let status = Seen::default().status(&view, None);
         assert_eq!(status.blockers[0].what, "state-copy");
         assert!(status.blockers[0].why.contains("TRANSACTIONAL_ID"));
         assert!(crate::runbooks::find(&status.blockers[0].runbook).is_some());
@@ -488,7 +525,7 @@ mod tests {
                 .iter()
                 .map(|gate| gate.inconclusive("nothing known".to_owned()))
                 .collect();
-            let blockers = Seen::default().status(&view, None, true, None).blockers;
+            let blockers = Seen::default().status(&view, None).blockers;
             assert_eq!(blockers.len(), view.verdicts.len());
             for blocker in blockers {
                 assert!(

@@ -81,6 +81,13 @@ pub fn tripwires(config: &Tripwires) -> Vec<Tripwire> {
             Phase::Consumers,
         ),
         at(
+            Measure::ErrorRate,
+            most,
+            share(config.dead_letters.beyond),
+            config.dead_letters.action,
+            Phase::Consumers,
+        ),
+        at(
             Measure::ProduceErrors,
             most,
             share(config.produce_errors.beyond),
@@ -102,7 +109,8 @@ pub fn tripwires(config: &Tripwires) -> Vec<Tripwire> {
             most,
             count(config.inconsistency.beyond),
             config.inconsistency.action,
-            Phase::Consumers,
+            // In shadow it only freezes: there is nothing to take back.
+            Phase::Shadow,
         ),
         at(
             Measure::UnderReplicated,
@@ -126,6 +134,17 @@ pub fn tripwires(config: &Tripwires) -> Vec<Tripwire> {
             Phase::Shadow,
         ),
     ]
+}
+
+/// Under which key of `migration.tripwires` that of a measure is configured.
+#[must_use]
+pub fn setting(measure: Measure) -> String {
+    let own = match measure {
+        // To who waits for a message it is one thing who put it aside.
+        Measure::ErrorRate => Measure::DeadLetters,
+        other => other,
+    };
+    own.as_str().replace('-', "_")
 }
 
 impl Tripwire {
@@ -159,6 +178,12 @@ impl Tripwire {
             Action::RedisOnly => Step::SHADOW,
         };
         to.max(least)
+    }
+
+    /// Whether it leads back from `to` and did not from `from`: then it fires anew there while it is beyond its threshold.
+    #[must_use]
+    pub fn gains(&self, course: &Course, from: Step, to: Step) -> bool {
+        self.leads_to(course, from, false) == from && self.leads_to(course, to, false) < to
     }
 
     /// Whether it stands where it may not lead back from: then it stops all promotion, which is what is left to do.

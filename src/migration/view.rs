@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::driver::{View, flags};
 use super::gate::{Answer, Level, Op, Verdict};
 use super::phase::{Phase, Step};
-use super::step::{Record, State, Verb};
+use super::step::{Record, Rehearsal, State, Verb};
 use crate::flags::Flags;
 
 /// The migration as it stands.
@@ -103,7 +103,7 @@ pub struct Next {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rollback {
     pub ready: bool,
-    /// `None` where it was not proven from the present step.
+    /// `None` where it was not proven from the present step, or in shadow from the next.
     pub rehearsed_at: Option<String>,
     pub estimate_seconds: Option<f64>,
 }
@@ -255,20 +255,44 @@ fn next(state: &State, view: &View) -> Option<Next> {
     })
 }
 
-fn rollback(state: &State, view: &View) -> Rollback {
-    let proof = state
-        .rehearsed
-        .get(&state.step)
-        .filter(|proof| proof.settings_number == state.settings_number);
-    let ready = state.furthest() != Step::SHADOW && state.step != Step::DONE;
+/// The way back, as every page shows it.
+pub(super) struct WayBack<'a> {
+    /// `None`: there is nothing to take back, or no way to do it.
+    pub to: Option<Step>,
+    /// It would be taken if it were asked for now.
+    pub ready: bool,
+    /// How it was tried last under the settings of now.
+    pub tried: Option<&'a Rehearsal>,
+    pub estimate_seconds: Option<f64>,
+}
+
+pub(super) fn way_back<'a>(state: &'a State, view: &View) -> WayBack<'a> {
+    let nothing = state.furthest() == Step::SHADOW;
+    // In shadow it is the way back from the next step that is tried.
+    let from = if nothing { view.next } else { Some(state.step) };
+    let tried = from
+        .and_then(|from| state.rehearsed.get(&from))
+        .filter(|tried| tried.settings_number == state.settings_number);
+    let to = view.back.filter(|_| !nothing);
     #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
-    let estimate = view.way_back_ms.map(|ms| ms as f64 / 1_000.0);
+    let seconds = |ms: i64| ms as f64 / 1_000.0;
+    WayBack {
+        to,
+        ready: to.is_some() && view.steers && view.trouble.is_none() && view.error.is_none(),
+        tried,
+        estimate_seconds: view.way_back_ms.filter(|_| !nothing).map(seconds),
+    }
+}
+
+fn rollback(state: &State, view: &View) -> Rollback {
+    let back = way_back(state, view);
     Rollback {
-        ready,
-        rehearsed_at: proof
-            .filter(|proof| proof.passed)
-            .map(|proof| time(proof.at_ms)),
-        estimate_seconds: estimate.filter(|_| ready),
+        ready: back.ready,
+        rehearsed_at: back
+            .tried
+            .filter(|tried| tried.passed)
+            .map(|tried| time(tried.at_ms)),
+        estimate_seconds: back.estimate_seconds,
     }
 }
 

@@ -1,10 +1,14 @@
 //! The migration over the daemon's API: what an operator and an application see and may do, and what bad calls get.
 
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Role, eventually, lockgate};
+use crate::harness::{Daemon, RedisOptions, RedisServer, Role, eventually, kafka, lockgate};
+use crate::operator::scenarios::steered::{await_step, put_at};
+use crate::plan::{Plan, drain};
 use crate::rig::Rig;
 
 const AUTH: &str = "authorization";
@@ -424,6 +428,16 @@ fn the_verbs_show_refuse_and_hold_with_the_exit_codes_that_scripts_rely_on() {
     assert_eq!(code, Some(4), "no throughput was told: {text}");
     let (code, text) = run(&["hold", "--reason", "short"]);
     assert_eq!(code, Some(2), "{text}");
+    assert_eq!(
+        moved(&url, &token, || {
+            let hold = run(&["hold", "--reason", "while another reads the plan"]);
+            assert_eq!(hold.0, Some(0), "{}", hold.1);
+            let resume = run(&["resume", "--reason", "it was held for a moment"]);
+            assert_eq!(resume.0, Some(0), "{}", resume.1);
+        }),
+        Some(9),
+        "the plan is one of another epoch"
+    );
     let (code, text) = run(&["hold", "--reason", "nobody is watching"]);
     assert_eq!(code, Some(0), "{text}");
     let (code, text) = run(&["journal"]);
@@ -432,4 +446,77 @@ fn the_verbs_show_refuse_and_hold_with_the_exit_codes_that_scripts_rely_on() {
         text.contains("ana hold") && text.contains("refused"),
         "{text}"
     );
+}
+
+/// Promotes in a terminal, where a person is shown the plan and asked; what happens meanwhile is `before`. The exit code.
+#[track_caller]
+fn moved(url: &str, token: &str, before: impl FnOnce()) -> Option<i32> {
+    let binary = env!("CARGO_BIN_EXE_lockgate");
+    let command = format!(
+        "'{binary}' promote --reason 'the soak was clean' --url '{url}' --token-file '{token}'"
+    );
+    let mut terminal = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script makes a terminal");
+    let mut said = Vec::new();
+    let mut screen = terminal.stdout.take().expect("piped");
+    while !String::from_utf8_lossy(&said).contains("apply it?") {
+        let mut byte = [0];
+        let more = screen.read(&mut byte).expect("it speaks");
+        assert_eq!(more, 1, "{}", String::from_utf8_lossy(&said));
+        said.push(byte[0]);
+    }
+    before();
+    let mut person = terminal.stdin.take().expect("piped");
+    person.write_all(b"y\n").expect("it listens");
+    let mut rest = String::new();
+    screen.read_to_string(&mut rest).expect("it speaks");
+    drop(person);
+    terminal.wait().expect("it ends").code()
+}
+
+#[test]
+fn flags_are_not_known_before_redis_was_read_and_are_as_told_last_while_it_is_away() {
+    let server = RedisServer::start(RedisOptions {
+        aof: true,
+        ..RedisOptions::default()
+    });
+    let plan = Plan::on("flagsaway", &server, 0, kafka()).route("r", &["a"], "");
+    kafka().create_topic(&plan.topic("r"), 1, &[]);
+    let mut daemon = plan.daemon();
+    await_step(&daemon, "shadow", "steady");
+    drain(&mut daemon);
+    put_at(&server, &plan, "consumers:100");
+    server.kill();
+    daemon.restart();
+    eventually(SOON, "it answers", || daemon.status().is_some());
+    let told = |daemon: &Daemon| {
+        let key = "/ofrep/v1/evaluate/flags/USE_KAFKA_CONSUMERS";
+        let auth = Role::Flags.authorization();
+        let (status, _, answer) = Operator(daemon).call(key, &[(AUTH, &auth)], "{}");
+        (status, answer)
+    };
+    // Nothing is known: no value is made up, not even Redis's.
+    let (status, answer) = told(&daemon);
+    assert_eq!(status, 503, "{answer}");
+    assert_eq!(answer["title"], "flags not known", "{answer}");
+    assert!(answer["value"].is_null(), "{answer}");
+    let (status, text) = daemon.get("/v1/flags/flagd").expect("answered");
+    assert_eq!(status, 503, "{text}");
+
+    server.restart();
+    let known = eventually(SOON, "they are read", || {
+        let (status, answer) = told(&daemon);
+        (status == 200).then_some(answer.clone()).ok_or(answer)
+    });
+    assert_eq!(known["value"], true, "{known}");
+    server.kill();
+    eventually(SOON, "it is known to be away", || {
+        let shown = Operator(&daemon).shown().unwrap_or_default();
+        (!shown["error"].is_null()).then_some(()).ok_or(shown)
+    });
+    assert_eq!(told(&daemon), (200, known), "as told last");
 }

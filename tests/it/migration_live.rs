@@ -175,6 +175,218 @@ fn killed_while_buckets_are_held_it_resumes_or_undoes_and_leaves_none_held() {
     assert!(deaths >= if soak() { 18 } else { 4 }, "{deaths} deaths");
 }
 
+/// Writers first, then readers: whichever of them was told when it died, it goes on until all is Redis's.
+#[test]
+#[ignore = "long: make soak"]
+fn killed_on_the_way_from_ingress_to_shadow_it_goes_on_or_had_not_begun() {
+    let mut live = Live::start("liveback");
+    let mut before = Before::default();
+    let (mut deaths, mut alone) = (0, 0);
+    for point in failpoint::DRIVER_POINTS {
+        // It journals five times and tells twice, behind what is told at the start.
+        let passages = if point.ends_with("journal") { 5 } else { 3 };
+        for passage in 1..=passages {
+            if live.api.steady().as_deref() == Some("shadow") {
+                live.only_from(0);
+                live.promote().expect("it lives");
+                live.reach("consumers:100").expect("it lives");
+            }
+            if live.api.steady().as_deref() == Some("consumers:100") {
+                live.only_from(512);
+                live.promote().expect("it lives");
+                live.reach("ingress:50").expect("it lives");
+            }
+            live.restart(Some(format!("{point}=abort@{passage}")));
+            let died = to_shadow(&mut live).is_none();
+            deaths += u32::from(died);
+            live.restart(None);
+            before = whole(&mut live, &before);
+            println!(
+                "{point} {passage}: died {died}, then {:?}",
+                live.api.steady()
+            );
+            let fields = live.fields();
+            let told = (
+                fields["kafka_partitions_percent"].as_str(),
+                fields["kafka_buckets"].as_str(),
+                fields["held_buckets"].as_str(),
+            );
+            match live.api.steady().as_deref() {
+                Some("ingress:50") => assert_eq!(told, ("100", "512", "512")),
+                Some("shadow") => {
+                    assert_eq!(told, ("0", "0", "0"));
+                    alone += 1;
+                }
+                at => panic!("in between: {at:?}"),
+            }
+        }
+    }
+    // Only where it died before it had stored that it goes back it does not.
+    assert!(
+        deaths >= 14 && alone >= 12,
+        "{deaths} deaths, {alone} alone"
+    );
+}
+
+/// Whoever is asked before it steers refuses that, and journals it: not the passage that is meant. `None`: it died.
+#[track_caller]
+fn steers(live: &mut Live) -> Option<()> {
+    eventually(LONG, "it steers", || {
+        if live.daemon.exited().is_some() {
+            return Ok(None);
+        }
+        let shown = live.api.shown().ok_or("nobody answers")?;
+        let steers = shown["steered_by"].is_null() && shown["gates"] != json!([]);
+        steers.then_some(Some(())).ok_or("it does not")
+    })
+}
+
+/// `None`: the daemon died on the way, or before it answered.
+#[track_caller]
+fn to_shadow(live: &mut Live) -> Option<()> {
+    let body = json!({ "to": "shadow", "reason": "the test asks for it" });
+    steers(live)?;
+    let begun = eventually(LONG, "it rolls back", || {
+        if live.daemon.exited().is_some() {
+            return Ok(None);
+        }
+        match live.api.post("/v1/rollback", &body) {
+            Some((202, _)) => Ok(Some(())),
+            // It may die over the answer.
+            answer => Err(format!("{answer:?}")),
+        }
+    });
+    begun.and_then(|()| live.reach("shadow"))
+}
+
+/// There is no way back from it, so it is `cleanup` or `done`, and who had begun it need not ask again.
+#[test]
+#[ignore = "long: make soak"]
+fn killed_while_it_is_completed_it_is_done_or_stands_where_it_stood() {
+    let mut deaths = 0;
+    let mut done = 0;
+    let mut live: Option<Live> = None;
+    for point in [failpoint::BEFORE_JOURNAL, failpoint::AFTER_JOURNAL] {
+        for passage in 1..=3 {
+            let at = live.get_or_insert_with(|| at_cleanup("livecomplete"));
+            at.restart(Some(format!("{point}=abort@{passage}")));
+            let died = completed(at).is_none();
+            deaths += u32::from(died);
+            at.restart(None);
+            at.daemon.wait_ready();
+            let stands = eventually(LONG, "it stands somewhere", || at.api.steady());
+            println!("{point} {passage}: died {died}, then {stands}");
+            assert!(stands == "cleanup" || stands == "done", "{stands}");
+            let fields = at.fields();
+            assert_eq!(fields["kafka_buckets"], "1024");
+            assert_eq!(fields["kafka_partitions_percent"], "100");
+            if stands == "done" {
+                done += 1;
+                live = None;
+            }
+        }
+    }
+    assert!(deaths >= 5 && done >= 3, "{deaths} deaths, {done} done");
+}
+
+/// At the last step before the end, with all that it needs.
+#[track_caller]
+fn at_cleanup(what: &str) -> Live {
+    let mut live = Live::start(what);
+    for (step, from) in [
+        ("consumers:100", 0),
+        ("ingress:50", 512),
+        ("ingress:100", 1_024),
+        ("cleanup", 1_024),
+    ] {
+        live.only_from(from);
+        live.promote().expect("it lives");
+        live.reach(step).expect("it lives");
+    }
+    let entries = live.load.take().expect("it writes").stop().count;
+    let url = live.daemon.url();
+    let total = entries.to_string();
+    let run = |words: &[&str]| lockgate(&[words, &["--url", &url]].concat());
+    // Reading it again began at this step, so that the first seconds of the step may be too early to say so.
+    eventually(LONG, "the archive is taken for whole", || {
+        let counts = ["--faults", "0", "--total", &total, "--seconds", "1"];
+        let told = run(&[&["evidence", "archive"][..], &counts].concat());
+        let plan = run(&["complete", "--dry-run"]);
+        let shown = String::from_utf8_lossy(&plan.stdout).into_owned();
+        let taken = told.status.success() && shown.contains("plan ");
+        if taken && !shown.contains("blocked by archive") {
+            Ok(())
+        } else {
+            Err(format!("{told:?} {shown}"))
+        }
+    });
+    live
+}
+
+/// `None`: the daemon died over it.
+#[track_caller]
+fn completed(live: &mut Live) -> Option<()> {
+    let (url, name) = (live.daemon.url(), live.rig.name.clone());
+    steers(live)?;
+    let run = |words: &[&str]| lockgate(&[words, &["--url", &url]].concat());
+    let begun = eventually(LONG, "it is completed", || {
+        if live.daemon.exited().is_some() {
+            return Ok(None);
+        }
+        // What is refused is journaled, and that is not the passage that is meant.
+        let plan = run(&["complete", "--dry-run"]);
+        let shown = String::from_utf8_lossy(&plan.stdout).into_owned();
+        if !plan.status.success() || shown.contains("blocked by") {
+            return Err(format!("{plan:?}"));
+        }
+        let why = ["--reason", "the archive was read again"];
+        let whole = ["complete", "--yes", "--migration", &name];
+        let output = run(&[&whole[..], &why].concat());
+        if output.status.success() {
+            Ok(Some(()))
+        } else {
+            Err(format!("{output:?}"))
+        }
+    });
+    begun.and_then(|()| live.reach("done"))
+}
+
+#[test]
+fn what_a_client_asked_who_went_away_at_once_is_done_all_the_same() {
+    let mut live = Live::start("liveleaving");
+    let why = json!({ "reason": "nobody waits for the answer" });
+    eventually(LONG, "it is promoted", || {
+        match live.api.steady().as_deref() {
+            Some("consumers:100") => return Ok(()),
+            Some("shadow") => {}
+            at => return Err(format!("{at:?}")),
+        }
+        let asked = live.api.post("/v1/plans", &json!({ "verb": "promote" }));
+        let Some((200, plan)) = asked else {
+            return Err(format!("{asked:?}"));
+        };
+        let blocked = plan["blocked_by"].to_string();
+        if blocked == "[]" {
+            let id = plan["id"].as_str().expect("an id");
+            live.leave_asking(&format!("/v1/plans/{id}/apply"), &why);
+        } else if blocked.contains("rehearsal") {
+            live.leave_asking("/v1/rehearsals", &json!({ "step": plan["to"] }));
+        }
+        Err(blocked)
+    });
+    live.leave_asking("/v1/rollback", &why);
+    live.reach("shadow").expect("it lives");
+    let page = live.api.get("/v1/journal").expect("a journal");
+    let journal = page["records"].as_array().expect("records");
+    for verb in ["promote", "rollback"] {
+        let asked = |record: &Value| {
+            let begun = record["verb"] == verb && record["outcome"] == "begun";
+            begun && record["reason"] == why["reason"]
+        };
+        assert!(journal.iter().any(asked), "{verb}: {journal:?}");
+    }
+}
+
 #[test]
 fn killed_at_random_it_is_never_in_between() {
     let rounds = if soak() { 60 } else { 4 };

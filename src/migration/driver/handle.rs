@@ -40,6 +40,10 @@ pub struct View {
     pub trouble: Option<Trouble>,
     /// Who steers, where it is not this instance.
     pub holder: Option<String>,
+    /// Whether this instance does: one that neither does nor knows who does has lost its lease, or has no state yet.
+    pub steers: bool,
+    /// Where rolling back leads from here.
+    pub back: Option<Step>,
     /// Why the store could not be read or written last.
     pub error: Option<String>,
     /// How far the copy in Kafka is, where this instance writes it.

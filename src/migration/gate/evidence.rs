@@ -57,6 +57,8 @@ names! {
         Throughput = "throughput",
         /// Entries counted, and those that became dead letters.
         DeadLetters = "dead-letters",
+        /// Entries that the application's consumers worked on, and those that they could not do: its own dead letters.
+        ErrorRate = "error-rate",
         /// Records counted, and those acknowledged later than the gate's threshold.
         ProduceLatency = "produce-latency",
         /// Records counted, and those that could not be written.
@@ -132,6 +134,7 @@ impl Measure {
             Self::Parity
             | Self::AddedLatency
             | Self::DeadLetters
+            | Self::ErrorRate
             | Self::ProduceLatency
             | Self::ProduceErrors
             | Self::WriteLatency

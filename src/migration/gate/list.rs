@@ -132,7 +132,9 @@ impl GateName {
             Self::Throughput => {
                 "add workers to the Kafka groups; a baseline is recorded in shadow alone (runbook LockgateGateWithoutEvidence)"
             }
-            Self::DeadLetters => "look at the reasons in the dead-letter topics",
+            Self::DeadLetters => {
+                "look at the reasons in the dead-letter topics; error-rate: at what the application's consumers could not do"
+            }
             Self::ProduceLatency | Self::ProduceErrors => {
                 "look at the brokers and at the producers' own metrics"
             }

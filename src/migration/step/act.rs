@@ -81,6 +81,9 @@ impl Machine {
         let actions = self.actions(&self.state, wanted.to, direction);
         let leaves = self.state.leaves(wanted.to);
         let leaves = leaves.filter(|_| direction == Direction::Back);
+        if direction == Direction::Forward {
+            self.arm_anew(from, wanted.to);
+        }
         self.state.motion = Some(Motion {
             verb: wanted.verb,
             direction,

@@ -13,7 +13,7 @@ use super::state::{Settings, Verb};
 use super::{Machine, Outcome};
 use crate::config::{Flags, Kafka, Migration, Prometheus, Redis, Route};
 use crate::migration::gate::{Limits, Measure};
-use crate::migration::tripwire::Trip;
+use crate::migration::tripwire::{Trip, setting};
 
 impl Machine {
     /// With settings from outside its own section.
@@ -71,7 +71,7 @@ fn rearm(trips: &mut BTreeMap<Measure, Trip>, before: &Settings, now: &Settings)
         trips.clear();
     }
     trips.retain(|measure, _| {
-        let own = measure.as_str().replace('-', "_");
+        let own = setting(*measure);
         !differs(&format!("{own}.beyond")) && !differs(&format!("{own}.action"))
     });
 }

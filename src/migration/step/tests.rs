@@ -4,6 +4,7 @@ mod clocks;
 mod copies;
 mod restarts;
 mod settings;
+mod tripwires;
 mod world;
 
 use std::collections::BTreeSet;

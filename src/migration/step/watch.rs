@@ -13,6 +13,14 @@ use crate::migration::gate::{
 use crate::migration::phase::Step;
 use crate::migration::tripwire::{Tripwire, tripwires};
 
+/// What is done about all that fired at one look.
+struct Reacted {
+    /// Where it leads; no further back than it stands: nothing is moved.
+    to: Step,
+    freezes: bool,
+    reason: String,
+}
+
 /// What was measured, and how long the slow parts of a move are likely to take (`None`: not known).
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
@@ -130,33 +138,40 @@ impl Machine {
                 self.touched = true;
             }
         }
+        if fired.is_empty() {
+            return;
+        }
+        let (wires, reads): (Vec<Tripwire>, Vec<String>) = fired.into_iter().unzip();
+        let reaction = self.reaction(&wires, step);
         let unread = self.state.may_hold_unread();
-        for (wire, read) in &fired {
+        for (wire, read) in wires.iter().zip(reads) {
             let own = self.own();
             let what = wire.crossed();
             let does = if self.is_kept(wire, watched) {
                 KEPT
             } else {
-                reaction(wire.action)
+                does(wire.action)
             };
+            let moves = reaction.to < step && wire.action != Reaction::Alarm;
             self.note(
                 &own,
                 Verb::Tripwire,
                 wire.leads_to(&self.course, watched, unread),
                 &what,
-                Outcome::Begun,
+                // Where nothing is moved nothing follows that could end it.
+                if moves { Outcome::Begun } else { Outcome::Done },
                 &format!("{does}; it was {read}"),
                 now_ms,
             );
+            if let Some(record) = self.records.last_mut().filter(|_| !moves) {
+                record.to = record.from;
+            }
         }
-        if !fired.is_empty() {
-            let fired: Vec<Tripwire> = fired.into_iter().map(|(wire, _)| wire).collect();
-            self.react(&fired, step, now_ms);
-        }
+        self.react(reaction, step, now_ms);
     }
 
     /// Several at once do what the strongest asks for.
-    fn react(&mut self, fired: &[Tripwire], step: Step, now_ms: i64) {
+    fn reaction(&self, fired: &[Tripwire], step: Step) -> Reacted {
         let names: Vec<&str> = fired.iter().map(|wire| wire.measure.as_str()).collect();
         let mut reason = names.join(", ");
         let kept = fired.iter().any(|wire| self.is_kept(wire, step));
@@ -173,14 +188,6 @@ impl Machine {
             .map(|wire| wire.leads_to(&self.course, step, unread))
             .min()
             .unwrap_or(step);
-        let own = self.own();
-        if freezes && self.state.frozen.is_none() {
-            self.state.frozen = Some(Stop {
-                at_ms: now_ms,
-                by: own.name.clone(),
-                reason: reason.clone(),
-            });
-        }
         let to = match &self.state.motion {
             // A frozen driver does not go on; where it came from is the least that it goes back to.
             Some(motion) if motion.direction == Direction::Forward && freezes => {
@@ -189,6 +196,27 @@ impl Machine {
             Some(motion) if motion.direction == Direction::Back && to >= motion.to => step,
             _ => to,
         };
+        Reacted {
+            to,
+            freezes,
+            reason,
+        }
+    }
+
+    fn react(&mut self, reaction: Reacted, step: Step, now_ms: i64) {
+        let Reacted {
+            to,
+            freezes,
+            reason,
+        } = reaction;
+        let own = self.own();
+        if freezes && self.state.frozen.is_none() {
+            self.state.frozen = Some(Stop {
+                at_ms: now_ms,
+                by: own.name.clone(),
+                reason: reason.clone(),
+            });
+        }
         if to < step {
             let wanted = Wanted {
                 verb: Verb::Tripwire,
@@ -199,6 +227,15 @@ impl Machine {
             self.go_back(&wanted, now_ms);
         } else if freezes {
             self.turn(now_ms);
+        }
+    }
+
+    /// What fired where there was nothing to take back is not forgotten where there is: the next look acts on it.
+    pub(super) fn arm_anew(&mut self, from: Step, to: Step) {
+        for wire in tripwires(&self.config.tripwires) {
+            if wire.gains(&self.course, from, to) {
+                self.state.trips.remove(&wire.measure);
+            }
         }
     }
 
@@ -221,9 +258,25 @@ impl Machine {
             .iter()
             .map(|gate| {
                 let freshness = self.freshness_of(gate.name);
-                gate.judge(&self.evidence(state, gate, now_ms), freshness, now_ms)
+                let verdict = gate.judge(&self.evidence(state, gate, now_ms), freshness, now_ms);
+                match (gate.name, self.told_errors(state, gate, now_ms)) {
+                    (GateName::DeadLetters, Some(told)) => verdict.or_worse(told),
+                    _ => verdict,
+                }
             })
             .collect()
+    }
+
+    /// The same of what the application's consumers could not do. Who has told it once tells it on: silence opens nothing.
+    fn told_errors(&self, state: &State, gate: &Gate, now_ms: i64) -> Option<Verdict> {
+        let measure = Measure::ErrorRate;
+        self.sample(measure, now_ms)?;
+        let told = self.measured(state, gate, measure, now_ms);
+        let verdict = gate.judge(&told, self.freshness_ms(), now_ms);
+        Some(Verdict {
+            reason: format!("{measure}: {}", verdict.reason),
+            ..verdict
+        })
     }
 
     /// An archive is read once, and stays as it was found for longer than what changes by the second.
@@ -243,31 +296,32 @@ impl Machine {
             GateName::DeadLetters if self.partial.is_some() => {
                 Evidence::unknown(self.partial.clone().unwrap_or_default())
             }
-            name => {
-                let Some(measure) = name.measure() else {
-                    return Evidence::unknown("it is not measured");
-                };
-                let Some(sample) = self.sample(measure, now_ms) else {
-                    return Evidence::unknown(unmeasured(measure));
-                };
-                let mut reading = relative(state, sample);
-                if let Reading::Counted { since_ms, .. } = reading
-                    && (gate.kind == Kind::Share || name == GateName::Archive)
-                    && since_ms < state.since_ms
-                {
-                    reading =
-                        Reading::Unknown("it was counted from before this step on".to_owned());
-                }
-                Evidence {
-                    reading,
-                    at_ms: sample.at_ms,
-                    held: state.holding.get(&name).cloned(),
-                    parts: match name {
-                        GateName::Parity => self.parity_parts(),
-                        _ => Vec::new(),
-                    },
-                }
-            }
+            name => match name.measure() {
+                Some(measure) => self.measured(state, gate, measure, now_ms),
+                None => Evidence::unknown("it is not measured"),
+            },
+        }
+    }
+
+    fn measured(&self, state: &State, gate: &Gate, measure: Measure, now_ms: i64) -> Evidence {
+        let Some(sample) = self.sample(measure, now_ms) else {
+            return Evidence::unknown(unmeasured(measure));
+        };
+        let mut reading = relative(state, sample);
+        if let Reading::Counted { since_ms, .. } = reading
+            && (gate.kind == Kind::Share || gate.name == GateName::Archive)
+            && since_ms < state.since_ms
+        {
+            reading = Reading::Unknown("it was counted from before this step on".to_owned());
+        }
+        Evidence {
+            reading,
+            at_ms: sample.at_ms,
+            held: state.holding.get(&gate.name).cloned(),
+            parts: match gate.name {
+                GateName::Parity => self.parity_parts(),
+                _ => Vec::new(),
+            },
         }
     }
 
@@ -393,7 +447,7 @@ fn unmeasured(measure: Measure) -> String {
 const KEPT: &str = "freeze; readers stay at Kafka, which may hold what applications wrote there, nobody has read and Redis does \
                     not have";
 
-const fn reaction(action: Reaction) -> &'static str {
+const fn does(action: Reaction) -> &'static str {
     match action {
         Reaction::Alarm => "alarm: nothing is moved",
         Reaction::Freeze => "freeze",

@@ -1,6 +1,8 @@
 //! A migration with a real daemon, mirror and auditor: what only applications know is pushed, acknowledged and committed by
 //! threads that do not mind that the daemon dies.
 
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -145,6 +147,10 @@ impl Drop for Outside {
 
 /// Applications say that all is well with them, and that they follow.
 fn push(api: &Api) {
+    // What is refused is journaled: whoever dies at a record would die at that one.
+    if !api.shown().is_some_and(|shown| shown["gates"] != json!([])) {
+        return;
+    }
     let counted =
         |measure: &str| json!({ "measure": measure, "faults": 0, "total": 100_000, "seconds": 1 });
     // Each threshold of the defaults is a bound.
@@ -309,6 +315,19 @@ impl Live {
                 None => Err("no answer".to_owned()),
             }
         })
+    }
+
+    /// Sends it, and is gone before anybody answers.
+    pub fn leave_asking(&self, path: &str, body: &Value) {
+        let (body, who) = (body.to_string(), Role::Operator.authorization());
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.daemon.port)).expect("up");
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: {who}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .expect("sent");
     }
 
     /// Waits until it stands at a step; `None`: the daemon died on the way.

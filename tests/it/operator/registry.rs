@@ -79,10 +79,10 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Two routes, `maxmemory` set, everything mirrored that was added; the migration at its second step, its way back proven,
-    /// one application that follows.
+    /// Two routes, `maxmemory` set, everything mirrored that was added; the migration at this step, its way back proven (in
+    /// shadow, that from the next), one application that follows.
     #[track_caller]
-    pub fn new(what: &str) -> Self {
+    pub fn at(what: &str, step: &str) -> Self {
         let redis = RedisServer::start(RedisOptions {
             maxmemory: Some((256 << 20, "noeviction")),
             ..RedisOptions::default()
@@ -104,12 +104,20 @@ impl Shown {
         await_step(&daemon, "shadow", "steady");
         record_baseline(&plan, &daemon, 900.0);
         drain(&mut daemon);
-        put_at(&redis, &plan, "consumers:5");
+        put_at(&redis, &plan, step);
         daemon.restart();
         daemon.wait_ready();
-        await_step(&daemon, "consumers:5", "steady");
+        await_step(&daemon, step, "steady");
         acknowledge(&daemon, "billing", told(&daemon), 3_000);
-        rehearse(&plan, &daemon);
+        rehearse(
+            &plan,
+            &daemon,
+            if step == "shadow" {
+                "consumers:5"
+            } else {
+                step
+            },
+        );
         tell(&daemon, "disk", 0.41);
         tell(&daemon, "replication-lag", 0.0);
         let shown = Self {
@@ -129,17 +137,17 @@ impl Shown {
     }
 }
 
-/// Proves the way back from where it stands.
+/// Proves the way back from a step.
 #[track_caller]
-fn rehearse(plan: &Plan, daemon: &Daemon) {
+fn rehearse(plan: &Plan, daemon: &Daemon, step: &str) {
     let walk = Walk::new("rollback", plan, daemon, "a");
-    walk.prepare("lockgate rollback --dry-run --to consumers:5");
+    walk.prepare(&format!("lockgate rollback --dry-run --to {step}"));
 }
 
 /// What a daemon shows once all that the dashboards and rules ask for is there; how long that takes is not the matter.
 #[track_caller]
 pub fn of_a_daemon(what: &str, expressions: &[String]) -> Registry {
-    let shown = Shown::new(what);
+    let shown = Shown::at(what, "consumers:5");
     eventually(SOON, "everything that is asked for is shown", || {
         let registry = Registry::read(&shown.daemon.metrics());
         let unknown: Vec<String> = expressions

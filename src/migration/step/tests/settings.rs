@@ -6,7 +6,7 @@ use super::world::{self, World};
 use crate::config::migration::{Action, Tripwires};
 use crate::migration::gate::Reading;
 use crate::migration::phase::Step;
-use crate::migration::tripwire::tripwires;
+use crate::migration::tripwire::{setting, tripwires};
 
 fn restart(world: &mut World, change: impl FnOnce(&mut Tripwires)) {
     let mut config = world::config();
@@ -69,7 +69,7 @@ fn every_part_of_a_tripwire_is_among_the_settings() {
     let config = world::config();
     let settings = crate::migration::step::settings::settings(&config);
     for wire in tripwires(&config.tripwires) {
-        let own = wire.measure.as_str().replace('-', "_");
+        let own = setting(wire.measure);
         for part in ["beyond", "action"] {
             let key = format!("tripwires.{own}.{part}");
             assert!(settings.0.contains_key(&key), "{key}");

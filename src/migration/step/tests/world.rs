@@ -562,6 +562,7 @@ fn reading(measure: Measure, good: bool, since_ms: i64) -> Reading {
         Measure::Parity | Measure::AddedLatency | Measure::DeadLetters | Measure::ProduceErrors => {
             counted(90)
         }
+        Measure::ErrorRate => counted(90),
         Measure::ProduceLatency | Measure::WriteLatency | Measure::EndToEnd | Measure::Archive => {
             counted(90)
         }

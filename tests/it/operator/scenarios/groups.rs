@@ -8,21 +8,21 @@ use crate::operator::walk::Walk;
 use crate::plan::{Plan, add, await_level, drain};
 
 use super::one_route;
-use super::steered::{await_step, put_at};
+use super::steered::{await_alarm, await_step, put_at};
 
 /// Every partition is read from Kafka by a group of the plan's own name; its tripwire only raises an alarm.
 fn plan(what: &str) -> Plan {
     let mut plan = one_route(what, &["a"], "");
     plan.more = format!(
-        "[migration]\nevaluate_every = \"200ms\"\nsettle = \"0s\"\n[[migration.groups]]\nname = \"{}\"\n\
+        "[migration]\nevaluate_every = \"200ms\"\nattempt_budget = \"2s\"\nsettle = \"0s\"\n[[migration.groups]]\nname = \"{}\"\n\
          [migration.tripwires]\ngroup_lag = {{ beyond = 10000, action = \"alarm\" }}\n",
         plan.name
     );
     plan
 }
 
-/// The group has committed `committed`, if anything, and so many entries are in the topic; it works them off in the end.
-fn behind(book: &str, severity: &str, entries: u64, committed: Option<i64>) {
+/// The group has committed `committed`, if anything, and so many entries are in the topic.
+fn lagging(entries: u64, committed: Option<i64>) -> (Plan, Daemon) {
     let plan = plan("book-group");
     let topic = plan.topic("r");
     add(redis(), plan.database, "a", "x", entries);
@@ -36,6 +36,13 @@ fn behind(book: &str, severity: &str, entries: u64, committed: Option<i64>) {
     }
     daemon.restart();
     daemon.wait_ready();
+    (plan, daemon)
+}
+
+/// It works them off in the end.
+fn behind(book: &str, severity: &str, entries: u64, committed: Option<i64>) {
+    let (plan, daemon) = lagging(entries, committed);
+    let topic = plan.topic("r");
     let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
     prometheus.await_firing(book, severity);
     let mut walk = Walk::new(book, &plan, &daemon, "a");
@@ -47,6 +54,16 @@ fn behind(book: &str, severity: &str, entries: u64, committed: Option<i64>) {
 
 pub fn explosion(book: &str) {
     behind(book, "critical", 10_100, Some(0));
+}
+
+/// The same, and its readers are taken back to Redis.
+pub fn taken_back(book: &str) {
+    let (plan, daemon) = lagging(10_100, Some(0));
+    await_alarm(&daemon, "group-lag");
+    let mut walk = Walk::new(book, &plan, &daemon, "a");
+    walk.through("First minute");
+    walk.until("Verify");
+    walk.finish();
 }
 
 pub fn high(book: &str) {

@@ -121,7 +121,7 @@ scenarios! { IN_SOAK:
     #[ignore = "long: make soak"]
     rollback_ingress_failure "rollback-ingress-failure" => steered::ingress_failure;
     #[ignore = "long: make soak"]
-    rollback_consumer_lag "rollback-consumer-lag" => steered::consumer_lag;
+    rollback_consumer_lag "rollback-consumer-lag" => groups::taken_back;
     #[ignore = "long: make soak"]
     rollback_inconsistency "rollback-inconsistency" => steered::frozen;
     #[ignore = "long: make soak"]

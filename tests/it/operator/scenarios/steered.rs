@@ -187,12 +187,37 @@ pub fn rollback(book: &str) {
     followed(book, "consumers:25", &["First minute", "Repair"]);
 }
 
+/// Producers say that Kafka does not take three in a hundred; the tripwire is told to leave it to a person.
 pub fn ingress_failure(book: &str) {
-    quiet(book, "ingress:10", &["First minute"]);
+    let alarm = "[migration.tripwires]\nproduce_errors = { beyond = 10000, action = \"alarm\" }\n";
+    let plan = plan("book-producers", &format!("{HASTY}{alarm}"));
+    let daemon = daemon_at(&plan, redis(), "ingress:10");
+    let evidence =
+        json!({ "measure": "produce-errors", "faults": 30, "total": 1_000, "seconds": 1 });
+    let (code, answer) = daemon.post("/v1/evidence", &evidence).expect("answered");
+    assert_eq!(code, 204, "{answer}");
+    await_alarm(&daemon, "produce-errors");
+    walked(book, &plan, &daemon, &["First minute"]);
 }
 
-pub fn consumer_lag(book: &str) {
-    quiet(book, "consumers:50", &["First minute"]);
+/// Waits until a tripwire has noted this measure, and nothing was moved.
+#[track_caller]
+pub fn await_alarm(daemon: &Daemon, measure: &str) {
+    eventually(SOON, &format!("{measure} is beyond its threshold"), || {
+        let status = daemon.status().ok_or("no status".to_owned())?;
+        let journal = status["journal"].as_array().cloned().unwrap_or_default();
+        let noted = journal.iter().any(|record| {
+            let reason = record["reason"].as_str().unwrap_or_default();
+            record["verb"] == "tripwire"
+                && record["outcome"] == "done"
+                && reason.starts_with(measure)
+        });
+        if noted {
+            Ok(())
+        } else {
+            Err(status["journal"].to_string())
+        }
+    });
 }
 
 /// Entries that Kafka lacks while its readers are served: the tripwire takes all back and freezes.
