@@ -5,7 +5,7 @@ use crate::operator::walk::Walk;
 use crate::plan::{Plan, SOON, Topic, add, await_level, await_state, drain, ids};
 
 use super::one_route;
-use super::steered::{await_step, daemon_at, put_at};
+use super::steered::{HASTY, await_step, daemon_at, put_at};
 
 /// A value that no topic with `max.message.bytes` of 1500 takes.
 fn large() -> String {
@@ -82,8 +82,9 @@ pub fn produce_latency(book: &str) {
 /// Kafka goes while producers write to it, and comes back.
 pub fn edge_down(book: &str) {
     let cluster = KafkaCluster::start(1);
-    let plan =
+    let mut plan =
         Plan::on("book-edge", redis(), redis().own_database(), &cluster).route("r", &["a"], "");
+    plan.more = HASTY.to_owned();
     cluster.create_topic(&plan.topic("r"), 1, &[]);
     let daemon = daemon_at(&plan, redis(), "ingress:10");
     let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);

@@ -12,7 +12,7 @@ use crate::plan::{Plan, SOON, add, await_level, drain};
 use super::one_route;
 
 /// Goes back without waiting for long: nobody follows in most of these.
-const HASTY: &str =
+pub const HASTY: &str =
     "[migration]\nevaluate_every = \"200ms\"\nattempt_budget = \"2s\"\nsettle = \"0s\"\n";
 /// Waits for whoever does not follow.
 const PATIENT: &str =
