@@ -13,7 +13,7 @@ use crate::placement::Topic;
 use crate::status::Status;
 
 pub use followers::Followers;
-pub use instances::{Heard, Look, Sight, Summary, Topics, VERSION};
+pub use instances::{Backlog, Heard, Look, Sight, Summary, Topics, VERSION};
 pub use status::{is_captured, summary, wellness};
 
 /// The latest sample of each measure, and the applications that follow the flags. Shared; nothing is awaited under its lock.

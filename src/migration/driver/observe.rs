@@ -4,7 +4,7 @@ use tracing::warn;
 
 use super::{Driver, Hears, now_ms};
 use crate::migration::gate::{Measure, Reading, Sample, millis};
-use crate::migration::measure::{Sight, wellness};
+use crate::migration::measure::{Backlog, Sight, wellness};
 use crate::migration::step::{Machine, Observation};
 
 impl Driver {
@@ -70,7 +70,7 @@ impl Driver {
 }
 
 /// What all instances see of the mirror and of what differs. A lag is as old as the oldest part of it.
-fn samples(sight: &Sight, now_ms: i64) -> [Sample; 4] {
+fn samples(sight: &Sight, now_ms: i64) -> Vec<Sample> {
     let sample = |measure, reading, at_ms| Sample {
         measure,
         reading,
@@ -84,10 +84,21 @@ fn samples(sight: &Sight, now_ms: i64) -> [Sample; 4] {
         Ok(entries) => (Reading::Value(*entries as f64), sight.at_ms),
         Err(why) => (Reading::Unknown(why.clone()), now_ms),
     };
-    [
+    let mut samples = vec![
         sample(Measure::MirrorLag, lag.clone(), at_ms),
         sample(Measure::Undrained, lag, at_ms),
         sample(Measure::Strays, sight.strays.clone(), now_ms),
         sample(Measure::Inconsistency, sight.inconsistency.clone(), now_ms),
-    ]
+    ];
+    if let Some(Backlog { lag, pending }) = sight.redis_groups {
+        for (measure, entries) in [
+            (Measure::RedisGroupLag, lag),
+            (Measure::RedisGroupPending, pending),
+        ] {
+            #[expect(clippy::cast_precision_loss, reason = "for people, far below 2^53")]
+            let reading = Reading::Value(entries as f64);
+            samples.push(sample(measure, reading, at_ms));
+        }
+    }
+    samples
 }

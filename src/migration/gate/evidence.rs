@@ -51,6 +51,10 @@ names! {
         Incident = "incident",
         /// Entries; the greatest of the groups.
         GroupLag = "group-lag",
+        /// Entries that the groups at Redis have not read.
+        RedisGroupLag = "redis-group-lag",
+        /// Entries that the groups at Redis were given and have not acknowledged.
+        RedisGroupPending = "redis-group-pending",
         /// Entries that were persisted twice since the step began.
         Duplicates = "duplicates",
         /// Entries a second that all readers process, at both stores together: the baseline is of all of them, whatever share is Kafka's.
@@ -146,6 +150,8 @@ impl Measure {
             | Self::Inconsistency
             | Self::Incident
             | Self::GroupLag
+            | Self::RedisGroupLag
+            | Self::RedisGroupPending
             | Self::Duplicates
             | Self::Throughput
             | Self::UnderReplicated

@@ -77,6 +77,16 @@ pub struct Summary {
     /// The last entry of a bucket that this version holds.
     #[serde(default)]
     pub held: Option<HeldStatus>,
+    /// Of the groups at Redis that are watched; `None`: there are none, or it is not known of all at all of its streams.
+    #[serde(default)]
+    pub redis_groups: Option<Backlog>,
+}
+
+/// What groups at Redis have before them, together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backlog {
+    pub lag: u64,
+    pub pending: u64,
 }
 
 /// A stamp of one process.
@@ -120,6 +130,8 @@ pub struct Sight {
     pub stray_seconds: Option<f64>,
     /// The last entry of a bucket that is held.
     pub held: Option<HeldStatus>,
+    /// Of the groups at Redis, at all streams.
+    pub redis_groups: Option<Backlog>,
     pub counts: Counts,
     pub topics: Result<Topics, String>,
     /// Whether Kafka answers all who mirror, and the one who steers.
@@ -154,6 +166,7 @@ impl Look<'_> {
             judges_by: self.own.judges_by,
             stray_seconds: least(voices.iter().filter_map(|voice| voice.said.stray_seconds)),
             held: latest_held(&voices),
+            redis_groups: whole.as_ref().ok().and_then(|()| backlog(&voices)),
             topics: whole.clone().and_then(|()| topics(&voices)),
             kafka: self.kafka(&voices),
             lag,
@@ -332,6 +345,21 @@ fn stream_entries(voices: &[Voice<'_>]) -> Result<u64, String> {
         held.ok_or_else(|| format!("{} does not know it of all of its streams yet", voice.name))
     });
     each.sum()
+}
+
+fn backlog(voices: &[Voice<'_>]) -> Option<Backlog> {
+    let mirrors = voices.iter().filter(|voice| !voice.said.shards.is_empty());
+    let each = mirrors.map(|voice| voice.said.redis_groups);
+    each.sum()
+}
+
+impl std::iter::Sum for Backlog {
+    fn sum<I: Iterator<Item = Self>>(each: I) -> Self {
+        each.fold(Self::default(), |sum, one| Self {
+            lag: sum.lag + one.lag,
+            pending: sum.pending + one.pending,
+        })
+    }
 }
 
 fn oldest(voices: &[Voice<'_>]) -> Option<f64> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::gate::{Measure, Reading, Sample};
 use super::super::step::{Compared, OfRoute, Wellness};
-use super::instances::{Heard, Summary, Topics, VERSION};
+use super::instances::{Backlog, Heard, Summary, Topics, VERSION};
 use crate::status::parity::FAULTS;
 use crate::status::{ParityStatus, Reason, ShardStatus, Status};
 
@@ -49,7 +49,19 @@ pub fn summary(status: &Status, boot: u64, heard: Option<Heard>, at_ms: i64) -> 
         strays: 0,
         stray_seconds: None,
         held: None,
+        redis_groups: backlog(status),
     }
+}
+
+fn backlog(status: &Status) -> Option<Backlog> {
+    let mut groups = status.groups.iter().filter(|group| group.store == "redis");
+    groups.clone().next()?;
+    groups.try_fold(Backlog::default(), |sum, group| {
+        Some(Backlog {
+            lag: sum.lag + group.lag_entries?,
+            pending: sum.pending + group.pending_entries?,
+        })
+    })
 }
 
 /// A shard that another took, or whose owner is being found out, is spoken for by whoever has it.
@@ -196,6 +208,25 @@ mod tests {
         let some = said(Some("stream s is halted"));
         assert_eq!(some.parity, Err("stream s is halted".to_owned()));
         assert_eq!(some.open, 1, "it counts against the tripwire");
+    }
+
+    #[test]
+    fn the_groups_at_redis_are_added_up_and_one_that_is_not_known_makes_it_unknown() {
+        let board = Board::new("demo", "a", [("r", "t")]);
+        let said = |groups: &[(Option<u64>, u64)]| {
+            let shown = groups.iter().enumerate().map(|(n, (lag, pending))| {
+                let mut group = crate::status::GroupStatus::default();
+                (group.store, group.group) = ("redis".to_owned(), format!("g{n}"));
+                (group.lag_entries, group.pending_entries) = (*lag, Some(*pending));
+                group
+            });
+            board.redis_groups(shown.collect());
+            summary(&board.snapshot(), 1, None, 0).redis_groups
+        };
+        assert_eq!(said(&[]), None, "none is watched");
+        let known = said(&[(Some(3), 2), (Some(4), 0)]);
+        assert_eq!(known, Some(Backlog { lag: 7, pending: 2 }));
+        assert_eq!(said(&[(Some(3), 2), (None, 0)]), None);
     }
 
     #[test]

@@ -20,6 +20,9 @@ const BESIDE: [Measure; 4] = [
     Measure::EndToEnd,
 ];
 
+/// The same, where groups at Redis are named.
+const OF_GROUPS: [Measure; 2] = [Measure::RedisGroupLag, Measure::RedisGroupPending];
+
 /// A measure that was not known when the baseline was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Lack {
@@ -77,7 +80,10 @@ impl Machine {
             .filter(|value| *value > 0.0)
             .ok_or(Refusal::NoThroughput)?;
         let duplicate_hits = fresh(Measure::DuplicateHits);
-        let beside = BESIDE.iter().filter_map(|measure| {
+        let grouped = self.config.groups.iter().any(|group| group.redis.is_some());
+        let of_groups = OF_GROUPS.into_iter().filter(|_| grouped);
+        let all: Vec<Measure> = BESIDE.into_iter().chain(of_groups).collect();
+        let beside = all.iter().filter_map(|measure| {
             let known = young(*measure).filter(|reading| !matches!(reading, Reading::Unknown(_)));
             Some((*measure, known?.clone()))
         });
@@ -97,7 +103,7 @@ impl Machine {
             Measure::DuplicateHits => duplicate_hits.is_some(),
             beside_it => beside.contains_key(beside_it),
         };
-        let lacks = [Measure::DuplicateHits].into_iter().chain(BESIDE);
+        let lacks = [Measure::DuplicateHits].into_iter().chain(all);
         let lacks: Vec<Lack> = lacks
             .filter(|measure| !is_known(measure))
             .map(Lack::of)

@@ -1033,3 +1033,39 @@ fn a_baseline_keeps_what_is_known_of_latency_and_lag_and_nothing_old() {
         ]
     );
 }
+
+#[test]
+fn a_baseline_keeps_how_far_the_groups_at_redis_were_behind_where_they_are_named() {
+    let mut world = calm(Step::SHADOW);
+    let mut config = world::config();
+    config.groups = vec![crate::config::migration::Group {
+        name: "workers-kafka".to_owned(),
+        routes: Vec::new(),
+        redis: Some("workers".to_owned()),
+    }];
+    world.drivers[0].machine = Machine::new(config, "demo", "test", 9);
+    world.load(0);
+    let at_ms = world.now_ms;
+    let known = [(Measure::Throughput, 400.0), (Measure::RedisGroupLag, 12.0)];
+    let sample = |(measure, value)| Sample {
+        measure,
+        reading: Reading::Value(value),
+        at_ms,
+    };
+    let observation = Observation {
+        samples: known.map(sample).into(),
+        ..Observation::default()
+    };
+    world.give(0, Event::Observed(observation), "observed");
+    let answer = world.ask(0, Ask::Baseline, "baseline").expect("answered");
+    let Answer::Recorded { lacks, .. } = *answer.expect("recorded") else {
+        panic!("it says what it lacks")
+    };
+    let lacks_pending = |lack: &Lack| lack.measure == Measure::RedisGroupPending;
+    assert!(lacks.iter().any(lacks_pending), "{lacks:?}");
+    let baseline = world.state().baseline.clone().expect("recorded");
+    assert_eq!(
+        baseline.beside.into_iter().collect::<Vec<_>>(),
+        [(Measure::RedisGroupLag, Reading::Value(12.0))]
+    );
+}

@@ -231,6 +231,8 @@ async fn well(real: &'static [Measure], handle: Handle, board: Arc<Board>, flags
                 | Measure::Strays
                 | Measure::Parity
                 | Measure::Inconsistency
+                | Measure::RedisGroupLag
+                | Measure::RedisGroupPending
                 | Measure::DeadLetters => {
                     continue;
                 }

@@ -39,7 +39,28 @@ fn said(boot: u64, shards: &[u32], after_ms: i64) -> Summary {
         strays: 0,
         stray_seconds: None,
         held: None,
+        redis_groups: Some(Backlog {
+            lag: 10 * boot,
+            pending: boot,
+        }),
     }
+}
+
+#[test]
+fn what_groups_at_redis_have_before_them_is_known_of_all_streams_or_not_at_all() {
+    let other = said(2, &[2, 3], NOW);
+    let both = together(&[0, 1], &[("other", other.clone())]);
+    let sum = Backlog {
+        lag: 30,
+        pending: 3,
+    };
+    assert_eq!(both.redis_groups, Some(sum));
+    assert_eq!(together(&[0, 1], &[]).redis_groups, None);
+    let silent = Summary {
+        redis_groups: None,
+        ..other
+    };
+    assert_eq!(together(&[0, 1], &[("other", silent)]).redis_groups, None);
 }
 
 fn compared(verified: u64, differ: u64) -> Compared {

@@ -571,6 +571,7 @@ fn reading(measure: Measure, good: bool, since_ms: i64) -> Reading {
         Measure::Throughput => value(1_000.0, 1.0),
         Measure::DuplicateHits => value(0.02, 0.9),
         Measure::MirrorLag | Measure::GroupLag => value(0.0, 1e9),
+        Measure::RedisGroupLag | Measure::RedisGroupPending => value(0.0, 1e9),
         Measure::Inconsistency | Measure::Incident | Measure::Duplicates => value(0.0, 1.0),
         Measure::UnderReplicated | Measure::Undrained | Measure::Strays => value(0.0, 1.0),
         Measure::ReplicationLag => value(0.0, 60.0),
