@@ -20,7 +20,7 @@ mod measured;
 mod mirror;
 mod report;
 
-use harness::{KafkaCluster, RedisOptions, RedisServer};
+use harness::{KafkaCluster, KafkaOptions, RedisOptions, RedisServer};
 use measured::Stores;
 use report::Report;
 

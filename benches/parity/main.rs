@@ -28,7 +28,7 @@ mod report;
 mod role;
 mod verify;
 
-use harness::{KafkaCluster, RedisOptions, RedisServer, Scratch, unique};
+use harness::{KafkaCluster, KafkaOptions, RedisOptions, RedisServer, Scratch, unique};
 use measured::Stores;
 use report::Report;
 
