@@ -15,6 +15,8 @@ DENY_VERSION := 0.20.2
 DENY_ROOT := target/tools/cargo-deny-$(DENY_VERSION)
 DENY := $(DENY_ROOT)/bin/cargo-deny
 COMPOSE := target/tools/compose
+# Half of the tests' time is waiting.
+TEST_THREADS := $(shell expr $$(nproc) \* 3 / 2)
 
 .PHONY: help setup kafka openfeature demo test check bench soak
 
@@ -35,7 +37,7 @@ test: $(PACKAGES) $(KAFKA) $(OPENFEATURE) $(COMPOSE)/.complete ## Alert rules, c
 	promtool check rules --lint=all --lint-fatal config/prometheus/alerts.yml
 	promtool test rules tests/alerts/*.yml
 	.ci/compose $(COMPOSE)/bin
-	cargo test --features failpoints
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --features failpoints
 
 check: $(PACKAGES) $(DENY) ## Format, lints, unit tests, documentation, dependencies and licences
 	cargo fmt --all --check

@@ -148,6 +148,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.patience)
+            // Who has sent all and goes away has asked.
+            .half_close(true)
             .serve_connection(TokioIo::new(self.stream), TowerToHyperService::new(service));
         if let Err(error) = closing.watch(connection).await {
             debug!(%from, %error, "a connection to the API ended early");

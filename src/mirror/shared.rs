@@ -9,7 +9,7 @@ use crate::metrics::Metrics;
 use crate::placement::Topic;
 use crate::routing::Routes;
 use crate::status::Board;
-use crate::streams::Redis;
+use crate::streams::{self, Redis};
 use crate::topics::{Admin, Kafka};
 
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl Shared {
     /// `lockgate:<name>:started`: the streams whose mirror has begun, in each database.
     #[must_use]
     pub fn started_key(&self) -> Vec<u8> {
-        format!("lockgate:{}:started", self.migration).into_bytes()
+        streams::started_key(&self.migration)
     }
 
     /// Whether Redis has been seen to evict under a policy that may take a stream.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::entry::StreamRef;
 use crate::placement::{KafkaBorn, Partition, Topic};
 use crate::routing::Routes;
-use crate::streams::Redis;
+use crate::streams::{self, Redis};
 use crate::tasks::passed_on;
 use crate::topics::{self, Admin, Bounds, Ends, Kafka};
 
@@ -65,6 +67,21 @@ impl Edges {
             std::thread::sleep(DECISION_LOOK);
         }
         Born::NotKnown
+    }
+
+    /// Whether Redis holds that the stream's mirror has begun: it was one even where Kafka has lost its checkpoint. Blocks; to be
+    /// called where blocking is allowed.
+    ///
+    /// # Errors
+    /// Redis gave no answer.
+    pub(super) fn has_begun(&self, stream: &StreamRef) -> Result<bool, streams::Error> {
+        let key = streams::started_key(&self.migration);
+        let asked = async {
+            let mut connection = self.redis.connect(stream.database).await?;
+            let name = std::slice::from_ref(&stream.name);
+            connection.started(&key, name).await
+        };
+        Ok(Handle::current().block_on(asked)?.contains(&true))
     }
 
     /// Where each partition of the topic begins and ends now; none for a topic that does not exist.

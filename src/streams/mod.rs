@@ -41,6 +41,7 @@ pub use error::{Error, ErrorKind, Peer};
 pub use groups::{GroupLooked, GroupState};
 pub use info::{Inspected, Replication, Role, Server, StreamState};
 pub use looks::Looked;
+pub use own::started_key;
 pub use pages::{PAGE_BYTES, Pages};
 
 use crate::config;

@@ -12,6 +12,12 @@ use crate::entry::StreamName;
 /// All of Lockgate's own keys begin so; nothing else is ever written.
 const PREFIX: &[u8] = b"lockgate:";
 
+/// The set of the streams whose mirror has begun.
+#[must_use]
+pub fn started_key(migration: &str) -> Vec<u8> {
+    format!("lockgate:{migration}:started").into_bytes()
+}
+
 impl Connection {
     /// Which of the streams the set under one of Lockgate's own keys holds.
     pub async fn started(

@@ -409,7 +409,7 @@ impl<'a> Reading<'a> {
             return Ok(Whose::Another);
         }
         for stream in &brought {
-            if self.census.has(self.edges, stream)? {
+            if self.census.has(self.edges, stream)? || self.edges.has_begun(stream)? {
                 return Ok(Whose::Another);
             }
         }
