@@ -1,5 +1,8 @@
 //! PROTOCOLS' own tests 1 to 3 of the forward mirror: the interleavings that break a naive one, brought about on purpose.
 
+use std::thread;
+use std::time::Duration;
+
 use crate::harness::{Cut, Daemon, KafkaCluster, KafkaOptions, Way, eventually, redis};
 use crate::rig::{
     LONG, Rig, assert_level_in_the_end, assert_nothing_wrong, pass, running_shards, running_streams,
@@ -67,7 +70,7 @@ fn a_decided_commit_whose_answer_is_lost_repeats_nothing() {
         ..rig
     };
     let (witness, cut) = (rig.witness(), cluster.cut(0));
-    let mut daemon = rig.daemon_with("mirror-before-commit=sleep:1000");
+    let mut daemon = rig.daemon_with("mirror-before-commit=sleep:1500");
     rig.add(0, 300);
     eventually(LONG, "the first are mirrored", || witness.count() == 300);
 
@@ -105,6 +108,8 @@ fn lose_an_answer(rig: &Rig, daemon: &Daemon, cut: &Cut, witness: &Witness, from
     eventually(LONG, "a transaction has all but its commit", || {
         end_of_checkpoints(rig) > end
     });
+    // Or the answers to its records are held as well, and the commit is never asked for.
+    thread::sleep(Duration::from_millis(400));
     cut.hold(Way::Answering);
     let mirrored = mirrored(daemon);
     eventually(LONG, "Kafka has committed", || witness.count() > before);
