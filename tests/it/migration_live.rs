@@ -635,6 +635,13 @@ fn who_writes_what_is_kafkas_to_redis_is_named_and_closes_the_gate() {
     assert!(stream.starts_with("msg:stream:"), "{named}");
     assert!(named["bucket"].as_u64().is_some_and(|n| n < 512), "{named}");
     assert_eq!(status["level"], "3 flags only");
+    for bucket in ["held", "kafka"] {
+        let labels = [("bucket", bucket)];
+        let counted = live
+            .daemon
+            .metric("lockgate_mirror_entries_against_flags_total", &labels);
+        assert!(counted.is_some_and(|entries| entries > 0.0), "{bucket}");
+    }
     let plan = live
         .api
         .post("/v1/plans", &serde_json::json!({ "verb": "promote" }));
