@@ -71,14 +71,31 @@ impl Flags {
         }
     }
 
+    /// Buckets below the first are Kafka's, those from there up to the second are held, the others are Redis's.
+    fn bounds(&self) -> (u32, u32) {
+        let held = self.hold_ingress_to.unwrap_or(self.ingress);
+        let below = |percent| bucket::below(percent, BUCKETS);
+        (below(self.ingress), below(held.max(self.ingress)))
+    }
+
+    /// How many buckets each backend has.
+    #[must_use]
+    pub fn buckets(&self) -> [(Backend, u32); 3] {
+        let (kafka, held) = self.bounds();
+        [
+            (Backend::Redis, BUCKETS - held),
+            (Backend::Hold, held - kafka),
+            (Backend::Kafka, kafka),
+        ]
+    }
+
     /// How an entry in Redis goes against these flags, by its record's key; `None`: it does not. Without a key it does once all
     /// buckets are Kafka's, or held.
     #[must_use]
     pub fn against(&self, key: Option<&[u8]>) -> Option<Against> {
-        let kafka = bucket::below(self.ingress, BUCKETS);
-        let held = bucket::below(self.hold_ingress_to.unwrap_or(self.ingress), BUCKETS);
+        let (kafka, held) = self.bounds();
         let bucket = match key {
-            _ if kafka.max(held) == 0 => return None,
+            _ if held == 0 => return None,
             Some(key) => Bucket::of_key(key),
             None => Bucket::new(u64::from(BUCKETS - 1))?,
         };
@@ -103,8 +120,7 @@ impl Flags {
                 )
             })
             .collect();
-        let kafka = bucket::below(self.ingress, BUCKETS);
-        let held = bucket::below(self.hold_ingress_to.unwrap_or(self.ingress), BUCKETS);
+        let (kafka, held) = self.bounds();
         for (name, value) in [
             ("epoch", self.epoch),
             ("kafka_partitions_percent", u64::from(self.consumers)),

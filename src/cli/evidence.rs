@@ -6,12 +6,13 @@ use serde_json::json;
 
 use super::Exit;
 use super::api::ApiArgs;
-use super::output::print;
+use super::output::{Output, print, print_json};
 
 /// Say what was measured outside of Lockgate: duplicates, throughput, the archive, and others
 ///
-/// It counts for a while, until it is too old, and at gates and tripwires alone. What is said of the archive is
-/// journaled.
+/// It counts until it is older than migration.evidence_freshness: at gates and tripwires, for `baseline record`, and, of disk,
+/// replication-lag and throughput, in metrics and alerts. What is said of the archive is journaled and counts longer
+/// (migration.gates.archive_age).
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  lockgate evidence duplicates --value 0\n  lockgate evidence produce-errors --faults 0 --total 200000 --seconds 60\n  lockgate evidence added-latency --bucket 0.005=1990 --bucket +Inf=2000 --seconds 60\n  lockgate evidence archive --faults 0 --total 61220408 --seconds 7200"
@@ -37,6 +38,9 @@ pub struct Args {
     seconds: Option<u32>,
     #[command(flatten)]
     api: ApiArgs,
+    /// How to print what came of it
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
 }
 
 fn bucket(text: &str) -> Result<(String, u64), String> {
@@ -65,7 +69,10 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     });
     Ok(match client.tell("/v1/evidence", &evidence) {
         Ok(()) => {
-            print("stored; lockgate gates shows what it leads to\n")?;
+            match args.output {
+                Output::Text => print("stored; lockgate gates shows what it leads to\n")?,
+                Output::Json => print_json(&json!({ "stored": args.measure }))?,
+            }
             Exit::Done
         }
         Err(error) => error.exit(),

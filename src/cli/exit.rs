@@ -6,6 +6,7 @@ use std::process::ExitCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Done = 0,
+    /// Or somebody who was asked said no.
     Failed = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
@@ -15,7 +16,7 @@ pub enum Exit {
     Refused = 4,
     /// `--check`: something is halted or waits. `parity`: the stores are apart.
     Troubled = 5,
-    /// `--check` and `parity`: it cannot be told. `gates`: another instance judges them.
+    /// `--check` and `parity`: it cannot be told. `gates`: another instance judges them, or none yet.
     Unknown = 6,
     /// `--until`: it did not come about in time.
     TimedOut = 7,
@@ -26,10 +27,10 @@ pub enum Exit {
 }
 
 /// For `--help`.
-pub const HELP: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 daemon not reached, \
+pub const HELP: &str = "Exit codes: 0 done (promote, rollback and complete: accepted, `lockgate status --until step=STEP` waits for it), 1 failed or not confirmed, 2 usage or configuration, 3 daemon not reached, \
 4 refused by a gate or by where the migration stands, \
 5 with status --check: apart, frozen, halted or waiting, by parity: apart, \
-6 with status --check: unknown, by parity: could not tell, by gates: another instance steers, 7 --until timed out, 8 no token or not the role, \
+6 with status --check: unknown, by parity: could not tell, by gates: another instance steers or none has read the state yet, 7 --until timed out, 8 no token or not the role, \
 9 the state moved since the plan";
 
 impl From<Exit> for ExitCode {

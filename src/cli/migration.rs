@@ -4,7 +4,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Exit;
 use super::api::{ApiArgs, Client, Error};
@@ -41,10 +41,20 @@ pub struct JournalArgs {
     output: Output,
 }
 
+/// Whom a verb that acts asks, and how it says what came of it.
+#[derive(Debug, clap::Args)]
+struct Acting {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// How to print what came of it
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
 /// Open the next step, where its gates are open
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lockgate promote --dry-run\n  lockgate promote --reason \"soak clean\" --yes"
+    after_help = "Examples:\n  lockgate promote --dry-run\n  lockgate promote --reason \"soak clean\" --yes\n\nExit code of --dry-run: 0 the step is open, 4 something blocks it"
 )]
 pub struct PromoteArgs {
     /// Show what would be done, and do nothing
@@ -60,16 +70,17 @@ pub struct PromoteArgs {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    api: ApiArgs,
+    daemon: Acting,
 }
 
 /// Finish the migration: there is no way back from it
 ///
 /// Its plan says what it would do and what blocks it; then it asks for the migration's name. It opens when the mirror has
-/// drained, both stores are level, and the archive was read again and found whole (`lockgate evidence archive`).
+/// drained, parity holds, no application writes to Redis any more, and the archive was read again and found whole (`lockgate
+/// evidence archive`).
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lockgate complete --dry-run\n  lockgate complete --reason \"archive read again\"\n  lockgate complete --migration messages --reason \"archive read again\" --yes"
+    after_help = "Examples:\n  lockgate complete --dry-run\n  lockgate complete --reason \"archive read again\"\n  lockgate complete --migration messages --reason \"archive read again\" --yes\n\nExit code of --dry-run: 0 nothing blocks it, 4 something does"
 )]
 pub struct CompleteArgs {
     /// Show what would be done, and do nothing
@@ -85,7 +96,7 @@ pub struct CompleteArgs {
     #[arg(long, requires = "migration")]
     yes: bool,
     #[command(flatten)]
-    api: ApiArgs,
+    daemon: Acting,
 }
 
 /// Promote nothing until resumed; what is on its way goes on to its end
@@ -96,7 +107,7 @@ pub struct HoldArgs {
     #[arg(long, value_name = "TEXT")]
     reason: String,
     #[command(flatten)]
-    api: ApiArgs,
+    daemon: Acting,
 }
 
 /// Let a migration go on that is held or frozen
@@ -109,7 +120,7 @@ pub struct ResumeArgs {
     #[arg(long, value_name = "TEXT")]
     reason: String,
     #[command(flatten)]
-    api: ApiArgs,
+    daemon: Acting,
 }
 
 /// Go back a step, or to an earlier one
@@ -128,7 +139,7 @@ pub struct RollbackArgs {
     #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
     reason: Option<String>,
     #[command(flatten)]
-    api: ApiArgs,
+    daemon: Acting,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -145,7 +156,7 @@ pub struct BaselineArgs {
     #[arg(value_enum, default_value_t = BaselineVerb::Record)]
     what: BaselineVerb,
     #[command(flatten)]
-    api: ApiArgs,
+    daemon: Acting,
 }
 
 pub fn gates(args: &GatesArgs) -> anyhow::Result<Exit> {
@@ -217,38 +228,40 @@ fn read_journal(client: &Client, last: Option<u64>) -> Result<Vec<ShownRecord>, 
 }
 
 pub fn promote(args: &PromoteArgs) -> anyhow::Result<Exit> {
-    let mut unasked = false;
-    let exit = act(&args.api, |client| {
+    act(&args.daemon, |client, told| {
         let plan: Value = client.post("/v1/plans", &json!({ "verb": "promote", "to": args.to }))?;
-        say(&plan_text(&plan));
+        told.say("plan", &plan, plan_text);
         if args.dry_run {
-            return Ok(());
+            return Ok(planned(&plan));
         }
-        unasked = !args.yes && !std::io::stdin().is_terminal();
-        if unasked {
+        if !args.yes && !told.can_ask() {
             eprintln!("lockgate: nothing was done; a script says --yes");
-        } else if args.yes || confirmed() {
-            apply(client, &plan, "apply", &json!({ "reason": args.reason }))?;
-        } else {
-            say("nothing was done\n");
+            return Ok(Exit::Usage);
         }
-        Ok(())
-    })?;
-    Ok(if unasked { Exit::Usage } else { exit })
+        if !args.yes && !confirmed() {
+            say("nothing was done\n");
+            return Ok(Exit::Failed);
+        }
+        apply(
+            client,
+            told,
+            &plan,
+            "apply",
+            &json!({ "reason": args.reason }),
+        )
+    })
 }
 
 pub fn complete(args: &CompleteArgs) -> anyhow::Result<Exit> {
-    let mut unasked = false;
-    let exit = act(&args.api, |client| {
+    act(&args.daemon, |client, told| {
         let plan: Value = client.post("/v1/plans", &json!({ "verb": "complete" }))?;
-        say(&plan_text(&plan));
+        told.say("plan", &plan, plan_text);
         if args.dry_run {
-            return Ok(());
+            return Ok(planned(&plan));
         }
-        unasked = !args.yes && !std::io::stdin().is_terminal();
-        if unasked {
+        if !args.yes && !told.can_ask() {
             eprintln!("lockgate: nothing was done; a script says --migration NAME --yes");
-            return Ok(());
+            return Ok(Exit::Usage);
         }
         let name = match &args.migration {
             Some(name) if args.yes => name.clone(),
@@ -257,20 +270,31 @@ pub fn complete(args: &CompleteArgs) -> anyhow::Result<Exit> {
         // The daemon compares it; an empty line is somebody who turns back.
         if name.is_empty() {
             say("nothing was done\n");
-            return Ok(());
+            return Ok(Exit::Failed);
         }
         let body = json!({ "reason": args.reason, "name": name });
-        apply(client, &plan, "complete", &body)
-    })?;
-    Ok(if unasked { Exit::Usage } else { exit })
+        apply(client, told, &plan, "complete", &body)
+    })
+}
+
+/// A script that goes on after 0 goes on to apply it.
+fn planned(plan: &Value) -> Exit {
+    match plan["blocked_by"].as_array() {
+        Some(blockers) if blockers.is_empty() => Exit::Done,
+        _ => Exit::Refused,
+    }
 }
 
 pub fn hold(args: &HoldArgs) -> anyhow::Result<Exit> {
-    post(&args.api, "/v1/hold", &json!({ "reason": args.reason }))
+    post(&args.daemon, "/v1/hold", &json!({ "reason": args.reason }))
 }
 
 pub fn resume(args: &ResumeArgs) -> anyhow::Result<Exit> {
-    post(&args.api, "/v1/resume", &json!({ "reason": args.reason }))
+    post(
+        &args.daemon,
+        "/v1/resume",
+        &json!({ "reason": args.reason }),
+    )
 }
 
 pub fn rollback(args: &RollbackArgs) -> anyhow::Result<Exit> {
@@ -278,64 +302,99 @@ pub fn rollback(args: &RollbackArgs) -> anyhow::Result<Exit> {
         return rehearse(args);
     }
     post(
-        &args.api,
+        &args.daemon,
         "/v1/rollback",
         &json!({ "to": args.to, "reason": args.reason }),
     )
 }
 
 fn rehearse(args: &RollbackArgs) -> anyhow::Result<Exit> {
-    let mut open = false;
-    let exit = act(&args.api, |client| {
+    act(&args.daemon, |client, told| {
         let tried: Value = client.post("/v1/rehearsals", &json!({ "step": args.to }))?;
-        open = tried["passed"] == true;
-        say(&tried_text(&tried));
-        Ok(())
-    })?;
-    // A script that goes on after 0 goes on to promote.
-    Ok(match exit {
-        Exit::Done if !open => Exit::Refused,
-        exit => exit,
+        told.say("rehearsal", &tried, tried_text);
+        // A script that goes on after 0 goes on to promote.
+        Ok(if tried["passed"] == true {
+            Exit::Done
+        } else {
+            Exit::Refused
+        })
     })
 }
 
 pub fn baseline(args: &BaselineArgs) -> anyhow::Result<Exit> {
     match args.what {
-        BaselineVerb::Record => act(&args.api, |client| {
+        BaselineVerb::Record => act(&args.daemon, |client, told| {
             let recorded: Value = client.post("/v1/baseline", &json!({}))?;
-            say(&recorded_text(&recorded));
-            Ok(())
+            told.say("accepted", &recorded, recorded_text);
+            Ok(Exit::Done)
         }),
     }
 }
 
-fn post(api: &ApiArgs, path: &str, body: &Value) -> anyhow::Result<Exit> {
-    act(api, |client| {
+fn post(daemon: &Acting, path: &str, body: &Value) -> anyhow::Result<Exit> {
+    act(daemon, |client, told| {
         let accepted: Value = client.post(path, body)?;
-        say(&accepted_text(&accepted));
-        Ok(())
+        told.say("accepted", &accepted, accepted_text);
+        Ok(Exit::Done)
     })
 }
 
-fn act(api: &ApiArgs, work: impl FnOnce(&Client) -> Result<(), Error>) -> anyhow::Result<Exit> {
-    let client = match api.client() {
+fn act(
+    daemon: &Acting,
+    work: impl FnOnce(&Client, &mut Told) -> Result<Exit, Error>,
+) -> anyhow::Result<Exit> {
+    let client = match daemon.api.client() {
         Ok(client) => client,
         Err(exit) => return Ok(exit),
     };
-    Ok(match work(&client) {
-        Ok(()) => Exit::Done,
-        Err(error) => error.exit(),
-    })
+    let mut told = Told {
+        output: daemon.output,
+        document: Map::new(),
+    };
+    let exit = work(&client, &mut told).unwrap_or_else(|error| error.exit());
+    // What was planned is told also where it was refused then.
+    if !told.document.is_empty() {
+        print_json(&told.document)?;
+    }
+    Ok(exit)
 }
 
-fn apply(client: &Client, plan: &Value, how: &str, body: &Value) -> Result<(), Error> {
+/// What came of it: for people as it comes, for scripts one document at the end, with a member for each.
+struct Told {
+    output: Output,
+    document: Map<String, Value>,
+}
+
+impl Told {
+    fn say(&mut self, name: &str, what: &Value, text: fn(&Value) -> String) {
+        match self.output {
+            Output::Text => say(&text(what)),
+            Output::Json => {
+                self.document.insert(name.to_owned(), what.clone());
+            }
+        }
+    }
+
+    /// Somebody is there to answer, and has seen what it is about.
+    fn can_ask(&self) -> bool {
+        self.output == Output::Text && std::io::stdin().is_terminal()
+    }
+}
+
+fn apply(
+    client: &Client,
+    told: &mut Told,
+    plan: &Value,
+    how: &str,
+    body: &Value,
+) -> Result<Exit, Error> {
     let path = format!(
         "/v1/plans/{}/{how}",
         plan["id"].as_str().unwrap_or_default()
     );
     let accepted: Value = client.post(&path, body)?;
-    say(&accepted_text(&accepted));
-    Ok(())
+    told.say("accepted", &accepted, accepted_text);
+    Ok(Exit::Done)
 }
 
 fn confirmed() -> bool {
@@ -536,6 +595,13 @@ mod tests {
             tried(false, "no application is known that would follow"),
             "the way back from consumers:5 is not open: no application is known that would follow; tried in 12 ms, and nothing was moved\n"
         );
+    }
+
+    #[test]
+    fn a_plan_that_something_blocks_is_no_go_for_a_script() {
+        assert_eq!(planned(&json!({ "blocked_by": [] })), Exit::Done);
+        assert_eq!(planned(&json!({ "blocked_by": ["soak"] })), Exit::Refused);
+        assert_eq!(planned(&json!({})), Exit::Refused);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Flags;
-use super::bucket::{BUCKETS, Bucket, below};
+use super::bucket::{Bucket, below};
 
 /// A flag that applications know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -173,9 +173,10 @@ impl Flags {
         let Some(bucket) = bucket.map(|bucket| u32::from(bucket.number())) else {
             return (Backend::Redis, Reason::Default);
         };
-        let backend = if bucket < below(self.ingress, BUCKETS) {
+        let (below_kafka, below_held) = self.bounds();
+        let backend = if bucket < below_kafka {
             Backend::Kafka
-        } else if bucket < below(held, BUCKETS) {
+        } else if bucket < below_held {
             Backend::Hold
         } else {
             Backend::Redis

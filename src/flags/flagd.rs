@@ -7,7 +7,6 @@
 
 use serde_json::{Value, json};
 
-use super::bucket::{BUCKETS, below};
 use super::{Backend, Context, Flag, Flags};
 
 /// The whole flag definition.
@@ -46,14 +45,7 @@ fn definition(flags: &Flags, flag: Flag) -> Value {
 }
 
 fn targeting(flags: &Flags, flag: Flag) -> Option<Value> {
-    let kafka = below(flags.ingress, BUCKETS);
-    let held = below(
-        flags
-            .hold_ingress_to
-            .unwrap_or(flags.ingress)
-            .max(flags.ingress),
-        BUCKETS,
-    );
+    let (kafka, held) = flags.bounds();
     let bucket = json!({ "var": "bucket" });
     let no_bucket = json!({ "===": [bucket, null] });
     Some(match flag {

@@ -63,6 +63,7 @@ impl Seen {
             }),
             rollback: state.map(|state| rollback(state, view)),
             flags: state.map(|state| self.flags(state)).unwrap_or_default(),
+            buckets: state.map(buckets).unwrap_or_default(),
             level: state.map(|_| Level::KEPT.as_str().to_owned()),
             clients: following.map(|following| ClientsStatus {
                 current: following
@@ -138,6 +139,12 @@ impl Seen {
         };
         Flag::ALL.iter().map(shown).collect()
     }
+}
+
+fn buckets(state: &State) -> BTreeMap<String, u64> {
+    let shares = super::driver::flags(state).buckets();
+    let named = shares.map(|(backend, buckets)| (backend.as_str().to_owned(), u64::from(buckets)));
+    named.into()
 }
 
 fn steering(state: &State, view: &View) -> SteeringState {

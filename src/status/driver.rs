@@ -57,6 +57,8 @@ pub struct DriverStatus {
     pub next: Option<NextStatus>,
     pub rollback: Option<RollbackStatus>,
     pub flags: Vec<FlagStatus>,
+    /// How many buckets are whose, by what `QUEUE_BACKEND` says of them: `redis`, `hold` or `kafka`.
+    pub buckets: BTreeMap<String, u64>,
     /// What is promised of order around a change: `1 ingress`, `2 direct, store fence` or `3 flags only`.
     pub level: Option<String>,
     /// How the applications that are known stand to what they are told.

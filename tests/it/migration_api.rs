@@ -404,8 +404,14 @@ fn the_verbs_show_refuse_and_hold_with_the_exit_codes_that_scripts_rely_on() {
         "{text}"
     );
     let (code, text) = run(&["promote", "--dry-run"]);
-    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(code, Some(4), "{text}");
     assert!(text.contains("blocked by soak"), "{text}");
+    let (code, text) = run(&["promote", "--dry-run", "--output", "json"]);
+    let plan: Value = serde_json::from_str(&text).expect("one document");
+    assert_eq!(
+        (code, &plan["plan"]["to"]),
+        (Some(4), &json!("consumers:5"))
+    );
     let (code, text) = run(&["promote", "--reason", "nobody is there to ask"]);
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("a script says --yes"), "{text}");

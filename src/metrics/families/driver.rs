@@ -30,6 +30,7 @@ pub fn families(status: &Status) -> Vec<Family> {
         families.extend(events(driver));
         families.extend(way_back(driver));
         families.push(clients(driver));
+        families.push(buckets(driver));
         families.push(pace(driver));
         families.extend(replicas(status));
     }
@@ -276,6 +277,17 @@ fn clients(driver: &DriverStatus) -> Family {
         clients.add(&[("epoch", "old")], float(known.old));
     }
     clients
+}
+
+fn buckets(driver: &DriverStatus) -> Family {
+    let mut buckets = gauge(
+        "lockgate_ingress_buckets",
+        "Buckets of 1024 by whose their writes are, as QUEUE_BACKEND tells applications; on hold, nobody's for a moment",
+    );
+    for (primary, count) in &driver.buckets {
+        buckets.add(&[("primary", primary)], float(*count));
+    }
+    buckets
 }
 
 #[cfg(test)]

@@ -139,6 +139,9 @@ fn driver() -> DriverStatus {
             rehearsal_passed: Some(true),
             ..RollbackStatus::default()
         }),
+        buckets: ["redis", "hold", "kafka"]
+            .map(|backend| (backend.to_owned(), 0))
+            .into(),
         clients: Some(ClientsStatus::default()),
         copy: Some(CopyStatus::default()),
         tripwires: [("group-lag".to_owned(), Some(1.0))].into(),

@@ -177,6 +177,55 @@ fn every_alert_is_tried_at_its_boundary_over_a_restart_and_without_data() {
     }
 }
 
+/// Names of alerts in the lines of Alertmanager's example that begin so, or stand under one that does.
+fn inhibition(side: &str) -> BTreeSet<String> {
+    let example = include_str!("../../../config/prometheus/alertmanager.yml");
+    let mut within = false;
+    let mut names = BTreeSet::new();
+    for line in example.lines().filter(|line| !line.trim().starts_with('#')) {
+        let line = line.trim().trim_start_matches("- ");
+        if let Some((key, _)) = line.split_once(':') {
+            within = key == side;
+        }
+        if within {
+            let words = line.split(|c: char| !c.is_ascii_alphanumeric());
+            names.extend(
+                words
+                    .filter(|word| word.starts_with("Lockgate"))
+                    .map(str::to_owned),
+            );
+        }
+    }
+    assert!(names.len() > 3, "{names:?}");
+    names
+}
+
+#[test]
+fn what_is_silenced_is_known_and_never_a_loss() {
+    let prometheus = Prometheus::watching(&[], Rules::AsTheyAre);
+    let rules = read(&prometheus);
+    let known: BTreeSet<String> = rules.iter().map(|rule| rule.name.clone()).collect();
+    let silenced = inhibition("target_matchers");
+    for named in silenced.union(&inhibition("source_matchers")) {
+        assert!(known.contains(named), "{named} is no alert");
+    }
+    for grave in [
+        "LockgateEntriesLost",
+        "LockgateStoresApart",
+        "LockgateFrozen",
+        "LockgateRollbackStuck",
+        "LockgateRollbackNotReady",
+        "LockgateKafkaOffline",
+        "LockgateRedisEvicting",
+        "LockgateAbsent",
+    ] {
+        assert!(
+            known.contains(grave) && !silenced.contains(grave),
+            "{grave}"
+        );
+    }
+}
+
 #[test]
 fn thresholds_are_found_in_panels_and_words() {
     let panel: Value = serde_json::json!({
