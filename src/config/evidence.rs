@@ -32,7 +32,7 @@ pub struct Prometheus {
     /// File that holds the token; one trailing newline is dropped.
     #[schemars(schema_with = "schema::optional_path")]
     pub token_file: Option<PathBuf>,
-    /// How often each query is asked.
+    /// How often each query is asked: twice within `migration.evidence_freshness` at least.
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "100ms", "x-max" = "1h"))]
     pub every: Duration,
@@ -224,9 +224,16 @@ impl Prometheus {
         problems
     }
 
-    /// Problems of sense, each by the key below `prometheus`.
-    pub(super) fn problems(&self) -> Vec<(String, &'static str)> {
+    /// Problems of sense, each by the key below `prometheus`; `fresh` is `migration.evidence_freshness`.
+    pub(super) fn problems(&self, fresh: Duration) -> Vec<(String, &'static str)> {
         let mut problems = Vec::new();
+        if !self.queries.is_empty() && fresh < 2 * self.every {
+            problems.push((
+                "every".to_owned(),
+                "is more than half of migration.evidence_freshness, so that answers would be old before the next ones and no \
+                 time would count; ask more often",
+            ));
+        }
         match &self.url {
             Some(url) if !is_plain(url) => problems.push((
                 "url".to_owned(),
@@ -287,6 +294,8 @@ impl Flags {
 mod tests {
     use super::*;
 
+    const FRESH: Duration = Duration::from_secs(15);
+
     #[test]
     fn what_makes_no_sense_is_named() {
         let query = |measure, value: Option<&str>, faults: Option<&str>| Query {
@@ -323,7 +332,11 @@ mod tests {
             ],
             ..Prometheus::default()
         };
-        let keys: Vec<_> = wrong.problems().into_iter().map(|(key, _)| key).collect();
+        let keys: Vec<_> = wrong
+            .problems(FRESH)
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
         assert_eq!(
             keys,
             [
@@ -343,11 +356,37 @@ mod tests {
     }
 
     #[test]
+    fn answers_come_before_those_before_them_are_old() {
+        let query = Query {
+            measure: Asked::Disk,
+            value: Some("x".to_owned()),
+            faults: None,
+            total: None,
+            buckets: None,
+            window: five_minutes(),
+        };
+        let keys = |every: u64, queries: &[Query]| {
+            let settings = Prometheus {
+                url: Some("http://prometheus:9090".to_owned()),
+                every: Duration::from_secs(every),
+                queries: queries.to_vec(),
+                ..Prometheus::default()
+            };
+            let problems = settings.problems(FRESH).into_iter();
+            problems.map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        let asked = [query];
+        assert_eq!(keys(7, &asked), [""; 0]);
+        assert_eq!(keys(8, &asked), ["every"]);
+        assert_eq!(keys(60, &[]), [""; 0], "nothing is asked");
+    }
+
+    #[test]
     fn who_asks_is_said_in_one_way() {
         let secret = || Some(Secret::new("s"));
         let file = || Some(PathBuf::from("f"));
         let keys = |settings: Prometheus| {
-            let problems = settings.problems().into_iter();
+            let problems = settings.problems(FRESH).into_iter();
             problems.map(|(key, _)| key).collect::<Vec<_>>()
         };
         let ana = || Prometheus {

@@ -44,7 +44,8 @@ pub struct Migration {
     pub settle: Duration,
     /// What a step of ingress does while entries come to Redis of buckets that are held.
     pub held_writes: HeldWrites,
-    /// Evidence older than this is no evidence.
+    /// Evidence older than this is no evidence, and time between two samples that lie further apart is not counted: twice
+    /// `evaluate_every` at least, and twice `prometheus.every` where something is asked.
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "10ms", "x-max" = "1d"))]
     pub evidence_freshness: Duration,
@@ -178,11 +179,12 @@ pub struct Gates {
 pub enum Action {
     /// It is noted in the journal and nothing is moved.
     Alarm,
-    /// Nothing is promoted until an operator resumes; what is told stays as it is.
+    /// Nothing is promoted until an operator resumes; what is told stays as it is, and a step that is on its way is taken back.
     Freeze,
-    /// The traffic that the tripwire watches goes back to Redis.
+    /// The traffic that the tripwire watches goes back to Redis. Once applications wrote to Kafka, readers stay there: it goes to
+    /// the last step of `consumers` and no further, and where it stands there already it freezes.
     Rollback,
-    /// Everything goes back to Redis, and nothing is promoted until an operator resumes.
+    /// Everything goes back to Redis, with the same exception, and nothing is promoted until an operator resumes.
     RedisOnly,
 }
 
@@ -350,10 +352,11 @@ impl Migration {
                 ));
             }
         }
-        if self.evidence_freshness < self.evaluate_every {
+        if self.evidence_freshness < 2 * self.evaluate_every {
             problems.push((
                 "evidence_freshness",
-                "is shorter than migration.evaluate_every, so that no evidence would ever be fresh; make it longer",
+                "is less than twice migration.evaluate_every, so that evidence would be old before the next look and no time \
+                 would count; make it longer",
             ));
         }
         if self.evidence_gap < self.evidence_freshness {
@@ -387,7 +390,8 @@ mod tests {
         let wrong = Migration {
             consumers: vec![25, 5, 100],
             ingress: vec![10, 50],
-            evaluate_every: Duration::from_secs(20),
+            evaluate_every: Duration::from_secs(8),
+            lease: Duration::from_secs(20),
             evidence_gap: Duration::from_secs(1),
             ..Migration::default()
         };

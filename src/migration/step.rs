@@ -441,7 +441,8 @@ impl Machine {
             verb,
             Verb::Tripwire | Verb::Rollback | Verb::Hold | Verb::Resume
         );
-        let evidence = if stops {
+        // What opens is journaled with what it was opened on.
+        let evidence = if stops || outcome == Outcome::Refused {
             self.verdicts(now_ms)
         } else {
             Vec::new()

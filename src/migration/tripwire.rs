@@ -182,8 +182,8 @@ impl Tripwire {
 
     /// Whether it leads back from `to` and did not from `from`: then it fires anew there while it is beyond its threshold.
     #[must_use]
-    pub fn gains(&self, course: &Course, from: Step, to: Step) -> bool {
-        self.leads_to(course, from, false) == from && self.leads_to(course, to, false) < to
+    pub fn gains(&self, course: &Course, from: Step, to: Step, unread: bool) -> bool {
+        self.leads_to(course, from, unread) == from && self.leads_to(course, to, unread) < to
     }
 
     /// Whether it stands where it may not lead back from: then it stops all promotion, which is what is left to do.

@@ -25,7 +25,10 @@ pub(super) fn validate(config: &Config) -> Vec<Problem> {
     for (key, message) in config.migration.problems() {
         problems.push(Problem::new(format!("migration.{key}"), message));
     }
-    for (key, message) in config.prometheus.problems() {
+    for (key, message) in config
+        .prometheus
+        .problems(config.migration.evidence_freshness)
+    {
         problems.push(Problem::new(format!("prometheus.{key}"), message));
     }
     for (key, message) in config.flags.problems() {

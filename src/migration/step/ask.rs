@@ -96,11 +96,6 @@ impl Machine {
                 &refusal.to_string(),
                 now_ms,
             );
-            if let Refusal::Gates(verdicts) = refusal
-                && let Some(record) = self.records.last_mut()
-            {
-                record.evidence.clone_from(verdicts);
-            }
         }
         let answer = Command::Answer(answer.map(Box::new).map_err(Box::new));
         if self.must_save(now_ms) {

@@ -183,7 +183,14 @@ impl Machine {
             .or(before)
             .ok_or(no_way(Step::SHADOW, "there is nothing to take back"))?;
         if to >= ceiling {
-            return Err(no_way(to, "that is not behind it"));
+            let why = match &self.state.motion {
+                Some(motion) if motion.direction == Direction::Back && to == ceiling => {
+                    "it is on its way back there already"
+                }
+                None if to == ceiling => "it stands there already",
+                _ => "that is not behind it",
+            };
+            return Err(no_way(to, why));
         }
         let known = self.course.holds(to) || to == self.state.step;
         if known {

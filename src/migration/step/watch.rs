@@ -232,8 +232,9 @@ impl Machine {
 
     /// What fired where there was nothing to take back is not forgotten where there is: the next look acts on it.
     pub(super) fn arm_anew(&mut self, from: Step, to: Step) {
+        let unread = self.state.may_hold_unread();
         for wire in tripwires(&self.config.tripwires) {
-            if wire.gains(&self.course, from, to) {
+            if wire.gains(&self.course, from, to, unread) {
                 self.state.trips.remove(&wire.measure);
             }
         }

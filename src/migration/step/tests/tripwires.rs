@@ -63,6 +63,41 @@ fn what_froze_shadow_and_still_stands_takes_the_first_step_back() {
 }
 
 #[test]
+fn what_froze_before_ingress_and_still_stands_takes_the_next_step_back() {
+    let mut world = calm(Step::consumers(100));
+    let mut config = world::config();
+    config.tripwires.rearm_evaluations = 100;
+    world.drivers[0].machine = Machine::new(config, "demo", "test", 9);
+    world.load(0);
+    // Applications write to Kafka, so readers stay there when it freezes.
+    world.promote(0, Verb::Promote).expect("open");
+    world.finish(0);
+    let ingress = world.state().step;
+    assert_eq!(ingress.phase(), crate::migration::phase::Phase::Ingress);
+    world.pass(1_000);
+    world.observe(0, APART);
+    world.finish(0);
+    let back = world.state();
+    assert_eq!(
+        (back.name(), back.step),
+        (Name::Frozen, Step::consumers(100))
+    );
+    resume(&mut world);
+    world.pass(1_000);
+    world.observe(0, APART);
+    assert_eq!(world.state().name(), Name::Steady, "it fires once");
+    world.promote(0, Verb::Promote).expect("open");
+    world.pass(1_000);
+    world.observe(0, APART);
+    world.finish(0);
+    let back = world.state();
+    assert_eq!(
+        (back.name(), back.step),
+        (Name::Frozen, Step::consumers(100))
+    );
+}
+
+#[test]
 fn a_tripwire_that_moves_nothing_is_done_when_it_is_noted() {
     for (step, measure) in [
         (Step::consumers(5), Measure::Disk),
