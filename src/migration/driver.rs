@@ -324,6 +324,7 @@ impl Driver {
             let Some(machine) = self.machine.as_mut() else {
                 break;
             };
+            let failed = matches!(event, Event::NotSaved(NotSaved::Unreachable));
             self.untold |= matches!(event, Event::Loaded { .. });
             for command in machine.step(event, now_ms()) {
                 match command {
@@ -332,6 +333,9 @@ impl Driver {
                         over,
                         records,
                     } => todo.push(self.save(&state, over, &records).await),
+                    // A store that takes no writes may be read all the while: it is read at the next tick, or this would
+                    // go round for as long as it refuses.
+                    Command::Load if failed => self.unread = true,
                     Command::Load => todo.extend(self.loaded().await),
                     Command::Act { epoch, at, action } => {
                         if let Some(outcome) = self.act(epoch, at, action).await {

@@ -48,6 +48,7 @@ mod refusal;
 mod settings;
 mod state;
 mod tally;
+mod unsaved;
 mod verbs;
 mod watch;
 
@@ -181,6 +182,7 @@ pub struct Machine {
     compared_saved: Option<Compared>,
     /// Why what is counted is not all there is.
     partial: Option<String>,
+    unsaved: Option<unsaved::Unsaved>,
     converge_ms: Option<i64>,
     drain_ms: Option<i64>,
     saved_at_ms: i64,
@@ -218,6 +220,7 @@ impl Machine {
             compared: None,
             compared_saved: None,
             partial: None,
+            unsaved: None,
             converge_ms: None,
             drain_ms: None,
             saved_at_ms: 0,
@@ -268,6 +271,7 @@ impl Machine {
         self.stored = self.state.version;
         self.saved = Some(self.state.clone());
         self.saved_at_ms = now_ms;
+        self.unsaved = None;
         self.compared_saved = self.compared.clone();
         self.keep();
         out.append(&mut self.deferred);
@@ -279,8 +283,12 @@ impl Machine {
         self.saving = false;
         self.records.clear();
         self.acting = None;
-        if let Some(saved) = &self.saved {
-            self.state = saved.clone();
+        if let Some(saved) = self.saved.clone() {
+            if why == NotSaved::Unreachable {
+                self.keep_unsaved();
+            }
+            self.state = saved;
+            self.carry_unsaved();
             self.compared = self.compared_saved.clone();
         }
         let unanswered = self
@@ -314,6 +322,7 @@ impl Machine {
                 self.saved_at_ms = if self.touched { i64::MIN } else { now_ms };
                 self.saved = Some(state.clone());
                 self.state = state;
+                self.carry_unsaved();
                 self.append_again(journaled, now_ms);
                 self.note_what_was_lost(held, now_ms);
             }
@@ -381,6 +390,10 @@ impl Machine {
         let Some(motion) = &saved.motion else { return };
         let here = (saved.epoch, motion.at);
         if self.trouble.is_some() || self.acting == Some(here) {
+            return;
+        }
+        // What is due is taken back at the next tick; nothing goes forward before that.
+        if motion.direction == Direction::Forward && now_ms >= motion.deadline_ms {
             return;
         }
         if let Some(action) = motion.action() {

@@ -10,13 +10,14 @@ use crate::migration::step::{Acted, Action, Direction, Machine};
 impl Driver {
     /// Does an action; `None`: its outcome comes later.
     pub(super) async fn act(&mut self, epoch: u64, at: usize, action: Action) -> Option<Acted> {
+        let machine = self.machine.as_ref();
+        let motion = machine.and_then(Machine::stored)?.motion.as_ref()?;
+        if motion.direction == Direction::Forward && !machine.is_some_and(Machine::compared) {
+            let what = "the copy of the state in Kafka, which was not read yet";
+            return Some(Acted::NotYet(what.to_owned()));
+        }
         Some(match action {
             Action::Precheck => {
-                let machine = self.machine.as_ref();
-                if !machine.is_some_and(Machine::compared) {
-                    let what = "the copy of the state in Kafka, which was not read yet";
-                    return Some(Acted::NotYet(what.to_owned()));
-                }
                 self.precheck(epoch, at);
                 return None;
             }

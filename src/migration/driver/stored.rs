@@ -171,7 +171,10 @@ impl Driver {
     pub(super) async fn retell(&mut self) {
         // Flags that are found to be of a later version are outrun, and told then.
         for _ in 0..2 {
-            let calm = (self.machine.as_ref()).filter(|machine| machine.trouble().is_none());
+            // What Redis holds may be older than the copy: where that can be read, it is waited for.
+            let calm = self.machine.as_ref().filter(|machine| {
+                machine.trouble().is_none() && (machine.compared() || self.blind)
+            });
             let Some(state) = calm.and_then(Machine::stored) else {
                 return;
             };

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::state::{Settings, Verb};
 use super::{Machine, Outcome};
 use crate::config::{Flags, Kafka, Migration, Prometheus, Redis, Route};
-use crate::migration::gate::{Limits, Measure};
+use crate::migration::gate::{GateName, Limits, Measure};
 use crate::migration::tripwire::{Trip, setting};
 
 impl Machine {
@@ -42,6 +42,8 @@ impl Machine {
         };
         let before = std::mem::replace(&mut self.state.settings, settings.clone());
         rearm(&mut self.state.trips, &before, &settings);
+        let held = &mut self.state.holding;
+        held.retain(|gate, _| !measures_anew(*gate, &before, &settings));
         // A latency was counted against the threshold that was configured then.
         let limits = Limits::of(&self.config);
         let pushed = &mut self.state.pushed;
@@ -74,6 +76,27 @@ fn rearm(trips: &mut BTreeMap<Measure, Trip>, before: &Settings, now: &Settings)
         let own = setting(*measure);
         !differs(&format!("{own}.beyond")) && !differs(&format!("{own}.action"))
     });
+}
+
+/// Whether a gate looks at something else now than what it has seen: that held says nothing of this.
+fn measures_anew(gate: GateName, before: &Settings, now: &Settings) -> bool {
+    let asked = gate
+        .measure()
+        .map(|measure| format!("prometheus.queries.{measure}."));
+    let concerns = |key: &str| match key {
+        "redis.url" | "kafka.bootstrap_servers" => true,
+        "gates.incident" => gate == GateName::Incidents,
+        "groups" => gate == GateName::GroupLag,
+        _ if key.starts_with("routes.") => true,
+        _ => asked.as_ref().is_some_and(|asked| {
+            let another = ["prometheus.url", "prometheus.freshness"].contains(&key);
+            let is_asked = || now.0.keys().any(|key| key.starts_with(asked));
+            key.starts_with(asked) || another && is_asked()
+        }),
+    };
+    let keys = before.0.keys().chain(now.0.keys());
+    keys.filter(|key| before.0.get(*key) != now.0.get(*key))
+        .any(|key| concerns(key))
 }
 
 fn changed(before: &Settings, now: &Settings) -> Vec<String> {

@@ -2,11 +2,13 @@
 
 use lockgate::flags::Flags;
 use lockgate::migration::phase::{Course, Step};
-use lockgate::migration::step::{Ask, Name, NotSaved, Outcome, Refusal, Trouble, Verb};
+use lockgate::migration::step::{Ask, Name, NotSaved, Outcome, Refusal, State, Trouble, Verb};
 use lockgate::migration::store::Error;
 
 use super::site::{LONG, Running, Site, WHY, runtime, who};
-use crate::harness::{Cut, KafkaCluster, KafkaOptions, eventually_async, kafka, redis};
+use crate::harness::{
+    Cut, KafkaCluster, KafkaOptions, RedisOptions, RedisServer, eventually_async, kafka, redis,
+};
 
 #[test]
 fn every_step_is_taken_back_and_taken_again_until_it_is_complete() {
@@ -140,7 +142,11 @@ async fn begin_and_stay(site: &Site, running: &Running) {
 
 /// Redis by a way of its own, which can be cut.
 fn cut_off(site: &mut Site) -> Cut {
-    let port = redis().port;
+    cut_off_from(redis(), site)
+}
+
+fn cut_off_from(server: &RedisServer, site: &mut Site) -> Cut {
+    let port = server.port;
     let cut = Cut::to_port(port);
     site.redis_url = site
         .redis_url
@@ -233,7 +239,10 @@ fn redis_out_of_reach_in_the_middle_of_a_step_moves_nothing_and_loses_nothing() 
         assert_eq!(*running.flags.borrow(), None);
         cut.mend();
         running.at(Step::SHADOW, Name::Steady).await;
-        assert_eq!(*running.flags.borrow(), newest);
+        eventually_async(LONG, "it tells what was told last", async || {
+            *running.flags.borrow() == newest
+        })
+        .await;
         running.stop().await;
     });
 }
@@ -382,5 +391,106 @@ fn a_backup_of_redis_is_steered_without_kafka_and_never_written_over_the_later_c
         three.at(Step::consumers(25), Name::Steady).await;
         assert_eq!(three.state().expect("known").epoch, later.epoch);
         three.stop().await;
+    });
+}
+
+/// The state that the store holds is put back to an earlier one, as by a failover that lost saves.
+async fn put_back(server: &RedisServer, site: &Site, earlier: &State) {
+    for key in ["driver", "flags"] {
+        let key = format!("lockgate:{}:{key}", site.name);
+        server.command::<()>(site.database, &format!("DEL {key}"));
+    }
+    let mut store = site.store("operator");
+    store.save(earlier, 0, &[]).await.expect("restored");
+}
+
+#[test]
+fn a_store_that_lost_saves_and_takes_no_writes_holds_up_nobody_who_asks() {
+    runtime().block_on(async {
+        let server = RedisServer::start(RedisOptions::default());
+        let site = Site {
+            redis_url: server.url(0),
+            database: 0,
+            ..Site::new("noreplicas")
+        };
+        let mut beside = Site {
+            name: site.name.clone(),
+            redis_url: server.url(0),
+            ..Site::new("noreplicas")
+        };
+        let cut = cut_off_from(&server, &mut beside);
+        let one = beside.start("one");
+        one.at(Step::SHADOW, Name::Steady).await;
+        let (earlier, _) = site
+            .store("operator")
+            .load()
+            .await
+            .expect("read")
+            .expect("stored");
+        one.climb(&site, Step::consumers(5)).await;
+
+        cut.cut();
+        put_back(&server, &site, &earlier).await;
+        server.command::<()>(0, "CONFIG SET min-replicas-to-write 1");
+        cut.mend();
+        for _ in 0..2 {
+            let hold = Ask::Hold {
+                reason: WHY.to_owned(),
+            };
+            let answer = tokio::time::timeout(LONG, one.handle.ask(who(), hold)).await;
+            let refused = answer.expect("answered").expect_err("it cannot be stored");
+            assert!(matches!(*refused, Refusal::NotStored(_)), "{refused}");
+        }
+        let status = one.board.snapshot().driver;
+        assert!(status.store_error.is_some(), "{status:?}");
+        assert_eq!(one.flags.borrow().map(|told| told.consumers), Some(5));
+
+        server.command::<()>(0, "CONFIG SET min-replicas-to-write 0");
+        eventually_async(LONG, "the later state is stored again", async || {
+            let stored = site.store("operator").load().await.ok().flatten();
+            stored.is_some_and(|(state, _)| state.step == Step::consumers(5))
+        })
+        .await;
+        one.at(Step::consumers(5), Name::Steady).await;
+        one.stop().await;
+    });
+}
+
+#[test]
+fn what_redis_lost_is_not_told_again_while_the_copy_can_say_otherwise() {
+    runtime().block_on(async {
+        let site = Site::new("lostback");
+        let one = site.start("one");
+        one.at(Step::SHADOW, Name::Steady).await;
+        one.climb(&site, Step::consumers(5)).await;
+        let (earlier, _) = site
+            .store("operator")
+            .load()
+            .await
+            .expect("read")
+            .expect("stored");
+        one.rollback(None).await.expect("accepted");
+        one.at(Step::SHADOW, Name::Steady).await;
+        eventually_async(LONG, "the way back is copied", async || {
+            let copy = site.copy().read().await.ok().flatten();
+            copy.is_some_and(|copy| copy.step == Step::SHADOW && copy.epoch > earlier.epoch)
+        })
+        .await;
+        one.stop().await;
+
+        put_back(redis(), &site, &earlier).await;
+        let two = site.start("two");
+        let mut reader = two.flags.clone();
+        let seen = tokio::time::timeout(LONG, async {
+            let mut seen = Vec::new();
+            while seen.is_empty() {
+                reader.changed().await.expect("it runs");
+                seen.extend(reader.borrow_and_update().map(|told| told.consumers));
+            }
+            seen
+        });
+        assert_eq!(seen.await.expect("told"), [0], "nobody jumps forward");
+        two.at(Step::SHADOW, Name::Steady).await;
+        two.stop().await;
     });
 }

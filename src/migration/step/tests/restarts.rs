@@ -487,3 +487,84 @@ proptest! {
         }
     }
 }
+
+fn mirror_lag(world: &mut World, entries: f64) {
+    world.pass(1_000);
+    let sample = Sample {
+        measure: Measure::MirrorLag,
+        reading: Reading::Value(entries),
+        at_ms: world.now_ms,
+    };
+    let observation = Observation {
+        samples: vec![sample],
+        ..Observation::default()
+    };
+    world.give(0, Event::Observed(observation), "observed");
+}
+
+#[test]
+fn what_was_seen_while_redis_took_no_writes_counts_afterwards() {
+    let mut world = calm(Step::SHADOW);
+    let since = |world: &World, gate| {
+        let machine = &world.drivers[0].machine;
+        machine
+            .state
+            .holding
+            .get(&gate)
+            .and_then(|held| held.since_ms)
+    };
+    for _ in 0..40 {
+        world.look(0, counts(0, 0), Wellness::Well);
+        mirror_lag(&mut world, 0.0);
+    }
+    let stored = &world.state().holding;
+    let begun = stored[&GateName::MirrorLag].since_ms.expect("it holds");
+    assert!(stored[&GateName::Incidents].since_ms.is_some());
+
+    world.refusing = true;
+    mirror_lag(&mut world, 1_000_000.0);
+    for _ in 0..62 {
+        world.look(0, counts(0, 0), Wellness::Unwell);
+        mirror_lag(&mut world, 0.0);
+    }
+    let incident = verdict(&world, 0, GateName::Incidents);
+    assert_eq!(incident.value, Some(1.0), "{incident:?}");
+    world.look(0, counts(0, 0), Wellness::Well);
+    mirror_lag(&mut world, 0.0);
+    let ended = world.now_ms;
+    world.refusing = false;
+    for _ in 0..40 {
+        world.look(0, counts(0, 0), Wellness::Well);
+        mirror_lag(&mut world, 0.0);
+    }
+    assert!(since(&world, GateName::MirrorLag) > Some(begun));
+    assert!(since(&world, GateName::Incidents) >= Some(ended - 2_000));
+    let stored = &world.state().holding;
+    assert!(
+        stored[&GateName::MirrorLag].since_ms > Some(begun),
+        "and is stored"
+    );
+}
+
+#[test]
+fn who_starts_behind_the_deadline_of_a_move_tells_nobody_of_it() {
+    let mut world = calm(Step::consumers(100));
+    for _ in 0..4 {
+        world.pass(1_000);
+        world.observe(0, Weather::Good);
+    }
+    world.promote(0, Verb::Promote).expect("open");
+    let motion = world.state().motion.as_ref().expect("it moves");
+    assert_eq!(motion.direction, Direction::Forward);
+    let late = motion.deadline_ms + 1 - world.now_ms;
+    world.drivers.clear();
+    world.pass(late);
+    let other = world.start();
+    world.observe(other, Weather::Good);
+    world.look(other, counts(7, 0), Wellness::Well);
+    assert_eq!(world.drivers[other].acts, [], "nothing forward");
+    world.give(other, Event::Tick, "deadline");
+    world.finish(other);
+    assert_eq!(world.state().step, Step::consumers(100));
+    assert_eq!(world.state().name(), Name::Steady);
+}

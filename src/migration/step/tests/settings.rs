@@ -82,3 +82,64 @@ fn every_part_of_a_tripwire_is_among_the_settings() {
         );
     }
 }
+
+#[test]
+fn what_held_of_something_else_holds_no_more() {
+    use crate::config::Migration;
+    use crate::migration::gate::GateName::{self, GroupLag, Incidents, MirrorLag, Throughput};
+    type Change<'a> = &'a dyn Fn(&mut Migration);
+    let held = |step, gate: GateName, change: Change<'_>, more: &[(&str, &str)]| {
+        let mut world = calm(step);
+        for _ in 0..40 {
+            world.pass(1_000);
+            world.observe(0, world::Weather::Good);
+        }
+        let mut config = world::config();
+        change(&mut config);
+        let more = more
+            .iter()
+            .map(|&(key, value)| (key.to_owned(), value.to_owned()));
+        let more = Settings(std::sync::Arc::new(more.collect()));
+        world.drivers[0].machine = Machine::new(config, "demo", "test", 9).beside(&more);
+        world.load(0);
+        world.drivers[0].machine.state.holding.contains_key(&gate)
+    };
+    let nothing: Change<'_> = &|_| {};
+    let disk: Change<'_> = &|config| config.tripwires.disk.beyond = 1;
+    let minute: Change<'_> = &|config| config.gates.incident *= 2;
+    let group: Change<'_> = &|config| {
+        config.groups = vec![crate::config::migration::Group {
+            name: "workers".to_owned(),
+            routes: Vec::new(),
+            redis: None,
+        }];
+    };
+    let asked: &[_] = &[("prometheus.queries.throughput.value", "x")];
+    let consumers = Step::consumers(5);
+    for (step, gate, change, more, holds) in [
+        (Step::SHADOW, Incidents, nothing, &[][..], true),
+        (Step::SHADOW, Incidents, disk, &[], true),
+        (Step::SHADOW, Incidents, minute, &[], false),
+        (Step::SHADOW, MirrorLag, minute, &[], true),
+        (
+            Step::SHADOW,
+            MirrorLag,
+            nothing,
+            &[("routes.b", "1")],
+            false,
+        ),
+        (
+            Step::SHADOW,
+            Incidents,
+            nothing,
+            &[("redis.url", "b")],
+            false,
+        ),
+        (consumers, GroupLag, minute, &[], true),
+        (consumers, GroupLag, group, &[], false),
+        (consumers, GroupLag, nothing, asked, true),
+        (consumers, Throughput, nothing, asked, false),
+    ] {
+        assert_eq!(held(step, gate, change, more), holds, "{gate}: {more:?}");
+    }
+}

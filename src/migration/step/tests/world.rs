@@ -80,6 +80,8 @@ pub struct World {
     pub slow: bool,
     /// The next save is stored, and its answer is lost.
     pub mute: bool,
+    /// Redis takes no writes.
+    pub refusing: bool,
     /// The flags are of this version, which no state told.
     pub leftover: Option<u64>,
     /// Redis lost records of the journal with the state.
@@ -127,6 +129,7 @@ impl World {
             sure: seed == 0,
             slow: false,
             mute: false,
+            refusing: false,
             leftover: None,
             lossy: false,
         };
@@ -260,6 +263,7 @@ impl World {
         cause: &'static str,
     ) -> Event {
         let reached = match std::mem::take(&mut self.mute) {
+            _ if self.refusing => 0,
             true => 1,
             false if self.sure => 9,
             false => self.dice.roll(20),
