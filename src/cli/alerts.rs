@@ -1,6 +1,6 @@
 //! `lockgate alerts`: the alert rules, with links to runbooks that whoever is paged can open.
 
-use axum::http::Uri;
+use ureq::http::Uri;
 
 use super::Exit;
 use super::output::{Output, print, print_json};

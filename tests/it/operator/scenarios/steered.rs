@@ -82,8 +82,14 @@ pub fn await_step(daemon: &Daemon, step: &str, state: &str) {
 /// An application that follows says which version it has.
 pub fn acknowledge(daemon: &Daemon, client: &str, version: u64, lifetime_s: u32) {
     let body = json!({ "client": client, "version": version, "lifetime_seconds": lifetime_s });
-    let (code, answer) = daemon.post("/v1/flags/ack", &body).expect("answered");
-    assert_eq!(code, 204, "{answer}");
+    // Who starts tells and hears nothing for a moment.
+    eventually(SOON, "it is kept", || {
+        match daemon.post("/v1/flags/ack", &body).expect("answered") {
+            (204, _) => Ok(()),
+            (503, answer) => Err(answer),
+            other => panic!("{other:?}"),
+        }
+    });
 }
 
 /// The version that is told now.
