@@ -10,6 +10,8 @@ use crate::plan::{Plan, Topic, add, await_level, await_state, causes, gaps, stre
 use crate::rig::{LONG, Rig, assert_level_in_the_end, assert_nothing_wrong, pass, shared_out};
 
 const MEMORY: u64 = 100 << 20;
+/// What the README allows four shards that catch up, each twice `shards.buffer_bytes` and 17 MiB, above 46 MB at rest.
+const CATCHING_UP: u64 = (4 * (2 * 4 + 17) + 46) << 20;
 
 #[test]
 #[ignore = "long: make soak"]
@@ -178,7 +180,7 @@ fn a_broker_that_stays_away_is_waited_for() {
     });
     let resident = daemon.process().resident_bytes();
     println!("resident after catching up: {} MB", resident >> 20);
-    assert!(resident > 0 && resident < MEMORY, "{resident} bytes");
+    assert!(resident > 0 && resident < CATCHING_UP, "{resident} bytes");
     assert_level_in_the_end(&rig, load);
 }
 
