@@ -92,6 +92,11 @@ pub async fn run(
         flags: config.flags.clone(),
         beside: beside(&settings),
         shards: config.shards.count,
+        looks_every: if routes.iter().any(|route| !route.globs().is_empty()) {
+            config.redis.discovery_interval
+        } else {
+            Duration::ZERO
+        },
         redis: redis.clone(),
         kafka: kafka.clone(),
         board: Arc::clone(&board),

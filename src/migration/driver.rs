@@ -23,7 +23,7 @@ mod precheck;
 mod stored;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
@@ -65,6 +65,8 @@ pub struct Parts {
     pub beside: Settings,
     /// How many shards there are in all.
     pub shards: u32,
+    /// How often streams are looked for that no route names; zero: each is named.
+    pub looks_every: Duration,
     pub redis: Redis,
     pub kafka: Kafka,
     pub board: Arc<Board>,

@@ -49,8 +49,8 @@ pub enum Refusal {
         what: &'static str,
     },
     #[error(
-        "it would take about {} and may take {}; let applications poll more often (and give a shorter lifetime), or raise \
-         migration.attempt_budget; nothing was begun",
+        "it would take about {} and may take {}; let applications poll more often (and give a shorter lifetime), have \
+         streams looked for more often (redis.discovery_interval), or raise migration.attempt_budget; nothing was begun",
         span(*.needs_ms), span(*.budget_ms)
     )]
     Budget { needs_ms: i64, budget_ms: i64 },

@@ -1,5 +1,7 @@
 //! Rollback from everywhere, two operators at once, and the network cut between the driver and either store.
 
+use std::time::Duration;
+
 use lockgate::flags::Flags;
 use lockgate::migration::phase::{Course, Step};
 use lockgate::migration::step::{Ask, Name, NotSaved, Outcome, Refusal, State, Trouble, Verb};
@@ -492,5 +494,34 @@ fn what_redis_lost_is_not_told_again_while_the_copy_can_say_otherwise() {
         assert_eq!(seen.await.expect("told"), [0], "nobody jumps forward");
         two.at(Step::SHADOW, Name::Steady).await;
         two.stop().await;
+    });
+}
+
+#[test]
+fn a_step_that_cannot_hear_of_every_stream_within_its_budget_is_not_begun() {
+    runtime().block_on(async {
+        let mut site = Site::new("seldom");
+        site.config.consumers = vec![100];
+        site.looks_every = Duration::from_secs(600);
+        let one = site.start("one");
+        one.at(Step::SHADOW, Name::Steady).await;
+        // Nothing is waited for but that applications follow.
+        one.climb(&site, Step::consumers(100)).await;
+        let ingress = Step::ingress(10);
+        one.handle.rehearse(who(), ingress).await.expect("proven");
+        open(&one).await;
+        let plan = one.plan(Verb::Promote).await.expect("a plan");
+        let refused = one.apply(&plan).await.expect_err("it could not end");
+        assert!(
+            matches!(*refused, Refusal::Budget { needs_ms, .. } if needs_ms >= 600_000),
+            "{refused}"
+        );
+        assert!(one.state().expect("known").motion.is_none());
+        one.stop().await;
+        site.looks_every = Duration::ZERO;
+        let one = site.start("one");
+        one.at(Step::consumers(100), Name::Steady).await;
+        one.climb(&site, ingress).await;
+        one.stop().await;
     });
 }

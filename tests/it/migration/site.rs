@@ -34,6 +34,7 @@ pub struct Site {
     /// A test may put a proxy, or servers of its own, here.
     pub redis_url: String,
     pub bootstrap: String,
+    pub looks_every: Duration,
     /// Where the one route leads; it exists where a test makes it.
     pub topic: String,
     /// What the world leaves alone: it is measured in earnest.
@@ -97,6 +98,7 @@ impl Site {
             flags: config::Flags::default(),
             redis_url: redis().url(database),
             bootstrap: kafka().bootstrap(),
+            looks_every: Duration::ZERO,
             real: &[],
         }
     }
@@ -152,6 +154,7 @@ impl Site {
             flags: self.flags.clone(),
             beside: self.beside(),
             shards: 1,
+            looks_every: self.looks_every,
             redis: self.redis(),
             kafka: self.kafka(),
             board: Arc::clone(&board),
