@@ -53,6 +53,10 @@ pub struct Section {
     pub behind_seconds: Option<f64>,
     #[serde(default)]
     pub routes: BTreeMap<String, RouteSection>,
+    #[serde(default)]
+    pub shards: Vec<u32>,
+    #[serde(default)]
+    pub shards_in_all: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -173,7 +177,10 @@ impl Told {
         let right = format!("{clock}Z  seq {}", self.seq);
         page.ends(&self.migration, word, paint, "", &right);
         match &self.parity {
-            Some(section) => section.since(page),
+            Some(section) => {
+                section.since(page);
+                section.partial(page);
+            }
             None => page.line("", SILENT, Paint::Plain),
         }
     }
@@ -192,6 +199,17 @@ impl Section {
         let parts: Vec<String> = parts.collect();
         if !parts.is_empty() {
             page.line("", &parts.join(" · "), Paint::Plain);
+        }
+    }
+
+    /// An instance audits its own shards, and says nothing of others.
+    fn partial(&self, page: &mut Page) {
+        let own = self.shards.len();
+        if let Some(all) = self.shards_in_all.filter(|all| own < *all as usize) {
+            let text = format!(
+                "this instance's {own} of {all} shards: ask each instance (--url), or lockgate parity verify"
+            );
+            page.line("SHARDS", &text, Paint::Warn);
         }
     }
 
@@ -365,6 +383,28 @@ NEXT      lockgate parity explain 'msg:stream:7' 1741356110123-0 --database 0
         );
         assert_eq!(told.exit(), Exit::Troubled);
         assert!(told.page(Look::default()).contains("2 missing"));
+    }
+
+    #[test]
+    fn one_instance_of_several_says_that_it_speaks_of_its_own_shards() {
+        let partial = |own: &[u32]| {
+            let told = told(|json| {
+                json["parity"]["shards"] = own.into();
+                json["parity"]["shards_in_all"] = 4.into();
+            });
+            told.open(Look::default())
+        };
+        is(
+            &partial(&[0, 2]),
+            "\
+messages  = LEVEL                                              14:04:00Z  seq 12
+          since 2026-03-08 12:02:00Z
+SHARDS    this instance's 2 of 4 shards: ask each instance (--url), or lockgate
+          parity verify
+          no difference is open
+",
+        );
+        assert!(!partial(&[0, 1, 2, 3]).contains("SHARDS"));
     }
 
     #[test]
