@@ -33,10 +33,12 @@ pub fn keep() {
     });
 }
 
-/// Takes classes from the archive, where there is one.
+/// Takes classes from the archive, where there is one. One of another folder or Java is passed over in silence: Java would say so
+/// amid what a tool prints.
 pub fn share(command: &mut Command) {
     let archive = archive();
     if archive.exists() {
         command.arg(format!("-XX:SharedArchiveFile={}", archive.display()));
+        command.arg("-Xlog:disable");
     }
 }
