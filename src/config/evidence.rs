@@ -276,14 +276,16 @@ fn is_plain(url: &str) -> bool {
 impl Flags {
     /// Problems of sense, each by the key below `flags`.
     pub(super) fn problems(&self) -> Vec<(String, &'static str)> {
-        let wrong = |name: &String| name.is_empty() || name.len() > 128;
+        let wrong = |name: &String| {
+            name.is_empty() || name.len() > 128 || name.chars().any(char::is_control)
+        };
         let named = self.clients.iter().enumerate();
         named
             .filter(|(_, name)| wrong(name))
             .map(|(index, _)| {
                 (
                     format!("clients[{index}]"),
-                    "is no name; write 1 to 128 bytes",
+                    "is no name; write 1 to 128 bytes without control characters",
                 )
             })
             .collect()

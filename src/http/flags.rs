@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::access::Follower;
-use super::input::{Named, Sent};
+use super::input::{Named, Sent, plain};
 use super::problem::Problem;
 use crate::flags::{Bucket, Context, Flag, Flags, FlagsReader, Value, flagd};
 use crate::migration::driver::now_ms;
@@ -30,7 +30,12 @@ const KEPT_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AckBody {
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
+    #[serde(deserialize_with = "plain")]
     client: String,
     version: u64,
     /// Two of its polling periods.
@@ -90,7 +95,9 @@ fn fetched(api: &Api, fetching: Fetching, headers: &HeaderMap, flags: &Flags) {
         return;
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(client) = text(CLIENT).filter(|name| (1..=128).contains(&name.len())) else {
+    let named =
+        |name: &&str| (1..=128).contains(&name.len()) && !name.chars().any(char::is_control);
+    let Some(client) = text(CLIENT).filter(named) else {
         return;
     };
     let lifetime_s = text(LIFETIME)
