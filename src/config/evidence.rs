@@ -299,6 +299,17 @@ mod tests {
     const FRESH: Duration = Duration::from_secs(15);
 
     #[test]
+    fn a_client_that_would_forge_a_line_is_no_name() {
+        let flags = Flags {
+            clients: vec!["billing".to_owned(), "b\nilling".to_owned()],
+            ..Flags::default()
+        };
+        let problems = flags.problems();
+        let keys: Vec<_> = problems.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["clients[1]"]);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_named() {
         let query = |measure, value: Option<&str>, faults: Option<&str>| Query {
             measure,
