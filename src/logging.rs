@@ -29,6 +29,20 @@ fn parse(filter: &str) -> Result<EnvFilter, String> {
     })
 }
 
+/// A text that others wrote, fit for a line of a log or a terminal: its control characters are escaped.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
 /// Begins to log.
 ///
 /// # Errors

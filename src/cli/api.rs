@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{ConfigArgs, Exit};
 use crate::config::{self, Secret};
+use crate::logging::printable;
 
 /// How long reaching the daemon and, where something is only looked at, its answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,7 +77,7 @@ impl Error {
     /// Says it, and names the exit code.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        eprintln!("lockgate: {self}");
+        eprintln!("lockgate: {}", printable(&self.to_string()));
         match self {
             Self::NotReached { .. } | Self::Unanswered { .. } => Exit::NotReached,
             Self::Refused { kind, .. } if kind == "urn:lockgate:moved" => Exit::Moved,

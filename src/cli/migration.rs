@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Exit;
 use super::api::{ApiArgs, Client, Error};
-use super::output::{Output, print, print_json};
+use super::output::{Output, line, print, print_json};
 use crate::http::Page;
 use crate::migration::gate::{Answer, span};
 use crate::migration::phase::Step;
@@ -186,9 +186,9 @@ pub fn gates(args: &GatesArgs) -> anyhow::Result<Exit> {
 /// One that does not steer does not judge.
 fn elsewhere(shown: &Shown) -> Option<String> {
     let holder = shown.steered_by.as_ref()?;
-    Some(format!(
-        "this instance does not judge gates: instance {holder} steers; ask that one (--url)\n"
-    ))
+    Some(line(&format!(
+        "this instance does not judge gates: instance {holder} steers; ask that one (--url)"
+    )))
 }
 
 pub fn journal(args: &JournalArgs) -> anyhow::Result<Exit> {
@@ -421,24 +421,26 @@ fn say(text: &str) {
 }
 
 fn accepted_text(accepted: &Value) -> String {
-    let leaves = accepted["leaves"].as_str();
-    format!(
-        "accepted: epoch {}, at {}; lockgate status --watch shows how it goes\n{}",
+    let mut text = line(&format!(
+        "accepted: epoch {}, at {}; lockgate status --watch shows how it goes",
         accepted["epoch"],
-        accepted["step"].as_str().unwrap_or("?"),
-        leaves.map_or_else(String::new, |left| format!("left behind: {left}\n"))
-    )
+        accepted["step"].as_str().unwrap_or("?")
+    ));
+    if let Some(left) = accepted["leaves"].as_str() {
+        text.push_str(&line(&format!("left behind: {left}")));
+    }
+    text
 }
 
 fn recorded_text(recorded: &Value) -> String {
     let mut text = accepted_text(recorded);
     for lack in recorded["lacks"].as_array().into_iter().flatten() {
         let word = |name: &str| lack[name].as_str().unwrap_or("?");
-        text.push_str(&format!(
-            "not recorded: {}, as it is not known now; it is for {}\n",
+        text.push_str(&line(&format!(
+            "not recorded: {}, as it is not known now; it is for {}",
             word("measure"),
             word("what_for")
-        ));
+        )));
     }
     text
 }
@@ -452,39 +454,43 @@ fn tried_text(tried: &Value) -> String {
     };
     let took = tried["took_seconds"].as_f64().unwrap_or_default() * 1_000.0;
     let step = text("step");
-    format!("the way back from {step} is {how}; tried in {took:.0} ms, and nothing was moved\n")
+    line(&format!(
+        "the way back from {step} is {how}; tried in {took:.0} ms, and nothing was moved"
+    ))
 }
 
 fn plan_text(plan: &Value) -> String {
     let text = |name: &str| plan[name].as_str().unwrap_or("?").to_owned();
-    let mut lines = format!(
-        "{} {} to {}: plan {}, epoch {}, good until {}\n",
+    let mut lines = line(&format!(
+        "{} {} to {}: plan {}, epoch {}, good until {}",
         text("verb"),
         text("from"),
         text("to"),
         text("id"),
         plan["epoch"],
         text("expires_at")
-    );
+    ));
     for (n, step) in plan["steps"].as_array().into_iter().flatten().enumerate() {
-        lines.push_str(&format!("  {} {}\n", n + 1, step.as_str().unwrap_or("?")));
+        let step = step.as_str().unwrap_or("?");
+        lines.push_str(&line(&format!("  {} {step}", n + 1)));
     }
     match plan["estimate_seconds"].as_f64() {
         Some(seconds) => lines.push_str(&format!("estimate: about {seconds:.1} s\n")),
         None => lines.push_str("estimate: not known\n"),
     }
     match plan["way_back"].as_str() {
-        Some(back) => lines.push_str(&format!("way back: to {back}\n")),
+        Some(back) => lines.push_str(&line(&format!("way back: to {back}"))),
         None => lines.push_str("way back: none\n"),
     }
     if let Some(left) = plan["leaves"].as_str() {
-        lines.push_str(&format!("left behind: {left}\n"));
+        lines.push_str(&line(&format!("left behind: {left}")));
     }
     for blocked in plan["blocked_by"].as_array().into_iter().flatten() {
-        lines.push_str(&format!("blocked by {}\n", blocked.as_str().unwrap_or("?")));
+        let blocked = blocked.as_str().unwrap_or("?");
+        lines.push_str(&line(&format!("blocked by {blocked}")));
     }
     if let Some(warning) = plan["warning"].as_str() {
-        lines.push_str(&format!("warning: {warning}\n"));
+        lines.push_str(&line(&format!("warning: {warning}")));
     }
     lines
 }
@@ -492,18 +498,18 @@ fn plan_text(plan: &Value) -> String {
 fn gates_text(shown: &Shown) -> String {
     let mut text = shown.gates.iter().map(gate_line).collect::<String>();
     for blocker in &shown.blockers {
-        text.push_str(&format!("do: {} ({})\n", blocker.todo, blocker.what));
+        text.push_str(&line(&format!("do: {} ({})", blocker.todo, blocker.what)));
     }
     if let Some(warning) = &shown.warning {
-        text.push_str(&format!("warning: {warning}\n"));
+        text.push_str(&line(&format!("warning: {warning}")));
     }
     if let Some(next) = &shown.next {
         let may = if next.allowed { "open" } else { "blocked" };
-        text.push_str(&format!(
-            "next: {} to {}: {may}\n",
+        text.push_str(&line(&format!(
+            "next: {} to {}: {may}",
             next.verb.as_str(),
             next.to
-        ));
+        )));
     }
     if text.is_empty() {
         text.push_str(
@@ -541,14 +547,14 @@ fn gate_line(gate: &ShownGate) -> String {
         .opens_at
         .as_ref()
         .map_or_else(String::new, |at| format!(", opens {at}"));
-    format!(
-        "{sign} {}: {value} {}, needs {} {}{window} ({} samples{needed}{bound}){reason}{opens}\n",
+    line(&format!(
+        "{sign} {}: {value} {}, needs {} {}{window} ({} samples{needed}{bound}){reason}{opens}",
         gate.name,
         gate.unit,
         gate.op.as_str(),
         gate.threshold,
         gate.samples
-    )
+    ))
 }
 
 fn record_line(record: &ShownRecord) -> String {
@@ -562,8 +568,8 @@ fn record_line(record: &ShownRecord) -> String {
     } else {
         format!(" \"{}\"", record.reason)
     };
-    format!(
-        "{} {} epoch {} {} {} {} to {}{reason} {}{note}\n",
+    line(&format!(
+        "{} {} epoch {} {} {} {} to {}{reason} {}{note}",
         record.n,
         record.at,
         record.epoch,
@@ -572,7 +578,7 @@ fn record_line(record: &ShownRecord) -> String {
         record.from,
         record.to,
         record.outcome
-    )
+    ))
 }
 
 #[cfg(test)]
@@ -595,6 +601,31 @@ mod tests {
             tried(false, "no application is known that would follow"),
             "the way back from consumers:5 is not open: no application is known that would follow; tried in 12 ms, and nothing was moved\n"
         );
+    }
+
+    #[test]
+    fn a_record_is_one_line_whatever_was_written_into_it() {
+        let forged = "soak clean\" done\n43 2026-11-22T12:00:00Z epoch 9 ana\x1b[2J";
+        let record = ShownRecord {
+            n: 42,
+            at: "2026-11-22T12:00:00Z".to_owned(),
+            epoch: 8,
+            who: forged.to_owned(),
+            origin: String::new(),
+            verb: crate::migration::step::Verb::Promote,
+            from: Step::SHADOW,
+            to: Step::consumers(5),
+            reason: forged.to_owned(),
+            outcome: "refused".to_owned(),
+            note: forged.to_owned(),
+            evidence: Vec::new(),
+        };
+        let text = record_line(&record);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.contains('\x1b'), "{text:?}");
+        assert!(text.contains(r"done\n43 2026"), "{text}");
+        let text = plan_text(&json!({ "blocked_by": [forged] }));
+        assert!(text.ends_with("ana\\u{1b}[2J\n"), "{text}");
     }
 
     #[test]

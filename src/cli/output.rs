@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::logging::printable;
+
 /// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
@@ -28,6 +30,14 @@ pub fn print(text: &str) -> anyhow::Result<()> {
         }
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// A text as one line: nothing in it begins another or speaks to the terminal, whoever wrote it.
+#[must_use]
+pub fn line(text: &str) -> String {
+    let mut line = printable(text);
+    line.push('\n');
+    line
 }
 
 /// Prints data as indented JSON and a line end.

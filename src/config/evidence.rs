@@ -276,14 +276,16 @@ fn is_plain(url: &str) -> bool {
 impl Flags {
     /// Problems of sense, each by the key below `flags`.
     pub(super) fn problems(&self) -> Vec<(String, &'static str)> {
-        let wrong = |name: &String| name.is_empty() || name.len() > 128;
+        let wrong = |name: &String| {
+            name.is_empty() || name.len() > 128 || name.chars().any(char::is_control)
+        };
         let named = self.clients.iter().enumerate();
         named
             .filter(|(_, name)| wrong(name))
             .map(|(index, _)| {
                 (
                     format!("clients[{index}]"),
-                    "is no name; write 1 to 128 bytes",
+                    "is no name; write 1 to 128 bytes without control characters",
                 )
             })
             .collect()
@@ -295,6 +297,17 @@ mod tests {
     use super::*;
 
     const FRESH: Duration = Duration::from_secs(15);
+
+    #[test]
+    fn a_client_that_would_forge_a_line_is_no_name() {
+        let flags = Flags {
+            clients: vec!["billing".to_owned(), "b\nilling".to_owned()],
+            ..Flags::default()
+        };
+        let problems = flags.problems();
+        let keys: Vec<_> = problems.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["clients[1]"]);
+    }
 
     #[test]
     fn what_makes_no_sense_is_named() {

@@ -69,7 +69,7 @@ pub struct Http {
     /// Names, beyond those of loopback, by which the API may be called: a request whose Host is another is refused. Empty, and `listen` beyond loopback: any.
     #[schemars(inner(length(min = 1)))]
     pub hosts: Vec<String>,
-    /// Requests that one address may make, each for flags, for looking and for what changes something; more are refused for a moment.
+    /// Requests that one address may make, each for flags, for looking and for what changes something, and as many without a token that permits it; more are refused for a moment.
     #[schemars(range(min = 1), extend("x-unit" = "requests/s"))]
     pub requests_per_second: NonZeroU32,
     /// Connections that may be open at once; more wait until one ends.

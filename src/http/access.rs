@@ -8,7 +8,9 @@
 //! that there is. A browser cannot be led here by another site: a name that was made to point at this machine is no Host of
 //! ours, and what a foreign page sends says so in `Sec-Fetch-Site` or `Origin`.
 //!
-//! The pace of an address is kept apart for what applications ask, for looking and for acting, so that none of them locks out another.
+//! The pace of an address is kept apart for what applications ask, for looking and for acting, and each of them for those whose
+//! token opens the door and for all others, so that none of them locks out another. What keeps tokens from being guessed is their
+//! length; the pace keeps strangers from costing much.
 //! A body is read here, after the token and before the door, and has its time. Tokens are looked for by their digests, all of them, in constant time. What is refused is counted; what would have changed
 //! something also goes into the journal and the log, so many a minute, and the next record says how many were left out.
 
@@ -107,7 +109,8 @@ pub struct Access {
     patience: Duration,
     hosts: Vec<String>,
     local: bool,
-    pace: DefaultKeyedRateLimiter<(IpAddr, Lane)>,
+    /// By address, lane, and whether the token opens the door.
+    pace: DefaultKeyedRateLimiter<(IpAddr, Lane, bool)>,
     tidying: DefaultDirectRateLimiter,
     notes: DefaultDirectRateLimiter,
     /// Refusals since the last one that was noted.
@@ -146,10 +149,13 @@ impl Access {
         request: &Request,
         from: IpAddr,
     ) -> Result<Option<(String, Role)>, Turned> {
-        if !door.is_probe() {
-            self.keep_pace(from, Lane::of(door.need))?;
-        }
         let headers = request.headers();
+        let tokens = self.tokens();
+        let known = shown(headers).and_then(|token| holder(&tokens, token));
+        if !door.is_probe() {
+            let opens = known.is_some_and(|known| door.need.is_met_by(known.role));
+            self.keep_pace(from, Lane::of(door.need), opens)?;
+        }
         let host = text(headers, &header::HOST);
         if !self.is_ours(host) {
             return Err(Turned::new(
@@ -165,40 +171,17 @@ impl Access {
                 Problem::foreign_origin(),
             ));
         }
-        self.known(door.need, headers)
+        judge(door.need, headers, !tokens.is_empty(), known)
     }
 
-    fn keep_pace(&self, from: IpAddr, lane: Lane) -> Result<(), Turned> {
+    fn keep_pace(&self, from: IpAddr, lane: Lane, opens: bool) -> Result<(), Turned> {
         // Walking the table is not for every request, however many addresses are fresh.
         if self.pace.len() > ADDRESSES && self.tidying.check().is_ok() {
             self.pace.retain_recent();
         }
         self.pace
-            .check_key(&(from, lane))
+            .check_key(&(from, lane, opens))
             .map_err(|_| Turned::new(Denied::Pace, NOBODY, Problem::too_many_requests()))
-    }
-
-    fn known(&self, need: Need, headers: &HeaderMap) -> Result<Option<(String, Role)>, Turned> {
-        let tokens = self.tokens();
-        let configured = !tokens.is_empty();
-        if need == Need::Nothing || (!configured && need.only_reads()) {
-            return Ok(None);
-        }
-        let auth = |problem| Turned::new(Denied::Auth, NOBODY, problem);
-        let Some(authorization) = headers.get(header::AUTHORIZATION) else {
-            return Err(auth(Problem::no_token(configured)));
-        };
-        let token = authorization.to_str().ok().and_then(bearer);
-        let known = token.and_then(|token| holder(&tokens, token));
-        let known = known.ok_or_else(|| auth(Problem::unknown_token(configured)))?;
-        if need.is_met_by(known.role) {
-            return Ok(Some((known.name.clone(), known.role)));
-        }
-        Err(Turned::new(
-            Denied::Role,
-            &known.name,
-            Problem::wrong_role(need.least().unwrap_or_default(), known.role),
-        ))
     }
 
     /// Whether a Host header names this API.
@@ -226,6 +209,37 @@ impl Access {
         self.left_out.fetch_add(1, Ordering::Relaxed);
         None
     }
+}
+
+/// Whether the one who asks may come in; `configured`: whether this API knows any tokens.
+fn judge(
+    need: Need,
+    headers: &HeaderMap,
+    configured: bool,
+    known: Option<&Token>,
+) -> Result<Option<(String, Role)>, Turned> {
+    if need == Need::Nothing || (!configured && need.only_reads()) {
+        return Ok(None);
+    }
+    let auth = |problem| Turned::new(Denied::Auth, NOBODY, problem);
+    if !headers.contains_key(header::AUTHORIZATION) {
+        return Err(auth(Problem::no_token(configured)));
+    }
+    let known = known.ok_or_else(|| auth(Problem::unknown_token(configured)))?;
+    if need.is_met_by(known.role) {
+        return Ok(Some((known.name.clone(), known.role)));
+    }
+    Err(Turned::new(
+        Denied::Role,
+        &known.name,
+        Problem::wrong_role(need.least().unwrap_or_default(), known.role),
+    ))
+}
+
+/// The token that a request shows.
+fn shown(headers: &HeaderMap) -> Option<&str> {
+    let authorization = headers.get(header::AUTHORIZATION)?;
+    authorization.to_str().ok().and_then(bearer)
 }
 
 fn holder<'a>(tokens: &'a [Token], token: &str) -> Option<&'a Token> {
@@ -393,9 +407,43 @@ mod tests {
             ..Http::default()
         });
         let from = IpAddr::from([10, 0, 0, 7]);
-        let passes = |need| access.keep_pace(from, Lane::of(need)).is_ok();
+        let passes = |need| access.keep_pace(from, Lane::of(need), true).is_ok();
         let asked = (0..100).filter(|_| passes(Need::ReadFlags)).count();
         assert!(asked < 100);
         assert!(passes(Need::Operate) && passes(Need::View));
+    }
+
+    #[test]
+    fn whoever_has_no_token_for_a_door_does_not_lock_out_who_has_from_the_same_address() {
+        let token = |name: &str, role| Token {
+            name: name.to_owned(),
+            role,
+            digest: Digest::of(name),
+        };
+        let config = Http {
+            requests_per_second: const { NonZeroU32::new(2).expect("not zero") },
+            tokens: vec![token("ana", Role::Operator), token("app", Role::Flags)],
+            ..Http::default()
+        };
+        let from = IpAddr::from([127, 0, 0, 1]);
+        let mut doors = super::super::doors::DOORS.iter();
+        let door = doors
+            .find(|door| door.path == "/v1/rollback")
+            .expect("there is one");
+        let ask = |access: &Access, authorization: Option<&str>| {
+            let mut request = Request::post(door.path).header(header::HOST, "localhost");
+            if let Some(token) = authorization {
+                request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+            }
+            let request = request.body(Body::empty()).expect("a request");
+            let admitted = access.admit(door, &request, from);
+            admitted.map(drop).map_err(|turned| turned.reason)
+        };
+        for stranger in [None, Some("guess"), Some("app")] {
+            let access = Access::new(&config);
+            let paced = (0..100).filter(|_| ask(&access, stranger) == Err(Denied::Pace));
+            assert!(paced.count() > 0, "{stranger:?} keeps the pace, too");
+            assert_eq!(ask(&access, Some("ana")), Ok(()), "{stranger:?}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::access::Follower;
-use super::input::{Named, Sent};
+use super::input::{Named, Sent, plain};
 use super::problem::Problem;
 use crate::flags::{Bucket, Context, Flag, Flags, FlagsReader, Value, flagd};
 use crate::migration::driver::now_ms;
@@ -30,7 +30,12 @@ const KEPT_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AckBody {
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
+    #[serde(deserialize_with = "plain")]
     client: String,
     version: u64,
     /// Two of its polling periods.
@@ -89,11 +94,10 @@ fn fetched(api: &Api, fetching: Fetching, headers: &HeaderMap, flags: &Flags) {
     if fetching.is_none() {
         return;
     }
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(client) = text(CLIENT).filter(|name| (1..=128).contains(&name.len())) else {
+    let Some(client) = client(headers) else {
         return;
     };
-    let lifetime_s = text(LIFETIME)
+    let lifetime_s = text(headers, LIFETIME)
         .and_then(|text| text.parse().ok())
         .filter(|lifetime| (1..=LONGEST_LIFETIME_S).contains(lifetime))
         .unwrap_or(LIFETIME_S);
@@ -105,6 +109,16 @@ fn fetched(api: &Api, fetching: Fetching, headers: &HeaderMap, flags: &Flags) {
         i64::from(lifetime_s) * 1_000,
         now_ms(),
     );
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn client(headers: &HeaderMap) -> Option<&str> {
+    let named =
+        |name: &&str| (1..=128).contains(&name.len()) && !name.chars().any(char::is_control);
+    text(headers, CLIENT).filter(named)
 }
 
 fn current(flags: &FlagsReader) -> Result<Flags, Problem> {
@@ -286,6 +300,19 @@ mod tests {
             .collect();
         assert_eq!(stated.len(), 3);
         assert!(stated.into_iter().all(fits));
+    }
+
+    #[test]
+    fn a_header_names_an_application_in_plain_text_or_not_at_all() {
+        let named = |name: &str| {
+            let mut headers = HeaderMap::new();
+            let value = HeaderValue::from_bytes(name.as_bytes()).expect("a value");
+            headers.insert(CLIENT, value);
+            client(&headers).map(str::to_owned)
+        };
+        assert_eq!(named("billing").as_deref(), Some("billing"));
+        assert_eq!(named("billing\t43 done"), None);
+        assert_eq!(named(&"b".repeat(129)), None);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Json, Path, Query, Request};
 use axum::http::request::Parts;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize as _, Deserializer};
 
 use super::problem::Problem;
 
@@ -34,6 +35,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
     }
 }
 
+/// Reads a text without control characters: what is kept of it is printed in lines, and one of them would forge another.
+pub fn plain<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.chars().any(char::is_control) {
+        let why = "it holds a control character, such as a line end or an escape; leave it out";
+        return Err(D::Error::custom(why));
+    }
+    Ok(text)
+}
+
 /// The one part of a path that is free.
 pub struct Named(pub String);
 
@@ -57,5 +68,59 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
         let read = Query::from_request_parts(parts, state).await;
         read.map(|Query(query)| Self(query))
             .map_err(|error| Problem::bad_request(&error.body_text()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse as _;
+    use serde_json::json;
+
+    use super::*;
+    use crate::http::{changes, flags, repair, steer};
+
+    async fn status<T: DeserializeOwned>(body: serde_json::Value) -> Result<(), (u16, String)> {
+        let request = Request::post("/")
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string()))
+            .expect("a request");
+        let sent = Sent::<T>::from_request(request, &()).await;
+        sent.map(drop).map_err(|problem| {
+            let shown = serde_json::to_value(&problem).expect("plain data");
+            let detail = shown["detail"].as_str().expect("a text").to_owned();
+            (problem.into_response().status().as_u16(), detail)
+        })
+    }
+
+    #[tokio::test]
+    async fn what_is_noted_of_a_caller_cannot_forge_a_line() {
+        for (text, is_plain) in [
+            ("der Rückweg ist frei", true),
+            ("soak clean\n43 promote done", false),
+            ("soak clean\u{1b}[2J", false),
+            ("soak clean\u{85}43 promote done", false),
+        ] {
+            let client = json!({ "client": text, "version": 1, "lifetime_seconds": 20 });
+            let entries = json!({ "entries": [], "reason": text });
+            let stream = json!({ "database": 0, "stream": "a", "reason": text });
+            let reason = json!({ "reason": text });
+            let answers = [
+                status::<flags::AckBody>(client).await,
+                status::<repair::RepairBody>(entries).await,
+                status::<changes::ResumeBody>(stream).await,
+                status::<steer::ReasonBody>(reason.clone()).await,
+                status::<steer::RollbackBody>(reason).await,
+                status::<steer::CompleteBody>(json!({ "reason": text, "name": "m" })).await,
+            ];
+            for answer in answers {
+                match answer {
+                    Ok(()) => assert!(is_plain, "{text:?}"),
+                    Err((status, detail)) => {
+                        assert!(!is_plain && status == 400, "{text:?}: {status} {detail}");
+                        assert!(detail.contains("control character"), "{detail}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::input::Sent;
+use super::input::{Sent, plain};
 use super::problem::{Problem, Said};
 use crate::parity::{Order, Report, Target};
 
@@ -24,7 +24,10 @@ pub struct RepairBody {
     #[schema(min_items = 1, max_items = 10_000)]
     pub entries: Vec<Target>,
     /// It goes into the log and into the journal.
-    #[schema(pattern = "\\S")]
+    #[schema(
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
+    #[serde(deserialize_with = "plain")]
     pub reason: String,
 }
 

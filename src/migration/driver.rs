@@ -404,6 +404,7 @@ impl Driver {
             self.now.disk = machine.said_of(Measure::Disk, now);
             self.now.replication = machine.said_of(Measure::ReplicationLag, now);
             self.now.way_back_ms = machine.way_back_ms();
+            self.now.unfit = machine.unfit();
             self.now.waiting = machine.waiting().map(str::to_owned);
             self.now.trouble = machine.trouble().cloned();
             self.now.copied = self.kept.1.borrow().clone();

@@ -20,7 +20,6 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Handle, now_ms};
-use super::gate::{Measure, Reading, Sample};
 use crate::config;
 use crate::status::Board;
 use crate::streams::Redis;
@@ -122,11 +121,26 @@ fn steers(handle: &Handle) -> bool {
     view.holder.is_none() && view.state.is_some()
 }
 
-/// A sample of now.
-fn sample(measure: Measure, reading: Reading) -> Sample {
-    Sample {
-        measure,
-        reading,
-        at_ms: now_ms(),
+/// What is answered, and when it was asked for (ms since 1970): an answer that takes long is no younger by it.
+async fn dated<T>(asking: impl Future<Output = T>) -> (T, i64) {
+    let asked_ms = now_ms();
+    (asking.await, asked_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_dated_when_it_was_asked_for() {
+        let slow = async {
+            let begun = now_ms();
+            while now_ms() <= begun {
+                tokio::task::yield_now().await;
+            }
+            begun
+        };
+        let (begun, asked_ms) = dated(slow).await;
+        assert!(asked_ms <= begun, "{asked_ms} is after {begun}");
     }
 }

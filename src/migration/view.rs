@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::driver::{View, flags};
-use super::gate::{Answer, Level, Op, Verdict};
+use super::gate::{Answer, Level, Op, Verdict, span};
 use super::phase::{Phase, Step};
-use super::step::{Record, Rehearsal, State, Verb};
+use super::step::{Record, Refusal, Rehearsal, State, Verb};
 use crate::flags::Flags;
 
 /// The migration as it stands.
@@ -233,6 +233,36 @@ fn blockers(view: &View) -> Vec<Blocker> {
             "let lockgate write its topic lockgate.NAME.state under the transactional id lockgate.NAME.driver",
         );
     }
+    if let Some(error) = &view.error {
+        add("redis", error.clone(), "lockgate runbook LockgateEdgeDown");
+    }
+    if view.state.is_some() && view.holder.is_none() && !view.steers {
+        add(
+            "lease",
+            "this instance has lost its lease, and knows of no other that steers".to_owned(),
+            "it takes it again by itself; where it does not: lockgate runbook LockgateNoDriver",
+        );
+    }
+    match &view.unfit {
+        Some(Refusal::Budget {
+            needs_ms,
+            budget_ms,
+        }) => add(
+            "attempt-budget",
+            format!(
+                "it would take about {} and may take {}",
+                span(*needs_ms),
+                span(*budget_ms)
+            ),
+            "let applications poll more often (and give a shorter lifetime), or raise migration.attempt_budget",
+        ),
+        Some(refusal) => add(
+            "attempt-budget",
+            refusal.to_string(),
+            "let applications say that they follow the flags, and see that the mirror runs: lockgate status",
+        ),
+        None => {}
+    }
     for verdict in view.verdicts.iter().filter(|verdict| !verdict.opens()) {
         let why = format!("{}: {}", verdict.verdict.as_str(), verdict.reason);
         add(verdict.name.as_str(), why, verdict.name.advice());
@@ -244,6 +274,7 @@ fn next(state: &State, view: &View) -> Option<Next> {
     let to = view.next?;
     let still = state.motion.is_none() && state.held.is_none() && state.frozen.is_none();
     let opens = !view.verdicts.is_empty() && view.verdicts.iter().all(Verdict::opens);
+    let stored = view.trouble.is_none() && view.error.is_none() && view.copied.error.is_none();
     Some(Next {
         verb: if to == Step::DONE {
             Verb::Complete
@@ -251,7 +282,7 @@ fn next(state: &State, view: &View) -> Option<Next> {
             Verb::Promote
         },
         to,
-        allowed: still && opens && view.trouble.is_none() && view.copied.error.is_none(),
+        allowed: still && opens && stored && view.steers && view.unfit.is_none(),
     })
 }
 
@@ -334,6 +365,7 @@ mod tests {
     use crate::config::Migration;
     use crate::migration::gate::{Evidence, GateName, gates};
     use crate::migration::phase::Course;
+    use crate::migration::step::{Command, Event, Machine, Observation};
 
     #[test]
     fn a_gate_that_does_not_pass_says_what_would_make_it() {
@@ -347,6 +379,71 @@ mod tests {
         };
         assert_eq!(judged(0.0), GateName::Soak.advice());
         assert!(judged(1e9).is_null());
+    }
+
+    /// As long as an application may take that asks every so many milliseconds.
+    fn unfit(converge_ms: i64) -> Option<Refusal> {
+        let config = Migration::default();
+        let mut machine = Machine::new(config, "m", "a", 1);
+        let mut state = State::first(1_000, "a");
+        state.step = Step::consumers(100);
+        state.told.share = state.step.share();
+        let state = Some(Box::new(state));
+        machine.step(Event::Copied(state.clone()), 1_000);
+        for command in machine.step(Event::Loaded { state, stored: 1 }, 1_000) {
+            if matches!(command, Command::Save { .. }) {
+                machine.step(Event::Saved, 1_000);
+            }
+        }
+        let observed = Observation {
+            converge_ms: Some(converge_ms),
+            drain_ms: Some(100),
+            ..Observation::default()
+        };
+        machine.step(Event::Observed(observed), 1_000);
+        machine.unfit()
+    }
+
+    #[test]
+    fn a_step_that_promote_would_refuse_is_not_called_open() {
+        let course = Course::new(&Migration::default());
+        let soak = gates(&Migration::default(), &course, Step::SHADOW)
+            .into_iter()
+            .find(|gate| gate.name == GateName::Soak);
+        let soak = soak.expect("a gate of this step");
+        let open = View {
+            state: Some(State::first(0, "a")),
+            next: Some(Step::consumers(5)),
+            verdicts: vec![soak.judge(&Evidence::value(1e9, 0), 1, 0)],
+            steers: true,
+            // A step of ingress waits for all applications twice.
+            unfit: unfit(14_000),
+            ..View::default()
+        };
+        let shown = |view: View| {
+            let shown = Shown::of(&view);
+            let blockers: Vec<String> = shown.blockers.into_iter().map(|one| one.what).collect();
+            (shown.next.expect("there is one").allowed, blockers)
+        };
+        assert_eq!(shown(open.clone()), (true, vec![]));
+        let lapsed = View {
+            steers: false,
+            ..open.clone()
+        };
+        assert_eq!(shown(lapsed), (false, vec!["lease".to_owned()]));
+        let silent = View {
+            error: Some("no answer".to_owned()),
+            ..open.clone()
+        };
+        assert_eq!(shown(silent), (false, vec!["redis".to_owned()]));
+        let slow = View {
+            unfit: unfit(16_000),
+            ..open
+        };
+        let budget = Shown::of(&slow).blockers.remove(0);
+        assert!(budget.why.contains("may take 30s"), "{budget:?}");
+        assert!(budget.todo.contains("poll more often"), "{budget:?}");
+        assert_eq!(shown(slow), (false, vec!["attempt-budget".to_owned()]));
     }
 
     #[test]

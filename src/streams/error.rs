@@ -331,16 +331,6 @@ fn denied(command: &'static str, answer: &str) -> String {
 
 /// A server's answer, fit for a log line.
 fn printable(line: &[u8]) -> String {
-    String::from_utf8_lossy(line)
-        .chars()
-        .take(300)
-        .flat_map(|c| {
-            let control = c.is_control();
-            control
-                .then(|| c.escape_default())
-                .into_iter()
-                .flatten()
-                .chain((!control).then_some(c))
-        })
-        .collect()
+    let text: String = String::from_utf8_lossy(line).chars().take(300).collect();
+    crate::logging::printable(&text)
 }

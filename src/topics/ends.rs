@@ -105,12 +105,25 @@ impl Ends {
     }
 }
 
-/// The end of each partition as this consumer's isolation shows it, in one request to each leader.
+/// The end of each partition as this consumer's isolation shows it, in one request to each leader. One that cannot be told of
+/// fails the whole.
 pub(super) fn ask(
     consumer: &Consumer,
     places: &[(Topic, Partition)],
     timeout: Duration,
 ) -> Result<Vec<Offset>, Error> {
+    ask_each(consumer, places, timeout)?.into_iter().collect()
+}
+
+/// The same, with an answer or an error for each partition.
+///
+/// # Errors
+/// There is no answer for any of them.
+pub(super) fn ask_each(
+    consumer: &Consumer,
+    places: &[(Topic, Partition)],
+    timeout: Duration,
+) -> Result<Vec<Result<Offset, Error>>, Error> {
     if places.is_empty() {
         return Ok(Vec::new());
     }
@@ -125,23 +138,21 @@ pub(super) fn ask(
             .map_err(failed)?;
     }
     let answered = consumer.offsets_for_times(asked, timeout).map_err(failed)?;
-    places
-        .iter()
-        .map(|(topic, partition)| {
-            let found = answered.find_partition(topic.as_str(), partition.0);
-            let missing = || Error::PartitionMissing {
-                topic: topic.clone(),
-                partition: *partition,
-                local: false,
-            };
-            let found = found.ok_or_else(missing)?;
-            found.error().map_err(|error| {
-                Error::on_topic("ask for an end", error, topic, Some(*partition))
-            })?;
-            match found.offset() {
-                ListOffset::Offset(offset) => Ok(Offset(offset)),
-                _ => Err(missing()),
-            }
-        })
-        .collect()
+    let ends = places.iter().map(|(topic, partition)| {
+        let found = answered.find_partition(topic.as_str(), partition.0);
+        let missing = || Error::PartitionMissing {
+            topic: topic.clone(),
+            partition: *partition,
+            local: false,
+        };
+        let found = found.ok_or_else(missing)?;
+        found
+            .error()
+            .map_err(|error| Error::on_topic("ask for an end", error, topic, Some(*partition)))?;
+        match found.offset() {
+            ListOffset::Offset(offset) => Ok(Offset(offset)),
+            _ => Err(missing()),
+        }
+    });
+    Ok(ends.collect())
 }

@@ -7,7 +7,7 @@
 //!
 //! Nothing joins the group and nothing is committed: it is asked for its offsets, as any of its members may ask.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -83,6 +83,63 @@ pub struct GroupLag {
     pub uncommitted: Vec<Place>,
     /// Partitions that end before the committed offset: they are others than those that it was committed for.
     pub beyond: Vec<Place>,
+    /// Partitions that could not be told of, such as one without a leader, and why.
+    pub unread: Vec<(Place, String)>,
+}
+
+impl GroupLag {
+    /// What offsets and ends tell, with the spans that are to be read.
+    fn told(
+        places: &[Place],
+        committed: Vec<Result<Option<i64>, Error>>,
+        ends: Vec<Result<Offset, Error>>,
+    ) -> (Self, Vec<(Place, Span)>) {
+        let mut lag = Self {
+            exact: true,
+            ..Self::default()
+        };
+        let mut spans = Vec::new();
+        for ((place, committed), end) in places.iter().zip(committed).zip(ends) {
+            match (committed, end) {
+                (Err(error), _) | (_, Err(error)) => {
+                    lag.unread.push((place.clone(), error.to_string()));
+                }
+                (Ok(None), Ok(Offset(0))) => {}
+                (Ok(None), Ok(_)) => lag.uncommitted.push(place.clone()),
+                (Ok(Some(from)), Ok(Offset(end))) if from > end => lag.beyond.push(place.clone()),
+                (Ok(Some(from)), Ok(Offset(end))) => {
+                    spans.push((place.clone(), Span::unread(from, end)));
+                }
+            }
+        }
+        let all: i64 = spans.iter().map(|(_, span)| span.len()).sum();
+        if all > COUNTED {
+            lag.exact = false;
+            lag.entries = all.unsigned_abs();
+            for (_, span) in &mut spans {
+                *span = span.head();
+            }
+        }
+        (lag, spans)
+    }
+
+    /// With what the spans held. Where they were read for their age alone, what is known is known without them.
+    fn with(mut self, read: Result<&HashMap<Place, Span>, Error>) -> Result<Self, Error> {
+        let read = match read {
+            Ok(read) => read,
+            Err(error) if self.exact => return Err(error),
+            Err(_) => return Ok(self),
+        };
+        if self.exact {
+            self.entries = read.values().map(|span| span.entries).sum();
+        }
+        // Where only heads were read, one of markers alone hides what comes behind it.
+        let hidden = |span: &Span| !self.exact && span.len() > 0 && span.entries == 0;
+        if !read.values().any(hidden) {
+            self.oldest_ms = read.values().filter_map(|span| span.oldest_ms).min();
+        }
+        Ok(self)
+    }
 }
 
 impl Group {
@@ -109,46 +166,16 @@ impl Group {
     }
 
     /// # Errors
-    /// The cluster gave no answer, or the group may not be asked. One partition that cannot be told of fails the whole.
+    /// The cluster gave no answer, the group may not be asked, or what was to be counted could not be read.
     pub fn lag(&mut self, places: &[Place]) -> Result<GroupLag, Error> {
         if places.is_empty() {
             return Ok(GroupLag::default());
         }
         // The offsets first: an end that is asked for later is never before what was committed.
         let committed = self.committed(places)?;
-        let ends = ends::ask(&self.consumer, places, self.timeout)?;
-        let mut lag = GroupLag {
-            exact: true,
-            ..GroupLag::default()
-        };
-        let mut spans = Vec::new();
-        for ((place, committed), Offset(end)) in places.iter().zip(committed).zip(ends) {
-            match committed {
-                None if end == 0 => {}
-                None => lag.uncommitted.push(place.clone()),
-                Some(from) if from > end => lag.beyond.push(place.clone()),
-                Some(from) => spans.push((place.clone(), Span::unread(from, end))),
-            }
-        }
-        let all: i64 = spans.iter().map(|(_, span)| span.len()).sum();
-        if all > COUNTED {
-            lag.exact = false;
-            lag.entries = all.unsigned_abs();
-            for (_, span) in &mut spans {
-                *span = span.head();
-            }
-        }
-        self.read(spans)?;
-        let read = || self.known.values();
-        if lag.exact {
-            lag.entries = read().map(|span| span.entries).sum();
-        }
-        // Where only heads were read, one of markers alone hides what comes behind it.
-        let hidden = |span: &Span| !lag.exact && span.len() > 0 && span.entries == 0;
-        if !read().any(hidden) {
-            lag.oldest_ms = read().filter_map(|span| span.oldest_ms).min();
-        }
-        Ok(lag)
+        let (lag, spans) = GroupLag::told(places, committed, self.ends(places)?);
+        let read = self.read(spans);
+        lag.with(read.map(|()| &self.known))
     }
 
     /// How many members it has; `None`: its coordinator does not know it.
@@ -169,7 +196,28 @@ impl Group {
         Ok(known.map(|one| one.members().len() as u64))
     }
 
-    fn committed(&self, places: &[Place]) -> Result<Vec<Option<i64>>, Error> {
+    /// The end of each. Who leads a partition is remembered for long: where one cannot be told of, it is asked for anew, once.
+    fn ends(&self, places: &[Place]) -> Result<Vec<Result<Offset, Error>>, Error> {
+        let ask = || ends::ask_each(&self.consumer, places, self.timeout);
+        let ends = ask();
+        let lacks = |at: usize| ends.as_ref().map_or(true, |ends| ends[at].is_err());
+        let lacking = places.iter().enumerate().filter(|(at, _)| lacks(*at));
+        let topics: BTreeSet<&Topic> = lacking.map(|(_, (topic, _))| topic).collect();
+        if topics.is_empty() {
+            return ends;
+        }
+        for topic in topics {
+            let asked = self
+                .consumer
+                .fetch_metadata(Some(topic.as_str()), self.timeout);
+            if asked.is_err() {
+                return ends;
+            }
+        }
+        ask()
+    }
+
+    fn committed(&self, places: &[Place]) -> Result<Vec<Result<Option<i64>, Error>>, Error> {
         let failed = |error| {
             let error = Error::of("ask for a group's offsets", error);
             self.consumer.context().explain(error)
@@ -182,19 +230,17 @@ impl Group {
             .consumer
             .committed_offsets(asked, self.timeout)
             .map_err(failed)?;
-        places
-            .iter()
-            .map(|(topic, partition)| {
-                let Some(found) = answered.find_partition(topic.as_str(), partition.0) else {
-                    return Ok(None);
-                };
-                found.error().map_err(failed)?;
-                Ok(match found.offset() {
-                    ListOffset::Offset(offset) => Some(offset),
-                    _ => None,
-                })
+        let committed = places.iter().map(|(topic, partition)| {
+            let Some(found) = answered.find_partition(topic.as_str(), partition.0) else {
+                return Ok(None);
+            };
+            found.error().map_err(failed)?;
+            Ok(match found.offset() {
+                ListOffset::Offset(offset) => Some(offset),
+                _ => None,
             })
-            .collect()
+        });
+        Ok(committed.collect())
     }
 
     /// Reads the spans that have changed since they were read last.
@@ -225,5 +271,52 @@ impl Group {
         }
         self.known = known;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(partition: i32) -> Place {
+        (Topic::from("t"), Partition(partition))
+    }
+
+    fn silent() -> Error {
+        Error::Timeout {
+            what: "ask for an end",
+            cause: "it has no leader".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_partition_that_cannot_be_told_of_hides_no_other() {
+        let places = [0, 1, 2, 3].map(place);
+        let committed = vec![Ok(Some(5)), Err(silent()), Ok(Some(9)), Ok(None)];
+        let ends = vec![
+            Ok(Offset(30_000)),
+            Ok(Offset(4)),
+            Err(silent()),
+            Ok(Offset(0)),
+        ];
+        let (lag, spans) = GroupLag::told(&places, committed, ends);
+        assert_eq!((lag.entries, lag.exact), (29_995, false));
+        let unread = lag.unread.iter();
+        let unread: Vec<_> = unread
+            .map(|(place, why)| (place, why.contains("no leader")))
+            .collect();
+        assert_eq!(unread, [(&places[1], true), (&places[2], true)]);
+        assert_eq!(spans, [(place(0), Span::unread(5, 5 + HEAD))]);
+    }
+
+    #[test]
+    fn a_bound_that_is_known_is_not_lost_with_the_age_that_could_not_be_read() {
+        let lag = |end| {
+            let (lag, _) = GroupLag::told(&[place(0)], vec![Ok(Some(0))], vec![Ok(Offset(end))]);
+            lag.with(Err(silent()))
+        };
+        let bound = lag(COUNTED + 1).expect("it is known");
+        assert_eq!((bound.entries, bound.oldest_ms), (20_001, None));
+        assert!(lag(COUNTED).is_err(), "it was to be counted");
     }
 }

@@ -90,17 +90,7 @@ pub fn encode(
 /// Bytes as a short text without control characters.
 fn shown(bytes: &[u8]) -> String {
     const MOST: usize = 60;
-    let text: String = String::from_utf8_lossy(bytes)
-        .chars()
-        .flat_map(|c| {
-            let control = c.is_control();
-            control
-                .then(|| c.escape_default())
-                .into_iter()
-                .flatten()
-                .chain((!control).then_some(c))
-        })
-        .collect();
+    let text = crate::logging::printable(&String::from_utf8_lossy(bytes));
     crate::cli::status::cut(&text, MOST)
 }
 

@@ -1,4 +1,6 @@
-//! Lines of at most 80 columns: a label, then text that wraps under itself.
+//! Lines of at most 80 columns: a label, then text that wraps under itself. Nothing that others wrote begins a line of its own.
+
+use crate::logging::printable;
 
 /// Columns of a line.
 pub const WIDTH: usize = 80;
@@ -69,7 +71,7 @@ impl Page {
     /// Text at both ends of a line; the painted word is the beginning of the left one.
     pub fn ends(&mut self, name: &str, word: &str, paint: Paint, left: &str, right: &str) {
         let (word, left, right) = (self.signs(word), self.signs(left), self.signs(right));
-        let name = cut(name, 40);
+        let name = cut(&printable(name), 40);
         let used = width(&name) + 2 + width(&word) + width(&left) + width(&right);
         let gap = " ".repeat(WIDTH.saturating_sub(used).max(2));
         self.text.push_str(&format!(
@@ -90,7 +92,7 @@ impl Page {
         let least = states.last().map_or(0, |state| width(state));
         let besides = 2 + 1 + width(&right);
         let name = cut(
-            name,
+            &printable(name),
             COLUMNS.saturating_sub(least + besides).clamp(NAME, 40),
         );
         let room = COLUMNS.saturating_sub(width(&name) + besides);
@@ -123,11 +125,8 @@ impl Page {
     }
 
     fn signs(&self, text: &str) -> String {
-        if self.ascii {
-            ascii(text)
-        } else {
-            text.to_owned()
-        }
+        let text = printable(text);
+        if self.ascii { ascii(&text) } else { text }
     }
 }
 
@@ -217,6 +216,20 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn what_others_wrote_forges_no_line_and_paints_nothing() {
+        let forged = "billing\nSTATE     steady\x1b[2J";
+        let mut page = Page::new(false, false);
+        page.line("BLOCKED", forged, Paint::Plain);
+        page.row(forged, "", Paint::Plain, forged);
+        page.ends(forged, "", Paint::Plain, "", forged);
+        page.headline(forged, &[forged.to_owned()], Paint::Plain, forged);
+        let text = page.finish();
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(!text.contains('\x1b'), "{text:?}");
+        assert!(text.contains(r"billing\nSTATE"), "{text}");
     }
 
     #[test]

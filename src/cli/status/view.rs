@@ -8,6 +8,7 @@ use super::page::{Page, Paint, ascii};
 use super::words::{clock, lag, moment, rate};
 use super::{gates, next, parity, steering, traffic};
 use crate::cli::output::{counted, grouped};
+use crate::logging::printable;
 use crate::status::{
     DirectionStatus, EdgeStatus, ParityState, Reason, RouteStatus, ShardStatus, State, StateName,
     Status, StreamStatus,
@@ -195,6 +196,7 @@ pub fn line(status: &Status, plain: bool) -> String {
         grouped(mirrored),
         whole_lag(status)
     );
+    let text = printable(&text);
     if plain { ascii(&text) } else { text }
 }
 

@@ -7,6 +7,7 @@ use super::view::{Look, line, text};
 use crate::cli::Exit;
 use crate::cli::api::Client;
 use crate::cli::output::{Output, print};
+use crate::logging::printable;
 use crate::status::Status;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -45,7 +46,7 @@ pub fn follow(
     loop {
         let asked = client.text("/v1/status");
         let shown = match (&asked, output) {
-            (Err(error), _) => format!("{error}"),
+            (Err(error), _) => printable(&error.to_string()),
             (Ok(body), Output::Json) => json(body),
             (Ok(body), Output::Text) if redraw => page(body),
             (Ok(body), Output::Text) => line(body),

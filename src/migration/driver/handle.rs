@@ -34,6 +34,8 @@ pub struct View {
     pub state: Option<State>,
     pub verdicts: Vec<Verdict>,
     pub next: Option<Step>,
+    /// Why an attempt at it would not be begun, though all gates be open.
+    pub unfit: Option<Refusal>,
     /// How long going back from here is likely to take; `None`: it cannot be reckoned, or another instance's to say.
     pub way_back_ms: Option<i64>,
     pub waiting: Option<String>,

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::dated;
 use super::members::Members;
 use super::minimums::Minimums;
-use super::sample;
 use crate::config;
 use crate::flags::below;
 use crate::migration::driver::{Handle, now_ms};
-use crate::migration::gate::{Measure, Reading};
+use crate::migration::gate::{Measure, Reading, Sample};
 use crate::migration::measure::{Measurements, routed};
 use crate::migration::view::time;
 use crate::placement::{Partition, Topic};
@@ -76,7 +76,7 @@ impl Looks {
     /// Looks once and puts down what was found.
     pub async fn look(&mut self, handle: &Handle) {
         let status = self.board.snapshot();
-        let layouts = self.layouts(&status).await;
+        let (layouts, asked_ms) = dated(self.layouts(&status)).await;
         let mut shown = match &layouts {
             Ok(layouts) => self.brokers(layouts).await,
             Err(_) => KafkaStatus::default(),
@@ -88,8 +88,14 @@ impl Looks {
             Ok(layouts) => lacking(layouts),
             Err(why) => Reading::Unknown(why.clone()),
         };
-        let put = |measure, reading| handle.measurements.put(sample(measure, reading));
-        put(Measure::UnderReplicated, lacking);
+        let put = |measure, (reading, at_ms)| {
+            handle.measurements.put(Sample {
+                measure,
+                reading,
+                at_ms,
+            });
+        };
+        put(Measure::UnderReplicated, (lacking, asked_ms));
         let share = handle
             .view()
             .state
@@ -99,12 +105,16 @@ impl Looks {
             self.board.groups(Vec::new());
             self.probes.remove(GROUPS);
         }
-        let lag = match layouts {
-            _ if share == 0 => Reading::Unknown("no partition is read from Kafka yet".to_owned()),
-            Ok(layouts) => self.lag(&status, &layouts, share).await,
-            Err(why) => Reading::Unknown(why),
-        };
-        put(Measure::GroupLag, lag);
+        let lag = dated(async {
+            match layouts {
+                _ if share == 0 => {
+                    Reading::Unknown("no partition is read from Kafka yet".to_owned())
+                }
+                Ok(layouts) => self.lag(&status, &layouts, share).await,
+                Err(why) => Reading::Unknown(why),
+            }
+        });
+        put(Measure::GroupLag, lag.await);
     }
 
     /// What the brokers' metadata says, for the status.
@@ -166,9 +176,8 @@ impl Looks {
                 "no Kafka group is configured; name them under migration.groups".to_owned(),
             );
         }
-        let mut greatest = 0;
+        let mut lags = Vec::new();
         let mut shown = Vec::new();
-        let mut unknown = None;
         let mut failed = None;
         for (mut group, routes) in std::mem::take(&mut self.groups) {
             let places = self
@@ -184,34 +193,41 @@ impl Looks {
                 (group, asked)
             });
             let (group, asked) = crate::tasks::passed_on(looked.await);
-            if let Ok(Err(why)) = &asked {
-                failed.get_or_insert_with(|| format!("group {}: {why}", group.name()));
-            }
+            failed = failed.or(match &asked {
+                Ok(Err(why)) => Some(format!("group {}: {why}", group.name())),
+                Ok(Ok(lag)) => unread(group.name(), lag),
+                Err(_) => None,
+            });
             let lag = asked.flatten();
             let members = self.seldom.members.borrow().get(group.name()).copied();
             shown.push(GroupStatus {
                 members,
-                ..told(&group, lag.as_ref().ok())
+                ..told(group.name(), lag.as_ref().ok())
             });
-            match lag {
-                Ok(lag) => {
-                    greatest = greatest.max(lag.entries);
-                    unknown = unknown.or(untold(&group, &lag));
-                }
-                Err(why) => unknown = unknown.or(Some(format!("group {}: {why}", group.name()))),
-            }
+            lags.push((group.name().to_owned(), lag));
             self.groups.push((group, routes));
         }
         self.board.groups(shown);
         self.probed(GROUPS, failed);
-        match unknown {
-            Some(why) if greatest < self.too_far => Reading::Unknown(why),
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "compared with thresholds far below 2^53"
-            )]
-            _ => Reading::Value(greatest as f64),
-        }
+        greatest(&lags, self.too_far)
+    }
+}
+
+/// The greatest of these lags; not known where one is not, unless what is known is too much already.
+fn greatest(lags: &[(String, Result<GroupLag, String>)], too_far: u64) -> Reading {
+    let known = lags.iter().filter_map(|(_, lag)| lag.as_ref().ok());
+    let greatest = known.map(|lag| lag.entries).max().unwrap_or(0);
+    let unknown = lags.iter().find_map(|(group, lag)| match lag {
+        Ok(lag) => untold(group, lag),
+        Err(why) => Some(format!("group {group}: {why}")),
+    });
+    match unknown {
+        Some(why) if greatest < too_far => Reading::Unknown(why),
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "compared with thresholds far below 2^53"
+        )]
+        _ => Reading::Value(greatest as f64),
     }
 }
 
@@ -229,14 +245,16 @@ fn places(topics: &[Topic], layouts: &Layouts, share: u8) -> Vec<(Topic, Partiti
 }
 
 /// A group as the status shows it.
-fn told(group: &Group, lag: Option<&GroupLag>) -> GroupStatus {
-    let known = lag.filter(|lag| lag.uncommitted.is_empty() && lag.beyond.is_empty());
+fn told(group: &str, lag: Option<&GroupLag>) -> GroupStatus {
+    let known = lag.filter(|lag| untold(group, lag).is_none());
     GroupStatus {
         store: "kafka".to_owned(),
-        group: group.name().to_owned(),
+        group: group.to_owned(),
         lag_entries: known.map(|lag| lag.entries),
         lag_seconds: known.and_then(|lag| late(lag, now_ms())),
-        uncommitted_partitions: lag.map(|lag| lag.uncommitted.len() as u64),
+        uncommitted_partitions: lag
+            .filter(|lag| lag.unread.is_empty())
+            .map(|lag| lag.uncommitted.len() as u64),
         ..GroupStatus::default()
     }
 }
@@ -254,34 +272,39 @@ fn late(lag: &GroupLag, now_ms: i64) -> Option<f64> {
 }
 
 /// Why a group's lag is not known.
-fn untold(group: &Group, lag: &GroupLag) -> Option<String> {
-    let named = |places: &[(Topic, Partition)]| {
-        let first = places.iter().take(NAMED);
-        let names: Vec<_> = first
-            .map(|(topic, partition)| format!("{topic}/{partition}"))
-            .collect();
-        let more = places.len().saturating_sub(NAMED);
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        format!("{}{more}", names.join(", "))
-    };
+fn untold(group: &str, lag: &GroupLag) -> Option<String> {
     if !lag.uncommitted.is_empty() {
+        let places = named(lag.uncommitted.iter());
+        return Some(format!("group {group} has committed nothing on {places}"));
+    }
+    if !lag.beyond.is_empty() {
+        let places = named(lag.beyond.iter());
         return Some(format!(
-            "group {} has committed nothing on {}",
-            group.name(),
-            named(&lag.uncommitted)
+            "group {group} has committed offsets beyond the end of {places}"
         ));
     }
-    (!lag.beyond.is_empty()).then(|| {
-        format!(
-            "group {} has committed offsets beyond the end of {}",
-            group.name(),
-            named(&lag.beyond)
-        )
-    })
+    unread(group, lag)
+}
+
+/// The partitions that could not be told of, and why the first could not.
+fn unread(group: &str, lag: &GroupLag) -> Option<String> {
+    let (_, why) = lag.unread.first()?;
+    let places = named(lag.unread.iter().map(|(place, _)| place));
+    Some(format!("group {group} on {places}: {why}"))
+}
+
+fn named<'a>(places: impl ExactSizeIterator<Item = &'a (Topic, Partition)>) -> String {
+    let more = places.len().saturating_sub(NAMED);
+    let names: Vec<_> = places
+        .take(NAMED)
+        .map(|(topic, partition)| format!("{topic}/{partition}"))
+        .collect();
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    format!("{}{more}", names.join(", "))
 }
 
 /// How many partitions lack a replica.
@@ -370,6 +393,22 @@ mod tests {
         assert_eq!(late(&lag(3, Some(1_500)), 9_000), Some(7.5));
         assert_eq!(late(&lag(3, Some(9_500)), 9_000), Some(0.0));
         assert_eq!(late(&lag(3, None), 9_000), None, "not known is not 0");
+    }
+
+    #[test]
+    fn what_is_known_of_a_group_is_too_much_whatever_could_not_be_asked() {
+        let lag = |entries| GroupLag {
+            entries,
+            unread: (0..5)
+                .map(|at| ((Topic::from("a"), Partition(at)), "no leader".to_owned()))
+                .collect(),
+            ..GroupLag::default()
+        };
+        let judged = |entries| greatest(&[("workers".to_owned(), Ok(lag(entries)))], 500);
+        assert_eq!(judged(500), Reading::Value(500.0));
+        let why = "group workers on a/0, a/1, a/2 and 2 more: no leader";
+        assert_eq!(judged(499), Reading::Unknown(why.to_owned()));
+        assert_eq!(told("workers", Some(&lag(500))).lag_entries, None);
     }
 
     #[test]

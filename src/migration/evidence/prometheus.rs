@@ -10,7 +10,6 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as STANDARD;
 use serde_json::Value;
 
-use super::sample;
 use crate::config::{self, Query, Secret};
 use crate::migration::driver::{Handle, now_ms};
 use crate::migration::gate::{Bucket, Limits, Measure, Reading, Sample, beyond, millis};
@@ -108,8 +107,9 @@ impl Asked {
             reading
         };
         Some(Sample {
+            measure,
+            reading,
             at_ms,
-            ..sample(measure, reading)
         })
     }
 

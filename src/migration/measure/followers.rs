@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::flags::{Clients, Following};
-use crate::streams::{Acknowledgements, HeardOf};
+use crate::streams::{Acknowledged, Acknowledgements, HeardOf};
 
 /// How long an application is known that left an acknowledgement nobody can read.
 const UNREADABLE_MS: i64 = 10_000;
@@ -160,10 +160,11 @@ impl Followers {
     /// What was left in Redis, by applications and by instances that heard them; of one that left two the older counts. Where there
     /// are more than can be looked at, it is not known who follows. A version
     /// that was never told, a text that is no version and a key that never ends are no acknowledgement: its writer is known, and
-    /// follows nothing. What this process heard and has not kept yet is newer than what is there.
+    /// follows nothing. A name with control characters is none. What this process heard and has not kept yet is newer than what is there.
     pub fn heard(&self, all: &Acknowledgements, told: u64, now_ms: i64) {
         let mut read: BTreeMap<&str, (u64, i64)> = BTreeMap::new();
-        for one in &all.found {
+        let named = |one: &&Acknowledged| !one.client.chars().any(char::is_control);
+        for one in all.found.iter().filter(named) {
             let version = one.version.filter(|version| *version <= told);
             let (version, left_ms) = match (version, one.left_ms) {
                 (Some(version), Some(left_ms)) => (version, left_ms),
@@ -196,7 +197,6 @@ impl Followers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::streams::Acknowledged;
 
     #[test]
     fn what_is_heard_again_while_it_is_being_kept_is_still_to_be_kept() {
@@ -247,6 +247,19 @@ mod tests {
         assert_eq!(followers.following(7, 0).behind, ["billing"]);
         followers.heard(&found(&[left(7, 8_000)]), 7, 1_000);
         assert_eq!(followers.following(7, 1_000).behind, [""; 0]);
+    }
+
+    #[test]
+    fn a_name_in_redis_that_would_forge_a_line_is_nobodys() {
+        let left = |client: &str| Acknowledged {
+            client: client.to_owned(),
+            version: Some(6),
+            left_ms: Some(9_000),
+        };
+        let followers = Followers::default();
+        let all = ["billing", "b\n42 12:00 done", "\x1b[2J"].map(left);
+        followers.heard(&found(&all), 7, 0);
+        assert_eq!(followers.following(7, 0).behind, ["billing"]);
     }
 
     #[test]

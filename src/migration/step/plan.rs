@@ -230,6 +230,16 @@ impl Machine {
         Ok(())
     }
 
+    /// Why an attempt at the next step would not be begun, though all gates be open; `None` while one runs.
+    #[must_use]
+    pub fn unfit(&self) -> Option<Refusal> {
+        let state = self.saved.as_ref()?;
+        let next = self.course.next(state.step)?;
+        let steps = self.actions(state, next, Direction::Forward);
+        let still = state.motion.is_none();
+        still.then(|| self.fits(&steps).err()).flatten()
+    }
+
     /// How long going back from here is likely to take; `None`: there is no way back, or a part of it cannot be reckoned.
     #[must_use]
     pub fn way_back_ms(&self) -> Option<i64> {
