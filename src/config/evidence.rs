@@ -32,7 +32,7 @@ pub struct Prometheus {
     /// File that holds the token; one trailing newline is dropped.
     #[schemars(schema_with = "schema::optional_path")]
     pub token_file: Option<PathBuf>,
-    /// How often each query is asked: twice within `migration.evidence_freshness` at least.
+    /// How often each query is asked: at most two thirds of `migration.evidence_freshness`.
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "100ms", "x-max" = "1h"))]
     pub every: Duration,
@@ -227,11 +227,11 @@ impl Prometheus {
     /// Problems of sense, each by the key below `prometheus`; `fresh` is `migration.evidence_freshness`.
     pub(super) fn problems(&self, fresh: Duration) -> Vec<(String, &'static str)> {
         let mut problems = Vec::new();
-        if !self.queries.is_empty() && fresh < 2 * self.every {
+        if !self.queries.is_empty() && 2 * fresh < 3 * self.every {
             problems.push((
                 "every".to_owned(),
-                "is more than half of migration.evidence_freshness, so that answers would be old before the next ones and no \
-                 time would count; ask more often",
+                "is more than two thirds of migration.evidence_freshness, so that answers could be old before the next ones, and \
+                 the time between would not count; ask more often",
             ));
         }
         match &self.url {
@@ -389,8 +389,8 @@ mod tests {
             problems.map(|(key, _)| key).collect::<Vec<_>>()
         };
         let asked = [query];
-        assert_eq!(keys(7, &asked), [""; 0]);
-        assert_eq!(keys(8, &asked), ["every"]);
+        assert_eq!(keys(10, &asked), [""; 0]);
+        assert_eq!(keys(11, &asked), ["every"]);
         assert_eq!(keys(60, &[]), [""; 0], "nothing is asked");
     }
 

@@ -45,7 +45,7 @@ pub struct Migration {
     /// What a step of ingress does while entries come to Redis of buckets that are held.
     pub held_writes: HeldWrites,
     /// Evidence older than this is no evidence, and time between two samples that lie further apart is not counted: twice
-    /// `evaluate_every` at least, and twice `prometheus.every` where something is asked.
+    /// `evaluate_every` at least, and one and a half times `prometheus.every` where something is asked.
     #[serde(with = "exact_duration")]
     #[schemars(schema_with = "schema::duration", extend("x-min" = "10ms", "x-max" = "1d"))]
     pub evidence_freshness: Duration,
@@ -355,8 +355,8 @@ impl Migration {
         if self.evidence_freshness < 2 * self.evaluate_every {
             problems.push((
                 "evidence_freshness",
-                "is less than twice migration.evaluate_every, so that evidence would be old before the next look and no time \
-                 would count; make it longer",
+                "is less than twice migration.evaluate_every, so that evidence could be old before the next look, and the time \
+                 between would not count; make it longer",
             ));
         }
         if self.evidence_gap < self.evidence_freshness {

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::access::Caller;
-use super::input::{Sent, plain};
+use super::input::{Sent, one_line};
 use super::problem::{Problem, Said};
 use crate::config;
 use crate::entry::Database;
@@ -78,10 +78,8 @@ pub struct ResumeBody {
     #[schema(value_type = Option<String>, pattern = "^(earliest|latest|[0-9]{1,19}(-[0-9]{1,19})?)$")]
     pub from: Option<config::Start>,
     /// Why; it goes into the journal.
-    #[schema(
-        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$"
-    )]
-    #[serde(deserialize_with = "plain")]
+    #[schema(pattern = "\\S")]
+    #[serde(deserialize_with = "one_line")]
     pub reason: String,
 }
 

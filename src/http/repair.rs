@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::input::{Sent, plain};
+use super::input::{Sent, one_line};
 use super::problem::{Problem, Said};
 use crate::parity::{Order, Report, Target};
 
@@ -24,10 +24,8 @@ pub struct RepairBody {
     #[schema(min_items = 1, max_items = 10_000)]
     pub entries: Vec<Target>,
     /// It goes into the log and into the journal.
-    #[schema(
-        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$"
-    )]
-    #[serde(deserialize_with = "plain")]
+    #[schema(pattern = "\\S")]
+    #[serde(deserialize_with = "one_line")]
     pub reason: String,
 }
 

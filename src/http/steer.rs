@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::access::Caller;
-use super::input::{Named, Sent, plain};
+use super::input::{Named, Sent, one_line};
 use super::problem::Problem;
 use crate::flags::FlagsReader;
 use crate::migration::driver::Handle;
@@ -52,10 +52,8 @@ pub struct PlanBody {
 #[serde(deny_unknown_fields)]
 pub struct ReasonBody {
     /// Ten characters or more; it goes into the journal.
-    #[schema(
-        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]{8,}[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$"
-    )]
-    #[serde(deserialize_with = "plain")]
+    #[schema(pattern = "\\S[\\s\\S]{8,}\\S")]
+    #[serde(deserialize_with = "one_line")]
     reason: String,
 }
 
@@ -63,11 +61,9 @@ pub struct ReasonBody {
 #[serde(deny_unknown_fields)]
 pub struct CompleteBody {
     /// Ten characters or more; it goes into the journal.
-    #[schema(
-        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]{8,}[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$"
-    )]
-    #[serde(deserialize_with = "plain")]
-    reason: String,
+    #[schema(pattern = "\\S[\\s\\S]{8,}\\S")]
+    #[serde(deserialize_with = "one_line")]
+    pub(super) reason: String,
     /// The migration's name, typed.
     name: String,
 }
@@ -80,10 +76,8 @@ pub struct RollbackBody {
     #[schema(value_type = Option<String>, pattern = "^(shadow|cleanup|done|(consumers|ingress):([1-9][0-9]?|100))$")]
     to: Option<Step>,
     /// Ten characters or more; it goes into the journal.
-    #[schema(
-        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]{8,}[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$"
-    )]
-    #[serde(deserialize_with = "plain")]
+    #[schema(pattern = "\\S[\\s\\S]{8,}\\S")]
+    #[serde(deserialize_with = "one_line")]
     reason: String,
 }
 

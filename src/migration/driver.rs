@@ -226,12 +226,15 @@ impl Driver {
         let asked = Instant::now();
         let lease = self.store.lease(self.parts.config.lease).await;
         self.answers = lease.is_ok();
+        // What takes no writes can be read all the same.
+        let reads = !matches!(&lease, Err(Error::Redis(error)) if error.is_connection_lost());
         match lease {
             Ok(Lease::Other(holder)) => self.stand_by(holder).await,
             Ok(lease) => {
                 self.lead(lease).await;
-                let machine = self.machine.as_ref();
-                if machine.is_some_and(|machine| machine.trouble().is_none()) && !self.unread {
+                let calm = self.machine.as_ref().filter(|one| one.trouble().is_none());
+                let stored = calm.and_then(Machine::stored).filter(|_| !self.unread);
+                if stored.is_some_and(|state| self.flags.says(&flags(state))) {
                     self.flags.confirm(asked);
                 }
             }
@@ -242,7 +245,7 @@ impl Driver {
             }
         }
         // Whoever does not answer one question is not asked the others: each would be waited for in vain.
-        if self.unread && self.machine.is_some() && self.answers {
+        if self.unread && self.machine.is_some() && reads {
             self.reload().await;
         }
         self.compare();

@@ -159,6 +159,8 @@ pub struct Machine {
     /// The version that the store holds; 0 for none.
     stored: u64,
     saving: bool,
+    /// A save failed, and what is stored was not read since: until then nothing is saved and nothing follows.
+    reading: Option<NotSaved>,
     records: Vec<Record>,
     /// The newest that were saved: the store may lose what it said it saved.
     kept: VecDeque<Record>,
@@ -185,6 +187,7 @@ pub struct Machine {
     unsaved: Option<unsaved::Unsaved>,
     converge_ms: Option<i64>,
     drain_ms: Option<i64>,
+    looks_ms: i64,
     saved_at_ms: i64,
     touched: bool,
 }
@@ -205,6 +208,7 @@ impl Machine {
             state: State::first(0, instance),
             stored: 0,
             saving: false,
+            reading: None,
             records: Vec::new(),
             kept: VecDeque::new(),
             deferred: Vec::new(),
@@ -223,6 +227,7 @@ impl Machine {
             unsaved: None,
             converge_ms: None,
             drain_ms: None,
+            looks_ms: 0,
             saved_at_ms: 0,
             touched: false,
         }
@@ -257,9 +262,16 @@ impl Machine {
             other if self.saving => self.inbox.push_back(other),
             Event::Copied(copy) => self.copy = Some(copy),
             Event::Loaded { state, stored } => self.on_loaded(state, stored, now_ms),
-            Event::Asked(who, ask) => self.on_asked(&who, ask, now_ms, out),
-            Event::Acted { epoch, at, outcome } => self.on_acted(epoch, at, outcome, now_ms),
+            Event::Asked(who, ask) => match self.reading {
+                Some(why) if !matches!(ask, Ask::Plan { .. }) => {
+                    out.push(Command::Answer(Err(Box::new(Refusal::NotStored(why)))));
+                }
+                _ => self.on_asked(&who, ask, now_ms, out),
+            },
             Event::Observed(observation) => self.on_observed(observation, now_ms),
+            // They come again.
+            Event::Acted { .. } | Event::Outrun(_) | Event::Tick if self.reading.is_some() => {}
+            Event::Acted { epoch, at, outcome } => self.on_acted(epoch, at, outcome, now_ms),
             Event::Outrun(later) => self.outrun(later, now_ms),
             Event::Tick => self.on_tick(now_ms, out),
         }
@@ -283,14 +295,13 @@ impl Machine {
         self.saving = false;
         self.records.clear();
         self.acting = None;
+        self.keep_unsaved(why);
         if let Some(saved) = self.saved.clone() {
-            if why == NotSaved::Unreachable {
-                self.keep_unsaved();
-            }
             self.state = saved;
             self.carry_unsaved();
             self.compared = self.compared_saved.clone();
         }
+        self.reading = Some(why);
         let unanswered = self
             .deferred
             .drain(..)
@@ -304,6 +315,10 @@ impl Machine {
 
     fn on_loaded(&mut self, found: Option<Box<State>>, stored: u64, now_ms: i64) {
         self.acting = None;
+        if let Some(why) = self.reading.take() {
+            self.keep_unsaved(why);
+            self.records.clear();
+        }
         let held = found.as_ref().map(|found| found.rank());
         let journaled = found.as_ref().map_or(0, |found| found.journal);
         let newest = match self.judged(found) {
@@ -322,7 +337,9 @@ impl Machine {
                 self.saved_at_ms = if self.touched { i64::MIN } else { now_ms };
                 self.saved = Some(state.clone());
                 self.state = state;
-                self.carry_unsaved();
+                if self.carry_unsaved() {
+                    self.save_soon();
+                }
                 self.append_again(journaled, now_ms);
                 self.note_what_was_lost(held, now_ms);
             }
@@ -389,7 +406,7 @@ impl Machine {
         let Some(saved) = &self.saved else { return };
         let Some(motion) = &saved.motion else { return };
         let here = (saved.epoch, motion.at);
-        if self.trouble.is_some() || self.acting == Some(here) {
+        if self.trouble.is_some() || self.reading.is_some() || self.acting == Some(here) {
             return;
         }
         // What is due is taken back at the next tick; nothing goes forward before that.
@@ -410,7 +427,7 @@ impl Machine {
     }
 
     fn save_if_changed(&mut self, now_ms: i64, out: &mut Vec<Command>) {
-        if self.saving || !self.must_save(now_ms) {
+        if self.saving || self.reading.is_some() || !self.must_save(now_ms) {
             return;
         }
         self.touched = false;
@@ -455,7 +472,7 @@ impl Machine {
             Verb::Tripwire | Verb::Rollback | Verb::Hold | Verb::Resume
         );
         // What opens is journaled with what it was opened on.
-        let evidence = if stops || outcome == Outcome::Refused {
+        let evidence = if stops || outcome == Outcome::Refused && verb != Verb::Call {
             self.verdicts(now_ms)
         } else {
             Vec::new()

@@ -254,7 +254,7 @@ fn blockers(view: &View) -> Vec<Blocker> {
                 span(*needs_ms),
                 span(*budget_ms)
             ),
-            "let applications poll more often (and give a shorter lifetime), or raise migration.attempt_budget",
+            "let applications poll more often (and give a shorter lifetime), have streams looked for more often (redis.discovery_interval), or raise migration.attempt_budget",
         ),
         Some(refusal) => add(
             "attempt-budget",

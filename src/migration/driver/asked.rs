@@ -41,6 +41,10 @@ impl Driver {
             };
             return Err(Box::new(refusal));
         }
+        // Whoever asks does not wait for the next look.
+        if self.unread {
+            self.reload().await;
+        }
         if let Ask::Evidence(sample) = &ask {
             self.is_whole(sample).map_err(Box::new)?;
         }

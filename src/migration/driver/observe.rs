@@ -33,9 +33,6 @@ impl Driver {
         let settle = millis(self.parts.config.settle);
         #[expect(clippy::cast_possible_truncation, reason = "saturates")]
         let drain_ms = sight.lag_seconds.map(|seconds| (seconds * 1_000.0) as i64);
-        // A stream that nobody knows yet may hold what was written last.
-        let looks_ms = millis(self.parts.looks_every);
-        let drain_ms = drain_ms.map(|lag_ms| lag_ms.saturating_add(looks_ms));
         let samples = self.measurements.all();
         let freshness = millis(self.parts.config.evidence_freshness);
         Observation {
@@ -47,6 +44,7 @@ impl Driver {
                 // What they had begun to write, and as long without a stray.
                 .map(|period| period.saturating_add(settle.saturating_mul(2))),
             drain_ms,
+            looks_ms: millis(self.parts.looks_every),
         }
     }
 

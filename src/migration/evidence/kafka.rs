@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::dated;
 use super::members::Members;
@@ -105,16 +106,15 @@ impl Looks {
             self.board.groups(Vec::new());
             self.probes.remove(GROUPS);
         }
-        let lag = dated(async {
-            match layouts {
-                _ if share == 0 => {
-                    Reading::Unknown("no partition is read from Kafka yet".to_owned())
-                }
-                Ok(layouts) => self.lag(&status, &layouts, share).await,
-                Err(why) => Reading::Unknown(why),
-            }
-        });
-        put(Measure::GroupLag, lag.await);
+        let asked_ms = now_ms();
+        let lag = |reading| put(Measure::GroupLag, (reading, asked_ms));
+        match layouts {
+            _ if share == 0 => lag(Reading::Unknown(
+                "no partition is read from Kafka yet".to_owned(),
+            )),
+            Ok(layouts) => self.lag(&status, &layouts, share, lag).await,
+            Err(why) => lag(Reading::Unknown(why)),
+        }
     }
 
     /// What the brokers' metadata says, for the status.
@@ -169,30 +169,46 @@ impl Looks {
         routed(&self.measurements, status, wanted)
     }
 
-    /// The greatest lag of all groups over the partitions that are Kafka's; not known where that of one is not.
-    async fn lag(&mut self, status: &Status, layouts: &Layouts, share: u8) -> Reading {
+    /// Puts down the greatest lag of all groups over the partitions that are Kafka's; not known where that of one is not. What
+    /// is too much does not wait for groups that are slow to tell.
+    async fn lag(&mut self, status: &Status, layouts: &Layouts, share: u8, put: impl Fn(Reading)) {
         if self.groups.is_empty() {
-            return Reading::Unknown(
+            put(Reading::Unknown(
                 "no Kafka group is configured; name them under migration.groups".to_owned(),
-            );
+            ));
+            return;
         }
-        let mut lags = Vec::new();
-        let mut shown = Vec::new();
-        let mut failed = None;
-        for (mut group, routes) in std::mem::take(&mut self.groups) {
+        let mut asking = JoinSet::new();
+        for (number, (mut group, routes)) in
+            std::mem::take(&mut self.groups).into_iter().enumerate()
+        {
             let places = self
                 .topics(status, &routes)
                 .map(|topics| places(&topics, layouts, share));
-            let looked = tokio::task::spawn_blocking(move || {
+            asking.spawn_blocking(move || {
                 let asked = places.and_then(|places| {
                     if places.is_empty() {
                         return Err("no routed topic exists yet".to_owned());
                     }
                     Ok(group.lag(&places).map_err(|error| error.to_string()))
                 });
-                (group, asked)
+                (number, (group, routes, asked))
             });
-            let (group, asked) = crate::tasks::passed_on(looked.await);
+        }
+        let mut answered = BTreeMap::new();
+        while let Some(looked) = asking.join_next().await {
+            let (number, answer) = crate::tasks::passed_on(looked);
+            if let Ok(Ok(lag)) = &answer.2
+                && lag.entries >= self.too_far
+            {
+                put(value(lag.entries));
+            }
+            answered.insert(number, answer);
+        }
+        let mut lags = Vec::new();
+        let mut shown = Vec::new();
+        let mut failed = None;
+        for (group, routes, asked) in answered.into_values() {
             failed = failed.or(match &asked {
                 Ok(Err(why)) => Some(format!("group {}: {why}", group.name())),
                 Ok(Ok(lag)) => unread(group.name(), lag),
@@ -209,7 +225,7 @@ impl Looks {
         }
         self.board.groups(shown);
         self.probed(GROUPS, failed);
-        greatest(&lags, self.too_far)
+        put(greatest(&lags, self.too_far));
     }
 }
 
@@ -223,12 +239,16 @@ fn greatest(lags: &[(String, Result<GroupLag, String>)], too_far: u64) -> Readin
     });
     match unknown {
         Some(why) if greatest < too_far => Reading::Unknown(why),
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "compared with thresholds far below 2^53"
-        )]
-        _ => Reading::Value(greatest as f64),
+        _ => value(greatest),
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "compared with thresholds far below 2^53"
+)]
+fn value(entries: u64) -> Reading {
+    Reading::Value(entries as f64)
 }
 
 /// The partitions of these topics that are Kafka's consumers' at this share.

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::flags::{Clients, Following};
-use crate::streams::{Acknowledged, Acknowledgements, HeardOf};
+use crate::logging::printable;
+use crate::streams::{Acknowledgements, HeardOf};
 
 /// How long an application is known that left an acknowledgement nobody can read.
 const UNREADABLE_MS: i64 = 10_000;
@@ -160,17 +161,18 @@ impl Followers {
     /// What was left in Redis, by applications and by instances that heard them; of one that left two the older counts. Where there
     /// are more than can be looked at, it is not known who follows. A version
     /// that was never told, a text that is no version and a key that never ends are no acknowledgement: its writer is known, and
-    /// follows nothing. A name with control characters is none. What this process heard and has not kept yet is newer than what is there.
+    /// follows nothing. A name with control characters counts as it is printed. What this process heard and has not kept yet is newer than what is there.
     pub fn heard(&self, all: &Acknowledgements, told: u64, now_ms: i64) {
-        let mut read: BTreeMap<&str, (u64, i64)> = BTreeMap::new();
-        let named = |one: &&Acknowledged| !one.client.chars().any(char::is_control);
-        for one in all.found.iter().filter(named) {
+        let mut read: BTreeMap<String, (u64, i64)> = BTreeMap::new();
+        for one in &all.found {
             let version = one.version.filter(|version| *version <= told);
             let (version, left_ms) = match (version, one.left_ms) {
                 (Some(version), Some(left_ms)) => (version, left_ms),
                 _ => (0, UNREADABLE_MS),
             };
-            let known = read.entry(&one.client).or_insert((version, left_ms));
+            let known = read
+                .entry(printable(&one.client))
+                .or_insert((version, left_ms));
             *known = (known.0.min(version), known.1.max(left_ms));
         }
         let mut inner = self.lock();
@@ -180,10 +182,10 @@ impl Followers {
                 .leave_out(now_ms.saturating_add(UNREADABLE_MS));
         }
         for (client, (version, left_ms)) in read {
-            if !inner.unkept.contains_key(client) {
+            if !inner.unkept.contains_key(&client) {
                 let until_ms = now_ms.saturating_add(left_ms);
                 // One that finds no room is left out, and what follows says so.
-                let _ = inner.clients.seen_until(client, version, until_ms, now_ms);
+                let _ = inner.clients.seen_until(&client, version, until_ms, now_ms);
             }
         }
     }
@@ -197,6 +199,7 @@ impl Followers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::streams::Acknowledged;
 
     #[test]
     fn what_is_heard_again_while_it_is_being_kept_is_still_to_be_kept() {
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_in_redis_that_would_forge_a_line_is_nobodys() {
+    fn a_name_in_redis_that_would_forge_a_line_is_waited_for_as_it_is_shown() {
         let left = |client: &str| Acknowledged {
             client: client.to_owned(),
             version: Some(6),
@@ -259,7 +262,8 @@ mod tests {
         let followers = Followers::default();
         let all = ["billing", "b\n42 12:00 done", "\x1b[2J"].map(left);
         followers.heard(&found(&all), 7, 0);
-        assert_eq!(followers.following(7, 0).behind, ["billing"]);
+        let behind = followers.following(7, 0).behind;
+        assert_eq!(behind, [r"\u{1b}[2J", r"b\n42 12:00 done", "billing"]);
     }
 
     #[test]

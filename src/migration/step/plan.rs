@@ -14,6 +14,8 @@ use crate::migration::phase::{Phase, Step};
 const PLANS: usize = 16;
 /// What telling, and looking whether it is possible, is reckoned with.
 const QUICK_MS: i64 = 50;
+/// While buckets are held, streams are looked for so often.
+const HASTE_MS: i64 = 500;
 
 /// What would be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -201,16 +203,21 @@ impl Machine {
     }
 
     pub(super) fn estimate(&self, steps: &[Action]) -> Verdictless<i64> {
-        let mut sum = 0_i64;
+        let (mut sum, mut looks_ms) = (0_i64, self.looks_ms);
         for step in steps {
             let part = match step {
+                Action::Tell(told) if told.hold_ingress_to.is_some() => {
+                    looks_ms = looks_ms.min(HASTE_MS);
+                    QUICK_MS
+                }
                 Action::Precheck | Action::Tell(_) => QUICK_MS,
                 Action::Converge { .. } => self.converge_ms.ok_or(Refusal::Unreckoned(
                     "no application has said that it follows the flags",
                 ))?,
                 Action::Drain => self
                     .drain_ms
-                    .ok_or(Refusal::Unreckoned("the mirrors' lag is not known"))?,
+                    .ok_or(Refusal::Unreckoned("the mirrors' lag is not known"))?
+                    .saturating_add(looks_ms),
             };
             sum = sum.saturating_add(part);
         }

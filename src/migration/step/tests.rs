@@ -860,17 +860,23 @@ fn documented() -> BTreeSet<(String, String, String)> {
         .collect()
 }
 
-/// A tripwire that fires before anybody was told, and takes it back at once; and a freeze that is lifted from a hold. Chance
-/// comes upon either once in some ten thousand sequences, or seldomer.
+/// A tripwire that fires before anybody was told, and takes it back at once or freezes; and a freeze that is lifted from a hold.
+/// Chance comes upon either once in some ten thousand sequences, or seldomer.
 fn rare() -> BTreeSet<(Name, &'static str, Name)> {
     let mut transitions = BTreeSet::new();
-    for held in [false, true] {
+    for (held, measure) in [
+        (false, Measure::ProduceErrors),
+        (true, Measure::ProduceErrors),
+        // This world's tripwire on it freezes.
+        (false, Measure::GroupLag),
+    ] {
         let mut world = calm(Step::consumers(100));
         world.promote(0, Verb::Promote).expect("open");
         if held {
             world.ask(0, stop(WHY).0, "hold");
         }
-        world.observe(0, Weather::Bad(Measure::ProduceErrors));
+        world.pass(1_000);
+        world.observe(0, Weather::Bad(measure));
         assert_eq!(world.state().motion, None);
         world.check();
         transitions.append(&mut world.transitions);

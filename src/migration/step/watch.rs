@@ -31,12 +31,14 @@ pub struct Observation {
     pub wellness: Option<Wellness>,
     pub converge_ms: Option<i64>,
     pub drain_ms: Option<i64>,
+    /// How long a stream that no route names may go unseen.
+    pub looks_ms: i64,
 }
 
 impl Machine {
     pub(super) fn on_observed(&mut self, observation: Observation, now_ms: i64) {
         self.converge_ms = observation.converge_ms;
-        self.drain_ms = observation.drain_ms;
+        (self.drain_ms, self.looks_ms) = (observation.drain_ms, observation.looks_ms);
         for sample in observation.samples {
             self.samples.insert(sample.measure, sample);
         }
@@ -51,7 +53,10 @@ impl Machine {
             self.mind_wellness(wellness, now_ms);
         }
         self.fill_windows(now_ms);
-        self.mind_tripwires(now_ms);
+        // What cannot be saved is not begun: it fires once what is stored is known.
+        if self.reading.is_none() {
+            self.mind_tripwires(now_ms);
+        }
     }
 
     /// A step has lasted for as long as it was looked at: neither a clock that was put on counts, nor a time in which nobody

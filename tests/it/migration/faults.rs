@@ -454,6 +454,18 @@ fn a_store_that_lost_saves_and_takes_no_writes_holds_up_nobody_who_asks() {
         })
         .await;
         one.at(Step::consumers(5), Name::Steady).await;
+        let mut store = site.store("operator");
+        let notes = eventually_async(LONG, "what was lost is journaled", async || {
+            let (state, _) = store.load().await.ok().flatten()?;
+            let records = store.journal(1..=state.journal).await.ok()?;
+            let lost = records
+                .iter()
+                .any(|record| record.note.contains("Redis had lost"));
+            lost.then(|| records.iter().map(|record| record.n).collect::<Vec<u64>>())
+        })
+        .await;
+        let all: Vec<u64> = (1..=notes.len() as u64).collect();
+        assert_eq!(notes, all, "the journal has no gap");
         one.stop().await;
     });
 }
@@ -502,13 +514,16 @@ fn a_step_that_cannot_hear_of_every_stream_within_its_budget_is_not_begun() {
     runtime().block_on(async {
         let mut site = Site::new("seldom");
         site.config.consumers = vec![100];
+        site.config.ingress = vec![100];
         site.looks_every = Duration::from_secs(600);
         let one = site.start("one");
         one.at(Step::SHADOW, Name::Steady).await;
-        // Nothing is waited for but that applications follow.
-        one.climb(&site, Step::consumers(100)).await;
-        let ingress = Step::ingress(10);
-        one.handle.rehearse(who(), ingress).await.expect("proven");
+        // While buckets are held, streams are looked for without a pause.
+        one.climb(&site, Step::ingress(100)).await;
+        one.handle
+            .rehearse(who(), Step::CLEANUP)
+            .await
+            .expect("proven");
         open(&one).await;
         let plan = one.plan(Verb::Promote).await.expect("a plan");
         let refused = one.apply(&plan).await.expect_err("it could not end");
@@ -520,8 +535,8 @@ fn a_step_that_cannot_hear_of_every_stream_within_its_budget_is_not_begun() {
         one.stop().await;
         site.looks_every = Duration::ZERO;
         let one = site.start("one");
-        one.at(Step::consumers(100), Name::Steady).await;
-        one.climb(&site, ingress).await;
+        one.at(Step::ingress(100), Name::Steady).await;
+        one.climb(&site, Step::CLEANUP).await;
         one.stop().await;
     });
 }

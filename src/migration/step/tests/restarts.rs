@@ -294,6 +294,11 @@ fn what_is_pushed_is_stored_before_it_is_answered_and_makes_no_record() {
         matches!(&commands[..], [Command::Answer(Err(why)), Command::Load] if matches!(**why, Refusal::NotStored(_))),
         "{commands:?}"
     );
+    // Until what is stored was read again, nothing can be kept.
+    world.give(0, ask.clone(), "evidence");
+    let refused = world.drivers[0].answers.pop().map(|answer| answer.is_err());
+    assert_eq!(refused, Some(true));
+    world.load(0);
     world.give(0, ask, "evidence");
     assert!(
         world.drivers[0]
@@ -490,6 +495,9 @@ proptest! {
 
 fn mirror_lag(world: &mut World, entries: f64) {
     world.pass(1_000);
+    if world.drivers[0].unread {
+        world.load(0);
+    }
     let sample = Sample {
         measure: Measure::MirrorLag,
         reading: Reading::Value(entries),

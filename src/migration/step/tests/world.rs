@@ -234,8 +234,8 @@ impl World {
                     let event = self.save(number, *state, over, records, cause);
                     self.give(number, event, "saved");
                 }
-                // Redis does not answer either; it is asked again at the next turn.
-                Command::Load if !self.sure && self.dice.one_in(3) => {
+                // Redis does not answer either, or takes no writes; it is asked again at the next turn.
+                Command::Load if self.refusing || !self.sure && self.dice.one_in(3) => {
                     self.drivers[number].unread = true;
                 }
                 Command::Load => self.load(number),
@@ -443,6 +443,7 @@ impl World {
             wellness: None,
             converge_ms: Some(if self.slow { 31_000 } else { 1_000 }),
             drain_ms: Some(10),
+            looks_ms: 0,
         };
         self.give(number, Event::Observed(observation), "tripwire");
     }
