@@ -82,6 +82,7 @@ fn what_applications_push_beyond_a_threshold_takes_back_what_it_watches() {
         let mut site = Site::new("pushedtrips");
         site.real = &[
             Measure::Throughput,
+            Measure::ErrorRate,
             Measure::ProduceErrors,
             Measure::WriteLatency,
             Measure::ReplicationLag,
@@ -116,6 +117,12 @@ fn what_applications_push_beyond_a_threshold_takes_back_what_it_watches() {
             (
                 Measure::Throughput,
                 Reading::Value(490.0),
+                Step::consumers(100),
+                Step::SHADOW,
+            ),
+            (
+                Measure::ErrorRate,
+                share(300),
                 Step::consumers(100),
                 Step::SHADOW,
             ),
