@@ -1,6 +1,8 @@
 //! The migration where it stands, stops, and goes back. A migration is put at a step by writing the driver's stored state
 //! while no daemon runs: as if it had been promoted there. What it does from then on is its own.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -292,6 +294,7 @@ fn driverless(book: &str, step: &str, severity: &str) {
     let mut daemon = daemon_at(&plan, redis(), step);
     let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
     prometheus.await_scrape();
+    let before = told_everywhere(&daemon, &plan);
     drain(&mut daemon);
     let lease = format!("lockgate:{}:driver-lease", plan.name);
     redis().command::<()>(plan.database, &format!("SET {lease} ghost"));
@@ -300,9 +303,22 @@ fn driverless(book: &str, step: &str, severity: &str) {
     prometheus.await_firing("LockgateNoDriver", severity);
     let mut walk = Walk::new(book, &plan, &daemon, "a");
     walk.until("First minute");
+    assert_eq!(told_everywhere(&daemon, &plan), before, "as told last");
     redis().command::<()>(plan.database, &format!("DEL {lease}"));
     walk.until("Verify");
     walk.finish();
+}
+
+/// What applications are told by the daemon, and what they read in Redis.
+#[track_caller]
+fn told_everywhere(daemon: &Daemon, plan: &Plan) -> (Value, BTreeMap<String, String>) {
+    let (code, text) = daemon.get("/v1/flags/flagd").expect("answered");
+    assert_eq!(code, 200, "{text}");
+    let hash = format!("HGETALL lockgate:{}:flags", plan.name);
+    (
+        serde_json::from_str(&text).expect("JSON"),
+        redis().command(plan.database, &hash),
+    )
 }
 
 /// An application that has something older; by hand it is restarted.
