@@ -377,7 +377,21 @@ fn what_a_client_asked_who_went_away_at_once_is_done_all_the_same() {
     });
     live.leave_asking("/v1/rollback", &why);
     live.reach("shadow").expect("it lives");
-    let page = live.api.get("/v1/journal").expect("a journal");
+    // What the driver does not note itself is noted when it is done, after whoever asked has gone.
+    let nothing = json!({ "database": live.rig.database, "stream": "msg:stream:7", "id": "1-0" });
+    let order = json!({ "entries": [nothing], "reason": why["reason"] });
+    live.leave_asking("/v1/parity/repair", &order);
+    let page = eventually(LONG, "the order is noted", || {
+        let page = live.api.get("/v1/journal").ok_or("no journal")?;
+        let mut records = page["records"].as_array().into_iter().flatten();
+        let noted = "POST /v1/parity/repair: 1 entries: nobody waits for the answer";
+        let noted = |record: &Value| record["outcome"] == "done" && record["note"] == noted;
+        if records.any(noted) {
+            Ok(page)
+        } else {
+            Err(page["records"].to_string())
+        }
+    });
     let journal = page["records"].as_array().expect("records");
     for verb in ["promote", "rollback"] {
         let asked = |record: &Value| {
