@@ -33,8 +33,9 @@ demo: $(PACKAGES) $(KAFKA) ## Redis, Kafka, a load and the mirror on this machin
 	cargo build --release
 	target/release/lockgate demo --kafka-libs $(LIBS)
 
-test: $(PACKAGES) $(KAFKA) $(OPENFEATURE) $(COMPOSE)/.complete ## Alert rules, compose file, unit tests, and every test against real Redis and Kafka
+test: $(PACKAGES) $(KAFKA) $(OPENFEATURE) $(COMPOSE)/.complete ## Alert rules, Prometheus' configuration, compose file, unit tests, and every test against real Redis and Kafka
 	promtool check rules --lint=all --lint-fatal config/prometheus/alerts.yml config/prometheus/alerts.exporters.yml
+	promtool check config config/prometheus/prometheus.yml
 	promtool test rules tests/alerts/*.yml
 	amtool check-config config/prometheus/alertmanager.yml
 	.ci/compose $(COMPOSE)/bin

@@ -18,7 +18,7 @@ use prometheus::{
 
 use crate::status::{Board, Status};
 
-/// Seconds: 1 2 5 10 20 50 100 200 500 ms, 1 2 5 10 30 s. Every threshold of a gate is a bound.
+/// Seconds: 1 2 5 10 20 50 100 200 500 ms, 1 2 5 10 30 s. Every latency that gates and tripwires are given by default is a bound.
 pub const BUCKETS: [f64; 14] = [
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
 ];

@@ -74,6 +74,7 @@ fn linked(rules: &str, base: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::migration::Tripwires;
 
     #[test]
     fn every_link_leads_to_the_base_and_nothing_else_changes() {
@@ -102,6 +103,38 @@ mod tests {
         assert!(!names(EXPORTERS).is_empty());
         for name in names(EXPORTERS) {
             assert!(known.contains(&name), "{name}");
+        }
+    }
+
+    /// The first number that an alert's expression is compared with.
+    fn threshold(rules: &str, alert: &str) -> Option<f64> {
+        let (_, rule) = rules.split_once(&format!("- alert: {alert}\n"))?;
+        let (expr, _) = rule.split_once("labels:")?;
+        let words: Vec<&str> = expr.split_whitespace().collect();
+        let mut compared = words.windows(2).filter(|two| matches!(two[0], ">" | "<"));
+        compared.find_map(|two| two[1].parse().ok())
+    }
+
+    #[test]
+    fn what_pages_or_tells_of_a_tripwires_measure_has_its_default_threshold() {
+        let tripwires = Tripwires::default();
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        let entries = tripwires.group_lag.beyond as f64;
+        let share = |ppm: u32| f64::from(ppm) / 1e6;
+        let seconds = tripwires.replication_lag.beyond.as_secs_f64();
+        for (alert, default, both) in [
+            ("LockgateGroupLagExplosion", entries, false),
+            (
+                "LockgateGroupThroughputLow",
+                share(tripwires.throughput.beyond),
+                false,
+            ),
+            ("LockgateKafkaReplicationLag", seconds, true),
+            ("LockgateKafkaDiskHigh", share(tripwires.disk.beyond), true),
+        ] {
+            assert_eq!(threshold(RULES, alert), Some(default), "{alert}");
+            let exporters = both.then_some(default);
+            assert_eq!(threshold(EXPORTERS, alert), exporters, "{alert}, exporters");
         }
     }
 

@@ -347,9 +347,23 @@ fn applications_evaluate_acknowledge_and_are_told_nothing_new_when_nothing_is() 
     assert_eq!((status, &broken["errorCode"]), (400, &json!("PARSE_ERROR")));
 
     let version = one["metadata"]["version"].as_u64().expect("a version");
+    // Who may only look follows nothing, whatever it says of itself; who may say so says it by asking.
+    let vic = Role::Viewer.authorization();
+    for (client, who) in [("onlooker", &vic), ("search", &billing)] {
+        for flags in ["", "/QUEUE_BACKEND"] {
+            let path = format!("/ofrep/v1/evaluate/flags{flags}");
+            let headers = [(AUTH, who.as_str()), ("x-lockgate-client", client)];
+            assert_eq!(operator.call(&path, &headers, &context).0, 200);
+        }
+    }
     let ack =
         json!({ "client": "billing", "version": version, "lifetime_seconds": 60 }).to_string();
     assert_eq!(operator.call("/v1/flags/ack", application, &ack).0, 204);
+    // An acknowledgement is kept with all that was heard before it.
+    let heard = format!("SMEMBERS lockgate:{}:flags-heard", rig.name);
+    let mut heard: Vec<String> = rig.redis.command(rig.database, &heard);
+    heard.sort_unstable();
+    assert_eq!(heard, ["billing", "search"]);
     eventually(SOON, "the gate on clients passes", || {
         let shown = operator.shown()?;
         let gates = shown["gates"].as_array()?.clone();
@@ -434,16 +448,22 @@ fn the_verbs_show_refuse_and_hold_with_the_exit_codes_that_scripts_rely_on() {
     assert_eq!(code, Some(4), "no throughput was told: {text}");
     let (code, text) = run(&["hold", "--reason", "short"]);
     assert_eq!(code, Some(2), "{text}");
-    assert_eq!(
-        moved(&url, &token, || {
-            let hold = run(&["hold", "--reason", "while another reads the plan"]);
-            assert_eq!(hold.0, Some(0), "{}", hold.1);
-            let resume = run(&["resume", "--reason", "it was held for a moment"]);
-            assert_eq!(resume.0, Some(0), "{}", resume.1);
-        }),
-        Some(9),
-        "the plan is one of another epoch"
-    );
+    let promote = ["promote", "--reason", "the soak was clean"];
+    let promote = [&promote[..], &["--url", &url, "--token-file", &token]].concat();
+    let (code, text) = in_terminal(&promote, "apply it?", "y", || {
+        let hold = run(&["hold", "--reason", "while another reads the plan"]);
+        assert_eq!(hold.0, Some(0), "{}", hold.1);
+        let resume = run(&["resume", "--reason", "it was held for a moment"]);
+        assert_eq!(resume.0, Some(0), "{}", resume.1);
+    });
+    assert_eq!(code, Some(9), "the plan is one of another epoch: {text}");
+    let before = run(&["journal"]);
+    for answer in ["n", "", "yes, but not now"] {
+        let (code, text) = in_terminal(&promote, "apply it?", answer, || {});
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("nothing was done"), "{text}");
+    }
+    assert_eq!(run(&["journal"]), before, "nothing was so much as asked");
     let (code, text) = run(&["hold", "--reason", "nobody is watching"]);
     assert_eq!(code, Some(0), "{text}");
     let (code, text) = run(&["journal"]);
@@ -454,12 +474,20 @@ fn the_verbs_show_refuse_and_hold_with_the_exit_codes_that_scripts_rely_on() {
     );
 }
 
-/// Promotes in a terminal, where a person is shown the plan and asked; what happens meanwhile is `before`. The exit code.
+/// Runs it in a terminal, where a person is asked and answers; what happens before the answer is `before`. The exit code, and what
+/// was on the screen.
 #[track_caller]
-fn moved(url: &str, token: &str, before: impl FnOnce()) -> Option<i32> {
-    let binary = env!("CARGO_BIN_EXE_lockgate");
+pub fn in_terminal(
+    words: &[&str],
+    question: &str,
+    answer: &str,
+    before: impl FnOnce(),
+) -> (Option<i32>, String) {
+    let quoted = words.iter().map(|word| format!(" '{word}'"));
     let command = format!(
-        "'{binary}' promote --reason 'the soak was clean' --url '{url}' --token-file '{token}'"
+        "'{}'{}",
+        env!("CARGO_BIN_EXE_lockgate"),
+        quoted.collect::<String>()
     );
     let mut terminal = Command::new("script")
         .args(["-qec", &command, "/dev/null"])
@@ -469,7 +497,7 @@ fn moved(url: &str, token: &str, before: impl FnOnce()) -> Option<i32> {
         .expect("script makes a terminal");
     let mut said = Vec::new();
     let mut screen = terminal.stdout.take().expect("piped");
-    while !String::from_utf8_lossy(&said).contains("apply it?") {
+    while !String::from_utf8_lossy(&said).contains(question) {
         let mut byte = [0];
         let more = screen.read(&mut byte).expect("it speaks");
         assert_eq!(more, 1, "{}", String::from_utf8_lossy(&said));
@@ -477,11 +505,11 @@ fn moved(url: &str, token: &str, before: impl FnOnce()) -> Option<i32> {
     }
     before();
     let mut person = terminal.stdin.take().expect("piped");
-    person.write_all(b"y\n").expect("it listens");
-    let mut rest = String::new();
-    screen.read_to_string(&mut rest).expect("it speaks");
+    writeln!(person, "{answer}").expect("it listens");
+    screen.read_to_end(&mut said).expect("it speaks");
     drop(person);
-    terminal.wait().expect("it ends").code()
+    let code = terminal.wait().expect("it ends").code();
+    (code, String::from_utf8_lossy(&said).into_owned())
 }
 
 #[test]

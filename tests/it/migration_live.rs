@@ -12,6 +12,7 @@ use lockgate::failpoint;
 use serde_json::{Value, json};
 
 use crate::harness::{Role, bucket, eventually, lockgate, soak};
+use crate::migration_api::in_terminal;
 use crate::parity_audit::parity;
 use crate::rig::{LONG, Random, pass};
 use live::Live;
@@ -376,7 +377,21 @@ fn what_a_client_asked_who_went_away_at_once_is_done_all_the_same() {
     });
     live.leave_asking("/v1/rollback", &why);
     live.reach("shadow").expect("it lives");
-    let page = live.api.get("/v1/journal").expect("a journal");
+    // What the driver does not note itself is noted when it is done, after whoever asked has gone.
+    let nothing = json!({ "database": live.rig.database, "stream": "msg:stream:7", "id": "1-0" });
+    let order = json!({ "entries": [nothing], "reason": why["reason"] });
+    live.leave_asking("/v1/parity/repair", &order);
+    let page = eventually(LONG, "the order is noted", || {
+        let page = live.api.get("/v1/journal").ok_or("no journal")?;
+        let mut records = page["records"].as_array().into_iter().flatten();
+        let noted = "POST /v1/parity/repair: 1 entries: nobody waits for the answer";
+        let noted = |record: &Value| record["outcome"] == "done" && record["note"] == noted;
+        if records.any(noted) {
+            Ok(page)
+        } else {
+            Err(page["records"].to_string())
+        }
+    });
     let journal = page["records"].as_array().expect("records");
     for verb in ["promote", "rollback"] {
         let asked = |record: &Value| {
@@ -516,6 +531,15 @@ fn a_whole_migration_from_shadow_to_done() {
     assert!(said.contains("way back: none"), "{said}");
     let (code, said) = run(&[&["complete", "--migration", &name][..], &why].concat());
     assert_eq!(code, Some(2), "nobody is there to be asked: {said}");
+    let token = Role::Admin.token_file().display().to_string();
+    let asked = [
+        &["complete", "--url", &url, "--token-file", &token][..],
+        &why,
+    ]
+    .concat();
+    let (code, said) = in_terminal(&asked, "The migration's name", "", || {});
+    assert_eq!(code, Some(1), "somebody turned back: {said}");
+    assert!(said.contains("nothing was done"), "{said}");
     let blocked = eventually(LONG, "the archive alone blocks it", || {
         let (code, said) = complete();
         let others = ["drained", "parity"];
@@ -558,6 +582,36 @@ fn a_whole_migration_from_shadow_to_done() {
         journal.contains(&format!("0 of {entries} entries")),
         "{journal}"
     );
+    every_step_forward_has_its_evidence(&url);
+}
+
+/// What a step rested on, in the journal as it is exported.
+#[track_caller]
+fn every_step_forward_has_its_evidence(url: &str) {
+    let output = lockgate(&["journal", "--output", "json", "--url", url]);
+    let journal: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    for (from, gates) in [
+        ("shadow", ["parity", "added-latency"]),
+        ("consumers:100", ["parity", "group-lag"]),
+        ("ingress:50", ["parity", "produce-latency"]),
+        ("ingress:100", ["strays", "end-to-end"]),
+        ("cleanup", ["drained", "archive"]),
+    ] {
+        let begun = journal.iter().find(|record| {
+            let forward = record["verb"] == "promote" || record["verb"] == "complete";
+            forward && record["outcome"] == "begun" && record["from"] == from
+        });
+        let record = begun.unwrap_or_else(|| panic!("nothing began at {from}: {journal:?}"));
+        let evidence = record["evidence"].as_array().expect("gates");
+        assert!(
+            evidence.iter().all(|gate| gate["verdict"] == "pass"),
+            "{record}"
+        );
+        for gate in gates {
+            let rested = evidence.iter().any(|one| one["name"] == gate);
+            assert!(rested, "{from} without {gate}: {record}");
+        }
+    }
 }
 
 /// What a Python application with the OpenFeature SDK and its OFREP provider is told.

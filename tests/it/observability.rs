@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Daemon, eventually, kafka, lockgate, redis};
-use crate::plan::{Plan, SOON, Topic, add, await_level, await_state};
+use crate::operator::scenarios::steered::{await_step, put_at};
+use crate::plan::{Plan, SOON, Topic, add, await_level, await_state, drain};
 
 /// Every family that the mirror feeds, with the label values that must be there at once. Labels of one sample, sorted.
 const FROM_THE_FIRST: &[(&str, &[&str])] = &[
@@ -256,6 +257,114 @@ fn every_metric_is_there_from_the_first_scrape_within_the_budget() {
     }
 }
 
+/// What every view tells of the migration.
+#[derive(Debug, PartialEq)]
+struct Told {
+    /// Those of the next step, with their verdicts.
+    gates: BTreeSet<(String, String)>,
+    ready: Option<bool>,
+    /// How many are told to write to Redis, to wait, and to write to Kafka.
+    buckets: [u64; 3],
+}
+
+/// Members of each of a list's objects, as text.
+fn picked(list: &Value, members: &[&str]) -> Vec<Vec<String>> {
+    let text = |one: &Value, member: &&str| one[*member].as_str().unwrap_or("?").to_owned();
+    let all = list.as_array().into_iter().flatten();
+    all.map(|one| members.iter().map(|member| text(one, member)).collect())
+        .collect()
+}
+
+fn gates_of(view: &Value) -> BTreeSet<(String, String)> {
+    let pairs = picked(&view["gates"], &["name", "verdict"]).into_iter();
+    pairs
+        .filter_map(|pair| <[String; 2]>::try_from(pair).ok())
+        .map(Into::into)
+        .collect()
+}
+
+fn in_status(status: &Value) -> Told {
+    let of = |primary: &str| status["buckets"][primary].as_u64().unwrap_or_default();
+    Told {
+        gates: gates_of(status),
+        ready: status["rollback"]["ready"].as_bool(),
+        buckets: ["redis", "hold", "kafka"].map(of),
+    }
+}
+
+fn in_migration(shown: &Value) -> Told {
+    let number = |name: &str| shown["flags"][name].as_u64();
+    let ours = |percent: u64| (percent * 1_024).div_ceil(100);
+    let kafka = ours(number("ingress").unwrap_or_default());
+    let held = number("hold_ingress_to").map_or(kafka, ours);
+    Told {
+        gates: gates_of(shown),
+        ready: shown["rollback"]["ready"].as_bool(),
+        buckets: [1_024 - held, held - kafka, kafka],
+    }
+}
+
+fn in_metrics(text: &str) -> Told {
+    let value = |line: &str| line.rsplit_once(' ')?.1.parse::<f64>().ok();
+    let label = |line: &str, name: &str| {
+        let (_, rest) = line.split_once(&format!("{name}=\""))?;
+        rest.split('"').next().map(str::to_owned)
+    };
+    let of = |family: &'static str| {
+        let lines = samples(text).into_iter();
+        lines.filter(move |line| line.starts_with(&format!("{family}{{")))
+    };
+    let judged = of("lockgate_migration_gate_verdict").filter(|line| value(line) == Some(1.0));
+    let buckets = |primary| {
+        let mut lines = of("lockgate_ingress_buckets");
+        let line = lines.find(|line| label(line, "primary").as_deref() == Some(primary));
+        line.and_then(value).unwrap_or(-1.0) as u64
+    };
+    Told {
+        gates: judged
+            .filter_map(|line| label(line, "gate").zip(label(line, "verdict")))
+            .collect(),
+        ready: of("lockgate_migration_rollback_ready")
+            .find_map(value)
+            .map(|ready| ready == 1.0),
+        buckets: ["redis", "hold", "kafka"].map(buckets),
+    }
+}
+
+/// Waits until status, metrics and `/v1/migration`, asked one after the other, tell the same, and gives it.
+#[track_caller]
+fn agree_on_the_migration(daemon: &Daemon) -> Told {
+    eventually(SOON, "all views of the migration agree", || {
+        let status = daemon.status().ok_or("no status")?;
+        let views = [in_status(&status), in_metrics(&daemon.metrics())];
+        let (_, shown) = daemon.get("/v1/migration").map_err(|why| why.to_string())?;
+        let shown: Value = serde_json::from_str(&shown).expect("JSON");
+        let [told, counted] = views;
+        let third = in_migration(&shown);
+        let place = |view: &Value| {
+            let next = &view["next"];
+            let step = [&view["phase"], &view["epoch"], &view["state"]["name"]];
+            json!([step, view["step"], next["to"], next["allowed"]])
+        };
+        let blockers = |view: &Value| picked(&view["blockers"], &["what", "why", "do"]);
+        let same = told == counted
+            && told == third
+            && status["flags"][0]["version"] == shown["flags"]["version"]
+            && place(&status) == place(&shown)
+            && blockers(&status) == blockers(&shown);
+        if same && told.gates.len() > 3 {
+            Ok(told)
+        } else {
+            let of = |view: &Value| format!("{} {:?}", place(view), blockers(view));
+            Err(format!(
+                "{told:?}\n{counted:?}\n{third:?}\n{}\n{}",
+                of(&status),
+                of(&shown)
+            ))
+        }
+    })
+}
+
 #[test]
 fn metrics_and_status_agree() {
     let plan = Plan::new("agree")
@@ -269,7 +378,7 @@ fn metrics_and_status_agree() {
     add(redis(), db, "c", "x", 20);
     redis().command::<()>(db, "SET b text");
     redis().command::<()>(db, "XADD c * wrong field");
-    let daemon = plan.daemon();
+    let mut daemon = plan.daemon();
     await_level(&daemon, "a");
     await_level(&daemon, "c");
     await_state(&daemon, "b", "halted", "not-a-stream");
@@ -346,6 +455,7 @@ fn metrics_and_status_agree() {
             Err(format!("{pairs:?}"))
         }
     });
+    agree_on_the_migration(&daemon);
     let status = daemon.status().unwrap();
     assert_eq!(status["schema"], "lockgate.status/v1");
     assert!(status["seq"].as_u64() < daemon.status().unwrap()["seq"].as_u64());
@@ -370,4 +480,13 @@ fn metrics_and_status_agree() {
         daemon.metric("lockgate_mirror_entries_total", &[]),
         Some(120.0)
     );
+    // Once more where there are buckets of both and a way back.
+    drain(&mut daemon);
+    put_at(redis(), &plan, "ingress:10");
+    daemon.restart();
+    daemon.wait_ready();
+    await_step(&daemon, "ingress:10", "steady");
+    let told = agree_on_the_migration(&daemon);
+    assert_eq!(told.buckets, [921, 0, 103]);
+    assert_eq!(told.ready, Some(true));
 }

@@ -1,7 +1,8 @@
 //! The situations of an operator that need no ingress, brought about for real: what the status says then, in at most 80 columns.
 
 use crate::harness::{
-    Daemon, KafkaCluster, RedisOptions, RedisServer, eventually, kafka, lockgate_with, redis,
+    Daemon, KafkaCluster, Process, RedisOptions, RedisServer, eventually, kafka, lockgate_beside,
+    lockgate_with, redis,
 };
 use crate::operator::scenarios::parity::passed_over;
 use crate::operator::scenarios::steered::{await_step, put_at};
@@ -51,6 +52,7 @@ fn steady_in_shadow_and_then_waiting_for_kafka_and_going_on() {
     let cluster = KafkaCluster::start(1);
     let plan = plan("situation-wait", &cluster);
     let daemon = plan.daemon();
+    let watching = lockgate_beside(&["status", "--watch", "--url", &daemon.url()]);
     let says = [
         "SHADOW · steady",
         "PARITY    = level since",
@@ -89,6 +91,27 @@ fn steady_in_shadow_and_then_waiting_for_kafka_and_going_on() {
         &["WAITING"],
         0,
     );
+    let says = [
+        "SHADOW · steady · 10",
+        "WAITING for kafka",
+        "SHADOW · steady · 20",
+    ];
+    watched(&watching, &says);
+}
+
+/// What was watched into a file stands there: each of these in its turn, and no line that only says again what the last one said.
+#[track_caller]
+fn watched(watching: &Process, says: &[&str]) {
+    let lines = eventually(SOON, &format!("the lines say {says:?}"), || {
+        let text = watching.log();
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        let lines: Vec<String> = lines.map(|(_time, line)| line.to_owned()).collect();
+        let mut rest = lines.iter();
+        let all = says.iter().all(|part| rest.any(|line| line.contains(part)));
+        if all { Ok(lines) } else { Err(text) }
+    });
+    let again = lines.windows(2).find(|two| two[0] == two[1]);
+    assert_eq!(again, None, "{lines:?}");
 }
 
 #[test]
@@ -123,6 +146,21 @@ fn blocked_by_gates_among_the_consumers() {
     assert_eq!(code, Some(7));
     let plain = status(&daemon, &["--ascii"]).0;
     assert!(plain.is_ascii(), "{plain}");
+
+    // What the application's consumers could not do is told from outside, and takes them back.
+    let url = daemon.url();
+    let words = "evidence error-rate --faults 30 --total 1000 --seconds 1 --url";
+    let words: Vec<&str> = words.split(' ').chain([&*url]).collect();
+    let told = lockgate_with(&words, &[]);
+    assert!(told.status.success(), "{told:?}");
+    await_step(&daemon, "shadow", "steady");
+    let status = daemon.status().expect("a status");
+    let journal = status["journal"].as_array().expect("a journal");
+    let fired = |record: &&serde_json::Value| {
+        let reason = record["reason"].as_str().unwrap_or_default();
+        record["verb"] == "tripwire" && reason.starts_with("error-rate")
+    };
+    assert!(journal.iter().any(|record| fired(&record)), "{journal:?}");
 }
 
 #[test]

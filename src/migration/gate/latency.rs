@@ -113,6 +113,7 @@ fn whole(count: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::BUCKETS;
 
     fn buckets(counts: &[(f64, f64)]) -> Vec<Bucket> {
         let counts = counts.iter();
@@ -176,5 +177,15 @@ mod tests {
                 (Measure::EndToEnd, ms(3)),
             ]
         );
+    }
+
+    /// A Prometheus that scrapes them can be asked without another histogram.
+    #[test]
+    fn lockgates_own_histograms_tell_what_lies_beyond_every_default() {
+        let own = BUCKETS.into_iter().chain([ALL]);
+        let told: Vec<_> = own.map(|bound| Bucket { bound, count: 1.0 }).collect();
+        let limits = Limits::of(&Migration::default());
+        let mut held = Measure::ALL.iter().filter_map(|one| limits.on(*one));
+        assert!(held.all(|limit| beyond(limit, &told) == Ok((0, 1))));
     }
 }

@@ -420,6 +420,49 @@ fn a_plan_is_used_once_and_only_in_its_epoch_and_time() {
 }
 
 #[test]
+fn a_completion_moves_nothing_until_the_right_name_is_typed_and_its_plan_stays_good() {
+    let mut world = calm(Step::CLEANUP);
+    world.open(0);
+    let ask = Ask::Plan {
+        verb: Verb::Complete,
+        to: None,
+    };
+    let answer = world.ask(0, ask, "plan").expect("answered");
+    let Answer::Plan(plan) = *answer.expect("a plan") else {
+        panic!("a plan was asked for")
+    };
+    let complete = |world: &mut World, typed: Option<&str>| {
+        let ask = Ask::Apply {
+            plan: plan.id.clone(),
+            reason: WHY.to_owned(),
+            typed: typed.map(str::to_owned),
+        };
+        world
+            .ask(0, ask, "complete")
+            .expect("answered")
+            .map_err(|refusal| *refusal)
+    };
+    let told = world.state().told;
+    for typed in [None, Some(""), Some("demo1"), Some("Demo")] {
+        assert_eq!(complete(&mut world, typed), Err(Refusal::NotTyped));
+        let state = world.state();
+        assert_eq!(
+            (state.step, state.name(), state.epoch, state.told),
+            (Step::CLEANUP, Name::Steady, plan.epoch, told),
+            "{typed:?}"
+        );
+        let noted = world.last_records.last().expect("a record");
+        assert_eq!(
+            (noted.verb, noted.outcome),
+            (Verb::Complete, Outcome::Refused)
+        );
+    }
+    assert!(complete(&mut world, Some("demo")).is_ok());
+    world.finish(0);
+    assert_eq!(world.state().step, Step::DONE);
+}
+
+#[test]
 fn a_plan_of_a_process_that_is_gone_is_no_plan_of_the_next() {
     let mut world = calm(Step::consumers(5));
     let shown = |world: &mut World, number, verb| match world.ask(

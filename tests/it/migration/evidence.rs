@@ -256,6 +256,7 @@ fn a_prometheus_is_asked_and_what_it_cannot_say_opens_nothing() {
         site.real = &[
             Measure::AddedLatency,
             Measure::EndToEnd,
+            Measure::ErrorRate,
             Measure::ProduceErrors,
             Measure::Throughput,
             Measure::Disk,
@@ -270,6 +271,12 @@ fn a_prometheus_is_asked_and_what_it_cannot_say_opens_nothing() {
                 query(Asked::Throughput, "vector(812)"),
                 query(Asked::Disk, "no_such_series"),
                 query(Asked::ReplicationLag, "sum(("),
+                Query {
+                    faults: Some("vector(3)".to_owned()),
+                    total: Some("vector(1000)".to_owned()),
+                    value: None,
+                    ..query(Asked::ErrorRate, "")
+                },
                 Query {
                     faults: Some("vector(0)".to_owned()),
                     total: Some("vector(999.9)".to_owned()),
@@ -303,14 +310,12 @@ fn a_prometheus_is_asked_and_what_it_cannot_say_opens_nothing() {
         );
         assert_eq!(gate.value, Some(45.0 / 12_345.0));
         assert_eq!(says(Measure::Throughput), Some(Reading::Value(812.0)));
-        assert!(matches!(
-            says(Measure::ProduceErrors),
-            Some(Reading::Counted {
-                faults: 0,
-                total: 999,
-                ..
-            })
-        ));
+        let counts = |measure| match says(measure) {
+            Some(Reading::Counted { faults, total, .. }) => Some((faults, total)),
+            _ => None,
+        };
+        assert_eq!(counts(Measure::ProduceErrors), Some((0, 999)));
+        assert_eq!(counts(Measure::ErrorRate), Some((3, 1_000)));
         let unknown = |measure, word: &str| {
             let reading = says(measure);
             let told = matches!(&reading, Some(Reading::Unknown(why)) if why.contains(word));

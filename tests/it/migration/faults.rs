@@ -367,6 +367,7 @@ fn a_backup_of_redis_is_steered_without_kafka_and_never_written_over_the_later_c
                 two
             } => two,
         };
+        let told = (*two.flags.borrow(), site.fields().await);
         cluster.cut(0).mend();
         let trouble = eventually_async(LONG, "the copy is held against it", async || {
             two.handle.view().trouble.clone()
@@ -384,6 +385,9 @@ fn a_backup_of_redis_is_steered_without_kafka_and_never_written_over_the_later_c
         let written = site.copy().write(&mut store, &state).await;
         assert!(matches!(written, Err(Error::Further(_))), "{written:?}");
         assert_eq!(copied().await, Ok(later.clone()), "it is there as it was");
+        assert!(told.0.is_some());
+        let tells = (*two.flags.borrow(), site.fields().await);
+        assert_eq!(tells, told, "readers keep what they had");
         two.stop().await;
 
         // The operator keeps Kafka's.

@@ -319,7 +319,7 @@ impl Live {
 
     /// Sends it, and is gone before anybody answers.
     pub fn leave_asking(&self, path: &str, body: &Value) {
-        let (body, who) = (body.to_string(), Role::Operator.authorization());
+        let (body, who) = (body.to_string(), Role::Admin.authorization());
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.daemon.port)).expect("up");
         write!(
             stream,

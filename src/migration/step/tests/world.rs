@@ -497,6 +497,12 @@ impl World {
 
     /// Everything that a promotion needs, and the asking.
     pub fn promote(&mut self, number: usize, verb: Verb) -> Result<(), Box<Refusal>> {
+        self.open(number);
+        self.apply(number, verb)
+    }
+
+    /// Everything that a promotion needs.
+    pub fn open(&mut self, number: usize) {
         let step = self.state().step;
         if let Some(next) = self.drivers[number].machine.course().next(step) {
             let proof = Ask::Rehearsed {
@@ -513,7 +519,6 @@ impl World {
             self.pass(1_000);
             self.observe(number, Weather::Good);
         }
-        self.apply(number, verb)
     }
 
     pub fn apply(&mut self, number: usize, verb: Verb) -> Result<(), Box<Refusal>> {

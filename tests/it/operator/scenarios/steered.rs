@@ -1,6 +1,8 @@
 //! The migration where it stands, stops, and goes back. A migration is put at a step by writing the driver's stored state
 //! while no daemon runs: as if it had been promoted there. What it does from then on is its own.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -292,6 +294,7 @@ fn driverless(book: &str, step: &str, severity: &str) {
     let mut daemon = daemon_at(&plan, redis(), step);
     let prometheus = Prometheus::watching(&[daemon.port], Rules::Hurried);
     prometheus.await_scrape();
+    let before = told_everywhere(&daemon, &plan);
     drain(&mut daemon);
     let lease = format!("lockgate:{}:driver-lease", plan.name);
     redis().command::<()>(plan.database, &format!("SET {lease} ghost"));
@@ -300,9 +303,26 @@ fn driverless(book: &str, step: &str, severity: &str) {
     prometheus.await_firing("LockgateNoDriver", severity);
     let mut walk = Walk::new(book, &plan, &daemon, "a");
     walk.until("First minute");
+    assert_eq!(told_everywhere(&daemon, &plan), before, "as told last");
     redis().command::<()>(plan.database, &format!("DEL {lease}"));
     walk.until("Verify");
     walk.finish();
+}
+
+/// What applications are told by the daemon, and what they read in Redis; the one is of the same version as the other.
+#[track_caller]
+fn told_everywhere(daemon: &Daemon, plan: &Plan) -> (Value, BTreeMap<String, String>) {
+    let hash = format!("HGETALL lockgate:{}:flags", plan.name);
+    eventually(SOON, "the daemon tells what Redis does", || {
+        let (_, text) = daemon.get("/v1/flags/flagd").expect("answered");
+        let told: Value = serde_json::from_str(&text).expect("JSON");
+        let fields: BTreeMap<String, String> = redis().command(plan.database, &hash);
+        if fields.get("version") == Some(&told["metadata"]["version"].to_string()) {
+            Ok((told, fields))
+        } else {
+            Err(format!("{told} {fields:?}"))
+        }
+    })
 }
 
 /// An application that has something older; by hand it is restarted.
@@ -344,6 +364,7 @@ pub fn epoch_backwards(book: &str) {
     eventually(SOON, "the state is copied", || {
         cluster.describe_topic(&copy).contains("PartitionCount")
     });
+    let before = told_everywhere(&daemon, &plan);
     let mut old = stored(redis(), &plan);
     // Of another history: its last mark is none that this driver made.
     let epoch = old["epoch"].as_u64().expect("a number");
@@ -355,6 +376,7 @@ pub fn epoch_backwards(book: &str) {
     let mut walk = Walk::new(book, &plan, &daemon, "a");
     walk.attempt("lockgate hold --reason \"so that it must store something\"");
     walk.until("First minute");
+    assert_eq!(told_everywhere(&daemon, &plan), before, "as told last");
     daemon.kill9();
     redis().command::<()>(plan.database, &format!("DEL {}", key(&plan)));
     // What was told last is of a later version than the state that is kept.
