@@ -233,6 +233,21 @@ fn one_line_says_the_same() {
     );
 }
 
+#[test]
+fn a_store_that_is_up_and_takes_no_writes_is_named() {
+    let why = "Redis at 127.0.0.1:6379 refused EVAL: NOREPLICAS";
+    let shown = text(
+        &status(|json| json["store_error"] = why.into()),
+        Look::default(),
+    );
+    let wanted = "\
+STORES    redis up, memory 38 % · kafka up
+STATE     cannot be read or kept: Redis at 127.0.0.1:6379 refused EVAL:
+          NOREPLICAS; nothing is promoted or taken back meanwhile
+";
+    assert!(shown.contains(wanted), "{shown}");
+}
+
 const RUNNING: &str = "\
 messages  RUNNING · 2 streams                                 14:04:00Z  seq 12
 PARITY    = level since 4d02h · verified to 14:03:40 (20 s ago)

@@ -52,6 +52,11 @@ pub fn text(status: &Status, look: Look) -> String {
     if of.early || stores_are_ill(status) {
         page.line("STORES", &stores(status), edges_paint(status));
     }
+    if let Some(why) = unkept(status) {
+        let text =
+            format!("cannot be read or kept: {why}; nothing is promoted or taken back meanwhile");
+        page.line("STATE", &text, Paint::Warn);
+    }
     let trim_is_near = |left| left < TRIM_NEAR;
     if of.early
         || status.trim.gone_entries > 0
@@ -418,6 +423,12 @@ fn edge_word(edge: &EdgeStatus) -> String {
         (Some(false), Some(error)) => format!("DOWN: {error}"),
         (Some(false), None) => "DOWN".to_owned(),
     }
+}
+
+/// Why the migration's state cannot be stored, where no store is down that would explain it.
+fn unkept(status: &Status) -> Option<&String> {
+    let down = status.edges.values().any(|edge| edge.up == Some(false));
+    status.driver.store_error.as_ref().filter(|_| !down)
 }
 
 fn edges_paint(status: &Status) -> Paint {
